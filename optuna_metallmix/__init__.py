@@ -1,0 +1,1 @@
+"""past studies in an Optuna storage -> a checked, explained first trial."""
