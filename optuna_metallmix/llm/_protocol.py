@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from typing import Protocol
 from typing import TypeAlias
@@ -36,3 +37,18 @@ class LLM(Protocol):
             LLMError: The model is absent, failed, ran out of time, or was cut short.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one answer cost, as the backend counts it.
+
+    Attributes:
+        prompt_tokens: Tokens read, at least 0; None where the backend does not say.
+        answer_tokens: Tokens written, at least 0; None where the backend does not say.
+        seconds: Wall-clock seconds from the call to its answer, loading the model included.
+    """
+
+    prompt_tokens: int | None
+    answer_tokens: int | None
+    seconds: float

