@@ -1,1 +1,33 @@
 """past studies in an Optuna storage -> a checked, explained first trial."""
+
+from optuna_metallmix._errors import HistoryError
+from optuna_metallmix._errors import LLMError
+from optuna_metallmix._errors import MetaLLMiXError
+from optuna_metallmix._errors import ProposalError
+from optuna_metallmix._meta_features import image_meta_features
+from optuna_metallmix._provenance import read_record
+from optuna_metallmix._sampler import MetaLLMiXSampler
+from optuna_metallmix._suggestion import Suggestion
+from optuna_metallmix._suggestion import suggest
+from optuna_metallmix.llm import LLM
+from optuna_metallmix.llm import EmbeddedLLM
+from optuna_metallmix.llm import OllamaLLM
+from optuna_metallmix.llm import ScriptedLLM
+
+
+__all__ = [
+    "LLM",
+    "EmbeddedLLM",
+    "HistoryError",
+    "LLMError",
+    "MetaLLMiXError",
+    "MetaLLMiXSampler",
+    "OllamaLLM",
+    "ProposalError",
+    "ScriptedLLM",
+    "Suggestion",
+    "image_meta_features",
+    "read_record",
+    "suggest",
+]
+__version__ = "0.1.0"

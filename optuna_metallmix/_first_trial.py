@@ -1,0 +1,132 @@
+"""study + settings -> the suggestion for its first trial: reads the past, finds the model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+
+from optuna import Study
+from optuna.distributions import BaseDistribution
+
+from optuna_metallmix._errors import HistoryError
+from optuna_metallmix._errors import LLMError
+from optuna_metallmix._history import History
+from optuna_metallmix._history import read_history
+from optuna_metallmix._history import score_study
+from optuna_metallmix._meta_features import scalar_features
+from optuna_metallmix._optuna_access import all_trials
+from optuna_metallmix._optuna_access import same_storage
+from optuna_metallmix._optuna_access import storage_of
+from optuna_metallmix._optuna_access import study_id_of
+from optuna_metallmix._search_space import SearchSpace
+from optuna_metallmix._search_space import merge_spaces
+from optuna_metallmix._settings import Settings
+from optuna_metallmix._source import open_source
+from optuna_metallmix._suggestion import Suggestion
+from optuna_metallmix._suggestion import suggest
+from optuna_metallmix.llm import LLM
+from optuna_metallmix.llm import NO_MODEL_HINT
+from optuna_metallmix.llm import LLMSpec
+from optuna_metallmix.llm import resolve_llm
+
+
+@dataclass
+class _Found:
+    """What could be had, and why not more."""
+
+    reasons: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def first_trial(
+    study: Study, name: str, distribution: BaseDistribution, settings: Settings
+) -> Suggestion | None:
+    """Suggest for a study whose objective has just asked for its first parameter.
+
+    Args:
+        study: The study that asks.
+        name: That parameter, the one thing known of the objective's own search space.
+        distribution: Its distribution.
+        settings: What the person has said.
+
+    Returns:
+        The suggestion; ``None`` where there is neither a past nor a search space to go by.
+    """
+    found = _Found()
+    start = time.perf_counter()
+    history = _past(study, settings, found)
+    names = {name, *(settings.search_space or ()), *history.target_space}
+    history = history.sharing(names)
+    found.seconds["history"] = time.perf_counter() - start
+    if not (history.studies or settings.search_space or history.target_space):
+        return None
+    llm = _model(settings.llm, found)
+    suggestion = suggest(
+        history,
+        _space(history, settings.search_space, {name: distribution}),
+        {**_own_features(study), **settings.meta_features},
+        llm,
+        reviewer=llm if settings.judge is None else _model(settings.judge, found),
+        n_attempts=settings.n_attempts,
+        seed=settings.seed,
+    )
+    return replace(
+        suggestion,
+        reasons=(*found.reasons, *suggestion.reasons),
+        seconds={**found.seconds, **suggestion.seconds},
+    )
+
+
+def _past(study: Study, settings: Settings, found: _Found) -> History:
+    try:
+        history = _other_studies(study, settings)
+    except HistoryError as error:
+        found.reasons.append(str(error))
+        history = History()
+    own = [one for one in all_trials(study) if one.state.is_finished()]
+    try:
+        scored = score_study(
+            study.study_name, study.direction, own, _own_features(study), is_target=True
+        )
+    except HistoryError:  # too little to be ranked, but its values are known all the same
+        scored = None
+    return history.with_target(scored, own)
+
+
+def _other_studies(study: Study, settings: Settings) -> History:
+    own = storage_of(study)
+    storage = own if settings.source_storage is None else open_source(settings.source_storage)
+    exclude = study_id_of(study) if same_storage(storage, own) else None
+    return read_history(storage, names=settings.source_study_names, exclude=exclude)
+
+
+def _space(
+    history: History, given: SearchSpace | None, asked: Mapping[str, BaseDistribution]
+) -> SearchSpace:
+    """Return the space by name: what is given, else past studies', the study's own before them."""
+    if given is not None:
+        return given
+    past = merge_spaces(one.space for one in history.studies if not one.is_target)
+    return {**past, **history.target_space, **asked}
+
+
+def _own_features(study: Study) -> dict[str, float | int | str]:
+    return scalar_features(storage_of(study).get_study_user_attrs(study_id_of(study)))
+
+
+def _model(spec: LLMSpec, found: _Found) -> LLM | None:
+    if spec is False:
+        return None
+    try:
+        resolved = resolve_llm(spec)
+    except LLMError as error:
+        found.reasons.append(str(error))
+        return None
+    if resolved.llm is None:
+        found.reasons.append(
+            " ".join(["There is no language model:", *resolved.tried, NO_MODEL_HINT])
+        )
+    return resolved.llm

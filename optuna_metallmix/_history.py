@@ -1,0 +1,277 @@
+"""storage -> past studies: read only, one score per trial, a reason for each study left out.
+
+Which trials count, and how much
+--------------------------------
+Scores compare a trial with the others of its own study only, so that studies on different data,
+metrics and directions can stand side by side: 1 is the best trial of its study, 0 the worst.
+
+* **Complete**: by the rank of its value, direction honoured, equal values sharing their mean rank.
+  A configuration tried several times counts once, with the mean of its values.
+* **Pruned**: by the rank of its last report, but never above the middle of the complete trials:
+  the value is of an unfinished training, and a pruner found it worse than its peers.
+* **Failed**, and complete with an infinite value in the bad direction: score 0. A configuration
+  that crashed or diverged is evidence (dropping such runs made the first pick worse, DESIGN).
+* An infinite value in the good direction is no measurement, and is left out, as are waiting and
+  running trials and trials without a parameter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+from statistics import fmean
+from typing import Any
+from typing import TypeVar
+
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+from optuna_metallmix._errors import HistoryError
+from optuna_metallmix._meta_features import scalar_features
+from optuna_metallmix._optuna_access import PREFERENTIAL_ATTR
+from optuna_metallmix._optuna_access import FrozenStudy
+from optuna_metallmix._optuna_access import describe_storage
+from optuna_metallmix._optuna_access import frozen_id
+from optuna_metallmix._search_space import SearchSpace
+from optuna_metallmix._search_space import config_key
+from optuna_metallmix._search_space import merge_spaces
+
+
+_T = TypeVar("_T")
+
+_EVIDENCE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+class _UnfitError(HistoryError):
+    """Nothing can be learned from one study; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class PastTrial:
+    """One configuration that was tried.
+
+    Attributes:
+        params: Its values by name; parameters that were not active are absent.
+        score: In [0, 1]; 1 is the best of its study.
+        value: The objective's value in the study's own unit; ``None`` for a failed trial.
+        seconds: How long it took, ``None`` where the storage does not say.
+    """
+
+    params: Mapping[str, Any]
+    score: float
+    value: float | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class PastStudy:
+    """One study of the past, best trial first.
+
+    Attributes:
+        name: The study's name.
+        space: Its parameters' distributions by name.
+        trials: Its trials, by falling score.
+        meta_features: The scalar user attributes of the study.
+        is_target: Whether these are the earlier trials of the very study that asks.
+    """
+
+    name: str
+    space: SearchSpace
+    trials: tuple[PastTrial, ...]
+    meta_features: Mapping[str, float | int | str]
+    is_target: bool = False
+
+
+@dataclass(frozen=True)
+class History:
+    """What the past offers.
+
+    Attributes:
+        studies: The studies something can be learned from.
+        left_out: By the name of each other study, why nothing is learned from it.
+        target_space: The distributions that the asking study's own trials used so far.
+        tried: Those trials' configurations and values, as far as they are complete.
+    """
+
+    studies: tuple[PastStudy, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    target_space: SearchSpace = field(default_factory=dict)
+    tried: tuple[tuple[Mapping[str, Any], float], ...] = ()
+
+    @property
+    def n_trials(self) -> int:
+        """How many past trials there are, over all studies."""
+        return sum(len(study.trials) for study in self.studies)
+
+    def sharing(self, names: Iterable[str]) -> History:
+        """Keep the studies that have one of the parameters ``names``, where any study does."""
+        wanted = set(names)
+        kept = tuple(one for one in self.studies if one.is_target or wanted & set(one.space))
+        if not any(not one.is_target for one in kept):
+            return self
+        reason = "none of its parameters is one that your objective asks for"
+        dropped = {one.name: reason for one in self.studies if one not in kept}
+        return replace(self, studies=kept, left_out={**self.left_out, **dropped})
+
+    def with_target(self, study: PastStudy | None, trials: Sequence[FrozenTrial]) -> History:
+        """Add what the asking study itself has tried; ``study`` where that can be learned from."""
+        return replace(
+            self,
+            studies=self.studies if study is None else (*self.studies, study),
+            target_space=merge_spaces(trial.distributions for trial in trials),
+            tried=tuple(
+                (one.params, one.values[0]) for one in trials if one.state is TrialState.COMPLETE
+            ),
+        )
+
+
+def read_history(
+    storage: BaseStorage,
+    *,
+    names: Sequence[str] | None = None,
+    exclude: int | None = None,
+) -> History:
+    """Read the past studies of a storage.
+
+    Args:
+        storage: Where to read; nothing is written to it.
+        names: The studies to read; all where ``None``.
+        exclude: The id of a study to pass over: the one that asks.
+
+    Raises:
+        HistoryError: The storage cannot be read, or does not have one of ``names``.
+    """
+    found = [one for one in _read(storage, storage.get_all_studies) if frozen_id(one) != exclude]
+    if names is not None:
+        check_names(names, [one.study_name for one in found], storage)
+        found = [one for one in found if one.study_name in set(names)]
+    studies: list[PastStudy] = []
+    left_out: dict[str, str] = {}
+    for one in found:
+        try:
+            studies.append(_read_study(storage, one))
+        except _UnfitError as reason:
+            left_out[one.study_name] = str(reason)
+    return History(tuple(studies), left_out)
+
+
+def _read_study(storage: BaseStorage, study: FrozenStudy) -> PastStudy:
+    if study.system_attrs.get(PREFERENTIAL_ATTR):
+        raise _UnfitError("it is a preferential study: its trials have no values")
+    if len(study.directions) != 1:
+        n = len(study.directions)
+        raise _UnfitError(f"it has {n} objectives, and so no one order of its trials")
+    trials = _read(
+        storage, storage.get_all_trials, frozen_id(study), deepcopy=False, states=_EVIDENCE
+    )
+    return score_study(study.study_name, study.directions[0], trials, study.user_attrs)
+
+
+def _read(storage: BaseStorage, call: Callable[..., _T], *args: Any, **options: Any) -> _T:
+    """Call one method of a storage. Storages are other people's code and other people's files, on
+    other machines: whatever one raises means that the past cannot be read."""
+    try:
+        return call(*args, **options)
+    except Exception as error:
+        raise HistoryError(
+            f"The past studies in {describe_storage(storage)} cannot be read "
+            f"({type(error).__name__}: {error}). Check that the storage is there and whole."
+        ) from error
+
+
+def check_names(names: Sequence[str], present: Sequence[str], storage: BaseStorage) -> None:
+    """Raise :class:`HistoryError` where a study that was named is not there."""
+    if absent := [name for name in names if name not in present]:
+        raise HistoryError(
+            f"{describe_storage(storage)} has no study {', '.join(map(repr, absent))}. "
+            f"It has: {', '.join(map(repr, sorted(present)[:20])) or 'no study at all'}. "
+            "Mend source_study_names."
+        )
+
+
+def score_study(
+    name: str,
+    direction: StudyDirection,
+    trials: Sequence[FrozenTrial],
+    attributes: Mapping[str, Any],
+    *,
+    is_target: bool = False,
+) -> PastStudy:
+    """Score the trials of one study as the module's docstring says.
+
+    Raises:
+        HistoryError: Nothing can be learned from it; the message is the reason, told of "it".
+    """
+    sign = 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
+    measured = [one for one in trials if one.params and _worth(one, sign) is not None]
+    worths = _share_duplicates([(one, _worth(one, sign) or 0.0) for one in measured])
+    complete = [worths[i] for i, one in enumerate(measured) if one.state is TrialState.COMPLETE]
+    _check_spread([worth for worth in complete if math.isfinite(worth)])
+    scores = _scores(worths, [one.state is TrialState.PRUNED for one in measured])
+    past = {
+        config_key(one.params): PastTrial(one.params, score, _finite(one), _seconds(one))
+        for one, score in zip(measured, scores, strict=True)
+    }
+    space = merge_spaces(one.distributions for one in measured)
+    ordered = tuple(sorted(past.values(), key=lambda one: -one.score))
+    return PastStudy(name, space, ordered, scalar_features(attributes), is_target)
+
+
+def _check_spread(values: Sequence[float]) -> None:
+    if not values:
+        raise _UnfitError("it has no complete trial with a finite value")
+    if len(values) == 1:
+        raise _UnfitError("it has only one complete trial, and nothing to compare it with")
+    if min(values) == max(values):
+        raise _UnfitError("all its complete trials have the same value")
+
+
+def _worth(trial: FrozenTrial, sign: float) -> float | None:
+    """Return what is ranked, more is better; -inf for a failure, ``None`` for no evidence."""
+    value = None if trial.state is TrialState.FAIL else trial.value
+    if value is None:
+        return -math.inf
+    return None if sign * value == math.inf else sign * value
+
+
+def _share_duplicates(worths: Sequence[tuple[FrozenTrial, float]]) -> list[float]:
+    """Give every repetition of one configuration the mean of its values."""
+    groups: dict[str, list[float]] = {}
+    for trial, worth in worths:
+        groups.setdefault(config_key(trial.params), []).append(worth)
+    return [fmean(groups[config_key(trial.params)]) for trial, _ in worths]
+
+
+def _scores(worths: Sequence[float], pruned: Sequence[bool]) -> list[float]:
+    ordered = sorted(worths)
+    first = {worth: i for i, worth in reversed(list(enumerate(ordered)))}
+    last = {worth: i for i, worth in enumerate(ordered)}
+    top = max(len(worths) - 1, 1)
+    ranks = [(first[worth] + last[worth]) / 2 / top for worth in worths]
+    complete = sorted(
+        rank
+        for rank, worth, cut in zip(ranks, worths, pruned, strict=True)
+        if not cut and worth > -math.inf
+    )
+    ceiling = complete[len(complete) // 2]
+    return [
+        0.0 if worth == -math.inf else min(rank, ceiling) if cut else rank
+        for rank, worth, cut in zip(ranks, worths, pruned, strict=True)
+    ]
+
+
+def _finite(trial: FrozenTrial) -> float | None:
+    value = None if trial.state is TrialState.FAIL else trial.value
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _seconds(trial: FrozenTrial) -> float | None:
+    return trial.duration.total_seconds() if trial.duration else None

@@ -1,0 +1,180 @@
+"""proposal -> verdict: accepts or refuses, never edits.
+
+In this order, and no further than the first that refuses: code (every value there and in range,
+every claim true), then the meta-learner (not clearly worse than the best candidate), then a
+language model with the paper's rubric: format, accuracy, completeness (arXiv 2509.09387).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+from typing import Any
+
+from optuna_metallmix._candidates import Candidate
+from optuna_metallmix._errors import LLMError
+from optuna_metallmix._explanation import Explanation
+from optuna_metallmix._explanation import bearing
+from optuna_metallmix._meta_learner import MetaLearner
+from optuna_metallmix._prompt import CRITERIA
+from optuna_metallmix._prompt import judge_messages
+from optuna_metallmix._prompt import judge_schema
+from optuna_metallmix._proposal import Proposal
+from optuna_metallmix._search_space import SearchSpace
+from optuna_metallmix._search_space import contains
+from optuna_metallmix._search_space import describe
+from optuna_metallmix._search_space import label_of
+from optuna_metallmix.llm import LLM
+
+
+MARGIN = 0.05
+"""How much worse than the best candidate a proposal may be predicted, in score units, where the
+meta-learner's members agree; where they do not, one standard deviation between them."""
+LOWEST_SCORE = 2
+"""A language model's score below this refuses: 1 means unusable."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the judge found.
+
+    Attributes:
+        accepted: Whether the proposal may be used.
+        failures: What is wrong with it, one sentence each, for the model to mend.
+        refused_by: ``"code"``, ``"meta-learner"`` or ``"model"``; ``None`` where accepted.
+        predicted: The score expected of the proposal, about [0, 1]; ``None`` without a past.
+        scores: The language model's scores, 1 to 5, by criterion; empty where it was not asked.
+        remarks: Its sentence on each.
+        note: Why the language model's review is missing, where it was asked for one.
+    """
+
+    accepted: bool
+    failures: tuple[str, ...] = ()
+    refused_by: str | None = None
+    predicted: float | None = None
+    scores: Mapping[str, int] = field(default_factory=dict)
+    remarks: Mapping[str, str] = field(default_factory=dict)
+    note: str | None = None
+
+
+def judge(
+    proposal: Proposal,
+    space: SearchSpace,
+    candidates: Sequence[Candidate],
+    learner: MetaLearner | None,
+    explanation: Explanation | None,
+    reviewer: LLM | None,
+) -> Verdict:
+    """Judge a proposal; without a past only by what can be checked, without a reviewer by code."""
+    failures = _values(proposal, space, candidates) + _claims(proposal, space, explanation)
+    if failures:
+        return Verdict(False, tuple(failures), "code")
+    verdict = Verdict(True)
+    if learner is not None:
+        verdict = _expectation(proposal, candidates, learner)
+    if verdict.accepted and reviewer is not None:
+        return _review(proposal, space, explanation, reviewer, verdict)
+    return verdict
+
+
+def _values(proposal: Proposal, space: SearchSpace, candidates: Sequence[Candidate]) -> list[str]:
+    chosen = next(one for one in candidates if one.number == proposal.candidate)
+    absent = [name for name in chosen.params if name not in proposal.params]
+    outside = [
+        f"{name}={value!r} is not a {describe(space[name])}."
+        for name, value in proposal.params.items()
+        if not contains(space[name], value)
+    ]
+    return [f"{name} has no value." for name in absent] + outside
+
+
+def _claims(proposal: Proposal, space: SearchSpace, explanation: Explanation | None) -> list[str]:
+    """Check each cited evidence against the values, and each change against what is cited."""
+    if explanation is None:
+        return []
+    cited = [one for one in explanation.evidence if one.id in proposal.evidence]
+    speaking = {one.id: bearing(one, space, proposal.params) for one in cited}
+    failures = []
+    for one in cited:
+        if speaking[one.id] == 0:
+            failures.append(
+                f"{one.id} is about {one.parameter}, which the chosen configuration does not have."
+            )
+        elif speaking[one.id] < 0:
+            value = label_of(space[one.parameter], proposal.params[one.parameter])
+            failures.append(
+                f"{one.id} ({one.sentence}) speaks against {one.parameter}={value}, which was "
+                "chosen."
+            )
+    reasoned = {one.parameter for one in cited if speaking[one.id] > 0}
+    failures += [
+        f"{name} was changed, but no evidence is cited for the new value."
+        for name in proposal.changes
+        if name not in reasoned
+    ]
+    return failures
+
+
+def _expectation(
+    proposal: Proposal, candidates: Sequence[Candidate], learner: MetaLearner
+) -> Verdict:
+    predicted = float(learner.predict([proposal.params]).mean[0])
+    best = candidates[0].predicted or 0.0
+    margin = max(MARGIN, candidates[0].spread or 0.0)
+    if predicted >= best - margin:
+        return Verdict(True, predicted=predicted)
+    failure = (
+        f"The past expects a score of {predicted:.2f} of this configuration and {best:.2f} of "
+        "candidate 1: choose or change so that less is lost."
+    )
+    return Verdict(False, (failure,), "meta-learner", predicted)
+
+
+def _review(
+    proposal: Proposal,
+    space: SearchSpace,
+    explanation: Explanation | None,
+    reviewer: LLM,
+    verdict: Verdict,
+) -> Verdict:
+    """Ask for the language model's scores; a review that cannot be had refuses nothing."""
+    messages = judge_messages(
+        space, proposal.params, f"{proposal.reasoning} {proposal.why}", explanation
+    )
+    try:
+        answer = _object(reviewer.generate(messages, schema=judge_schema()))
+        scores = {one: _score(answer.get(f"{one}_score")) for one in CRITERIA}
+    except (LLMError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        return replace(verdict, note=f"the language model gave no usable review: {reason}")
+    remarks = {one: str(answer.get(f"{one}_remark", "")) for one in CRITERIA}
+    failures = tuple(
+        f"{one}: {remarks[one]} ({score} of 5)"
+        for one, score in scores.items()
+        if score < LOWEST_SCORE
+    )
+    return Verdict(
+        accepted=not failures,
+        failures=failures,
+        refused_by="model" if failures else None,
+        predicted=verdict.predicted,
+        scores=scores,
+        remarks=remarks,
+    )
+
+
+def _object(text: str) -> dict[str, Any]:
+    answer = json.loads(text)
+    if not isinstance(answer, dict):
+        raise ValueError("it is no JSON object")
+    return answer
+
+
+def _score(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 5:
+        return value
+    raise ValueError(f"{str(value)[:40]!r} is not a score from 1 to 5")

@@ -1,0 +1,128 @@
+"""labels, image size, modality -> meta-features; meta-features -> how alike two studies are.
+
+The seven groups are those reported for MetaLLMiX (arXiv 2509.09387): instances, classes, imbalance
+ratio, class entropy, resolution, class-size statistics, modality.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from statistics import fmean
+from statistics import pstdev
+from typing import TypeAlias
+
+
+MetaFeatures: TypeAlias = Mapping[str, float | int | str]
+
+_MAX_TEXT = 64
+"""Longest text that counts as a meta-feature; longer ones are descriptions, not features."""
+
+
+def image_meta_features(
+    labels: Iterable[Hashable],
+    image_size: int | tuple[int, int] | tuple[int, int, int],
+    modality: str | None = None,
+) -> dict[str, float | int | str]:
+    """Compute the paper's seven groups of meta-features of an image classification set.
+
+    Args:
+        labels: The class of each training image, shape (n_instances,); a list, an array or a
+            torch data set's ``targets``.
+        image_size: Pixels: one number for square images, (height, width), or
+            (height, width, channels).
+        modality: How the images were made, such as ``"MRI"``, ``"CT"``, ``"X-ray"``.
+
+    Returns:
+        ``n_instances``, ``n_classes``, ``imbalance_ratio`` (largest / smallest class, from 1),
+        ``class_entropy`` (bits, from 0 to log2 of ``n_classes``), ``image_height`` and
+        ``image_width`` (pixels), ``n_channels`` where given, ``class_size_mean``,
+        ``class_size_std`` (population), ``class_size_min``, ``class_size_max`` (instances), and
+        ``modality`` where given: names and scalars, fit for a study's user attributes.
+
+    Raises:
+        ValueError: There is no label, or the image size is not one, two or three positive numbers.
+    """
+    sizes = list(Counter(_plain(label) for label in labels).values())
+    if not sizes:
+        raise ValueError("There is no label: pass the class of each training image.")
+    total = sum(sizes)
+    features: dict[str, float | int | str] = {
+        "n_instances": total,
+        "n_classes": len(sizes),
+        "imbalance_ratio": max(sizes) / min(sizes),
+        "class_entropy": sum(n / total * math.log2(total / n) for n in sizes),
+        **_resolution(image_size),
+        "class_size_mean": fmean(sizes),
+        "class_size_std": pstdev(sizes),
+        "class_size_min": min(sizes),
+        "class_size_max": max(sizes),
+    }
+    return features if modality is None else {**features, "modality": modality}
+
+
+def scalar_features(attributes: Mapping[str, object]) -> dict[str, float | int | str]:
+    """Keep what can serve as meta-features: finite numbers and short texts."""
+    kept: dict[str, float | int | str] = {}
+    for name, value in attributes.items():
+        if isinstance(value, bool):
+            kept[name] = str(value)
+        elif isinstance(value, str):
+            if len(value) <= _MAX_TEXT:
+                kept[name] = value
+        elif isinstance(value, int | float) and math.isfinite(value):
+            kept[name] = value
+    return kept
+
+
+def distances(target: MetaFeatures, others: Sequence[MetaFeatures]) -> list[float | None]:
+    """Return how far each of ``others`` is from ``target``; 0 is alike, ``None`` unknown.
+
+    The mean over the features that both have: for numbers the difference of their logarithms
+    (sizes and counts span orders of magnitude) in standard deviations over all studies, at most
+    3; for texts 0 where equal and 1 where not.
+    """
+    scales = {name: _spread(name, [target, *others]) for name in target}
+    return [_distance(target, other, scales) for other in others]
+
+
+def _distance(
+    target: MetaFeatures, other: MetaFeatures, scales: Mapping[str, float]
+) -> float | None:
+    parts: list[float] = []
+    for name, value in target.items():
+        theirs = other.get(name)
+        if isinstance(value, str) and isinstance(theirs, str):
+            parts.append(0.0 if value.casefold() == theirs.casefold() else 1.0)
+        elif isinstance(value, int | float) and isinstance(theirs, int | float):
+            parts.append(min(abs(_log(value) - _log(theirs)) / scales[name], 3.0))
+    return fmean(parts) if parts else None
+
+
+def _spread(name: str, studies: Sequence[MetaFeatures]) -> float:
+    values = [_log(v) for v in (one.get(name) for one in studies) if isinstance(v, int | float)]
+    return (pstdev(values) if len(values) > 1 else 0.0) or 1.0
+
+
+def _log(value: float) -> float:
+    return math.copysign(math.log1p(abs(value)), value)
+
+
+def _plain(label: Hashable) -> Hashable:
+    item = getattr(label, "item", None)  # a torch tensor hashes by identity, its item by value
+    plain: Hashable = item() if callable(item) else label
+    return plain
+
+
+def _resolution(size: int | tuple[int, ...]) -> dict[str, int]:
+    pixels = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pixels) not in (2, 3) or any(n <= 0 for n in pixels):
+        raise ValueError(
+            f"image_size={size!r} must be one positive number of pixels, (height, width) or "
+            "(height, width, channels)."
+        )
+    return dict(zip(("image_height", "image_width", "n_channels"), pixels, strict=False))

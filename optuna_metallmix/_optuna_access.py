@@ -1,0 +1,86 @@
+"""study, trial -> storage and ids: every private name of Optuna that this package touches.
+
+A sampler is handed a study whose storage and ids are private attributes, and under
+``HyperbandPruner`` that study is a stand-in with little else
+(``optuna/pruners/_hyperband.py``, ``_BracketStudy``, 4.8 to 5.0). The methods called on the
+storage are public (:class:`optuna.storages.BaseStorage`).
+"""
+
+from __future__ import annotations
+
+from optuna import Study
+from optuna.storages import BaseStorage
+from optuna.storages import JournalStorage
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.study._frozen import FrozenStudy as FrozenStudy
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+
+PREFERENTIAL_ATTR = "preference:is_preferential"
+"""System attribute by which optuna-dashboard (0.21) marks a preferential study."""
+
+
+def storage_of(study: Study) -> BaseStorage:
+    """Return the storage that ``study`` lives in."""
+    return study._storage
+
+
+def study_id_of(study: Study) -> int:
+    """Return the id of ``study`` in its storage."""
+    return study._study_id
+
+
+def frozen_id(study: FrozenStudy) -> int:
+    """Return the id of one of ``storage.get_all_studies()``."""
+    return study._study_id
+
+
+def study_key(study: Study) -> tuple[str, int]:
+    """Return what tells ``study`` apart from the others one sampler object serves."""
+    return study.study_name, study._study_id
+
+
+def trial_id_of(trial: FrozenTrial) -> int:
+    """Return the id of ``trial`` in its storage."""
+    return trial._trial_id
+
+
+def real_study(study: Study) -> Study:
+    """Return an ordinary study also where Hyperband hands over a stand-in."""
+    return Study(study_name=study.study_name, storage=study._storage)
+
+
+def is_single_objective(study: Study) -> bool:
+    """Tell whether ``study`` has exactly one direction, maximise or minimise."""
+    directions = study.directions
+    return len(directions) == 1 and directions[0] is not StudyDirection.NOT_SET
+
+
+def all_trials(study: Study) -> list[FrozenTrial]:
+    """Return all trials of ``study``, not copied: they are read, never changed."""
+    return study._storage.get_all_trials(study._study_id, deepcopy=False)
+
+
+def is_enqueued(trial: FrozenTrial) -> bool:
+    """Tell whether a person fixed the trial's values with ``enqueue_trial``."""
+    return trial.state is TrialState.WAITING or "fixed_params" in trial.system_attrs
+
+
+def same_storage(first: BaseStorage, second: BaseStorage) -> bool:
+    """Tell whether two storage objects hold the same studies."""
+    if first is second:
+        return True
+    place = describe_storage(first)
+    return place == describe_storage(second) and place != type(first).__name__
+
+
+def describe_storage(storage: BaseStorage) -> str:
+    """Return what a person calls ``storage``: its kind, and its place where it has one."""
+    backend = getattr(storage, "_backend", storage)
+    if isinstance(backend, RDBStorage):
+        return repr(backend.engine.url)
+    if isinstance(storage, JournalStorage):
+        return str(getattr(backend, "_file_path", type(backend).__name__))
+    return type(storage).__name__

@@ -1,0 +1,117 @@
+"""messages -> model -> parsed, checked proposal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+from typing import ClassVar
+
+from optuna_metallmix._candidates import Candidate
+from optuna_metallmix._errors import ProposalError
+from optuna_metallmix._explanation import Explanation
+from optuna_metallmix._meta_dataset import Config
+from optuna_metallmix._search_space import SearchSpace
+from optuna_metallmix._search_space import from_json
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a language model proposes.
+
+    Attributes:
+        answer: The answer's text as it came.
+        evidence: The ids of the evidence it cites.
+        reasoning: Its own words, before it chose.
+        candidate: The number of the candidate it chose.
+        changes: The values it changed in it; what it only repeated is not here.
+        why: One sentence for people.
+        params: The resulting configuration, every value in the search space.
+    """
+
+    answer: str
+    evidence: tuple[str, ...]
+    reasoning: str
+    candidate: int
+    changes: Mapping[str, Any]
+    why: str
+    params: Config
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """The answer's shape; pydantic, imported on use, checks it without converting anything."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+
+    reasoning: str
+    candidate: int
+    why: str
+    evidence: list[str] = field(default_factory=list)
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+def parse_proposal(
+    answer: str,
+    space: SearchSpace,
+    candidates: Sequence[Candidate],
+    explanation: Explanation | None,
+) -> Proposal:
+    """Parse an answer and check it against what was asked.
+
+    Raises:
+        ProposalError: It is not the JSON object asked for, or names a candidate, evidence,
+            parameter or value that does not exist; the message says which, for the model to mend.
+    """
+    parsed = _parse(answer)
+    chosen = {one.number: one for one in candidates}.get(parsed.candidate)
+    if chosen is None:
+        raise ProposalError(f"There is no candidate {parsed.candidate}: choose a number given.")
+    _check_cited(parsed.evidence, explanation)
+    changes = {
+        name: value
+        for name, raw in parsed.changes.items()
+        if (value := _changed(name, raw, space)) != chosen.params.get(name)
+    }
+    return Proposal(
+        answer=answer,
+        evidence=tuple(dict.fromkeys(parsed.evidence)),
+        reasoning=parsed.reasoning.strip(),
+        candidate=parsed.candidate,
+        changes=changes,
+        why=parsed.why.strip(),
+        params={**chosen.params, **changes},
+    )
+
+
+def _check_cited(cited: Sequence[str], explanation: Explanation | None) -> None:
+    known = {one.id for one in explanation.evidence} if explanation else set()
+    if unknown := [one for one in cited if one not in known]:
+        raise ProposalError(f"There is no evidence {unknown[0][:20]!r}: cite the ids given.")
+    if known and not cited:
+        raise ProposalError("No evidence is cited: cite the ids that speak for the choice.")
+
+
+def _changed(name: str, raw: Any, space: SearchSpace) -> Any:
+    if name not in space:
+        raise ProposalError(f"There is no parameter {name[:60]!r} to change.")
+    try:
+        return from_json(space[name], raw)
+    except ValueError as error:
+        raise ProposalError(f"changes.{name}: {error}.") from error
+
+
+def _parse(answer: str) -> _Answer:
+    from pydantic import TypeAdapter
+    from pydantic import ValidationError
+
+    try:
+        return TypeAdapter(_Answer).validate_json(answer)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the answer"
+        raise ProposalError(
+            f"It is not the JSON object asked for: {where}: {first['msg']}."
+        ) from error

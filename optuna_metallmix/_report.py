@@ -1,0 +1,218 @@
+"""suggestion -> a note on the study that optuna-dashboard shows.
+
+The one room that knows optuna-dashboard. Its notes render tables and code but no HTML (0.21), so
+the markers are link definitions, which Markdown does not show. What stands outside of them is a
+person's, and is kept byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+from optuna import Study
+
+from optuna_metallmix._explanation import Evidence
+from optuna_metallmix._optuna_access import real_study
+from optuna_metallmix._search_space import format_number
+from optuna_metallmix._search_space import label_of
+from optuna_metallmix._suggestion import SOURCE_LLM
+from optuna_metallmix._suggestion import SOURCE_META_LEARNER
+from optuna_metallmix._suggestion import Suggestion
+
+
+BEGIN = "[//]: # (optuna-metallmix begin: written again by the sampler)"
+END = "[//]: # (optuna-metallmix end)"
+
+_MAX_ROWS = 20
+
+Projected = Mapping[str, tuple[Any, Any]]
+"""Suggested values that the objective did not allow, by name: (suggested, used)."""
+
+
+def render_note(suggestion: Suggestion, trial_number: int, projected: Projected) -> str:
+    """Write a suggestion as Markdown that optuna-dashboard renders."""
+    parts = [
+        f"## Where trial {trial_number} comes from",
+        _headline(suggestion),
+        _parameters(suggestion, projected),
+        _reasoning(suggestion),
+        _past(suggestion),
+        _verdict(suggestion),
+        _making(suggestion),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def write_note(study: Study, text: str) -> str | None:
+    """Put ``text`` between this package's markers in the study's note.
+
+    Returns:
+        Why the note could not be written, as a sentence; ``None`` where it was.
+    """
+    try:
+        from optuna_dashboard import get_note
+        from optuna_dashboard import save_note
+    except ImportError:
+        return (
+            "The study's note was not written, because optuna-dashboard is not installed: "
+            "pip install optuna-dashboard."
+        )
+    study = real_study(study)
+    save_note(study, merge_note(get_note(study), text))
+    return None
+
+
+def merge_note(note: str, text: str) -> str:
+    """Replace this package's section of a note, or add one at the end."""
+    section = f"{BEGIN}\n\n{text}\n\n{END}"
+    start, end = note.find(BEGIN), note.find(END)
+    if 0 <= start < end:
+        return note[:start] + section + note[end + len(END) :]
+    return f"{note}\n\n{section}" if note else section
+
+
+def _headline(suggestion: Suggestion) -> str:
+    n = len(suggestion.history.studies)
+    past = f"{n} past studies with {suggestion.history.n_trials} trials" if n else "no past study"
+    who = {
+        SOURCE_LLM: f"The language model `{suggestion.model}` chose it from {past}.",
+        SOURCE_META_LEARNER: f"The meta-learner chose it from {past}, without a language model.",
+    }.get(suggestion.source, "The base sampler made it: nothing could be suggested.")
+    expected = (
+        ""
+        if suggestion.predicted is None
+        else f" Expected score: **{suggestion.predicted:.2f}** (0 = worst, 1 = best trial of a "
+        "study)."
+    )
+    return f"{who}{expected}\n\n> {_plain(suggestion.why)}"
+
+
+def _parameters(suggestion: Suggestion, projected: Projected) -> str:
+    if not suggestion.params:
+        return ""
+    rows = [_parameter(suggestion, name, projected) for name in _by_effect(suggestion)]
+    head = ("parameter", "value", "SHAP effect on the score", "helped in the past", "hurt")
+    return "### Values, and why\n\n" + _table(head, rows)
+
+
+def _by_effect(suggestion: Suggestion) -> list[str]:
+    return sorted(suggestion.params, key=lambda name: -abs(suggestion.effects.get(name, 0.0)))[
+        :_MAX_ROWS
+    ]
+
+
+def _parameter(suggestion: Suggestion, name: str, projected: Projected) -> tuple[str, ...]:
+    value = label_of(suggestion.space[name], suggestion.params[name])
+    if name in projected:
+        value = f"{value}, moved to {_shown(projected[name][1])}"
+    effect = suggestion.effects.get(name)
+    evidence = suggestion.explanation.evidence if suggestion.explanation else ()
+    about = [one for one in evidence if one.parameter == name]
+    return (
+        name,
+        value,
+        "" if effect is None else f"{effect:+.3f}",
+        _values(one for one in about if one.effect > 0),
+        _values(one for one in about if one.effect < 0),
+    )
+
+
+def _values(evidence: Iterable[Evidence]) -> str:
+    return "; ".join(
+        f"{one.values.removeprefix('= ')} ({one.effect:+.2f})" for one in list(evidence)[:2]
+    )
+
+
+def _reasoning(suggestion: Suggestion) -> str:
+    proposal = suggestion.proposal
+    if proposal is None:
+        return ""
+    evidence = suggestion.explanation.evidence if suggestion.explanation else ()
+    cited = [
+        f"- {one.id}: {_plain(one.sentence)}" for one in evidence if one.id in proposal.evidence
+    ]
+    words = f"### The model's reasoning, in its own words\n\n> {_plain(proposal.reasoning)}"
+    chose = f"It chose candidate {proposal.candidate} of {len(suggestion.candidates)}"
+    changed = ", ".join(
+        f"{name} = {label_of(suggestion.space[name], value)}"
+        for name, value in proposal.changes.items()
+    )
+    chose += f" and changed {_plain(changed)}." if changed else " and changed nothing."
+    return "\n\n".join([words, chose, *(["It cites:\n\n" + "\n".join(cited)] if cited else [])])
+
+
+def _past(suggestion: Suggestion) -> str:
+    explanation, history = suggestion.explanation, suggestion.history
+    parts = []
+    if explanation is not None:
+        rows = [
+            (
+                one.name,
+                str(one.n_trials),
+                "unknown" if one.distance is None else f"{one.distance:.2f}",
+            )
+            for one in explanation.nearest
+        ]
+        parts += ["Nearest first:\n\n" + _table(("study", "trials", "distance"), rows)]
+        parts += [_trust(explanation.quality)]
+    if history.left_out:
+        left_out = list(history.left_out.items())
+        lines = [f"- {_plain(name)}: {_plain(why)}" for name, why in left_out[:_MAX_ROWS]]
+        more = len(left_out) - len(lines)
+        lines += [f"- and {more} more"] if more else []
+        parts += ["Left out:\n\n" + "\n".join(lines)]
+    return "### The past\n\n" + "\n\n".join(parts) if parts else ""
+
+
+def _trust(quality: float | None) -> str:
+    if quality is None:
+        return "How far to trust it: unknown, since there is only one past study."
+    return (
+        f"How far to trust it: on past studies held out, predicted and true order of the trials "
+        f"agree with a rank correlation of **{quality:.2f}** (1 perfect, 0 useless)."
+    )
+
+
+def _verdict(suggestion: Suggestion) -> str:
+    verdict = suggestion.verdict
+    if verdict is None:
+        return ""
+    word = "accepted" if verdict.accepted else f"refused by the {verdict.refused_by}"
+    lines = [f"### Verdict: {word}", *(f"- {_plain(one)}" for one in verdict.failures)]
+    lines += [
+        f"- {criterion}: {score} of 5. {_plain(verdict.remarks.get(criterion, ''))}"
+        for criterion, score in verdict.scores.items()
+    ]
+    lines += [f"- {_plain(verdict.note)}"] if verdict.note else []
+    return "\n".join([lines[0], "", *lines[1:]]) if lines[1:] else lines[0]
+
+
+def _making(suggestion: Suggestion) -> str:
+    seconds = ", ".join(f"{stage} {s:.1f} s" for stage, s in suggestion.seconds.items())
+    lines = [
+        f"- source: `{suggestion.source}`, model: `{suggestion.model or 'none'}`, "
+        f"prompt version {suggestion.prompt_version}, answers: {len(suggestion.attempts)}",
+        f"- time: {seconds}",
+        *(f"- {_plain(reason)}" for reason in suggestion.reasons),
+    ]
+    return "### How it was made\n\n" + "\n".join(lines)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *([_plain(cell) for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Show other people's text as text: one line, nothing that Markdown would act on."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    for mark in "\\|`*_[]<>#":
+        line = line.replace(mark, "\\" + mark)
+    return line
+
+
+def _shown(value: Any) -> str:
+    return format_number(value) if isinstance(value, float) else str(value)

@@ -1,0 +1,285 @@
+"""Optuna's side: the first trial is the suggestion, the rest is the base sampler's."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+
+import optuna
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.samplers import TPESampler
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+from optuna_metallmix import _claim
+from optuna_metallmix._first_trial import first_trial
+from optuna_metallmix._optuna_access import describe_storage
+from optuna_metallmix._optuna_access import is_single_objective
+from optuna_metallmix._optuna_access import storage_of
+from optuna_metallmix._optuna_access import study_key
+from optuna_metallmix._optuna_access import trial_id_of
+from optuna_metallmix._provenance import record
+from optuna_metallmix._provenance import record_missing
+from optuna_metallmix._provenance import record_projected
+from optuna_metallmix._report import render_note
+from optuna_metallmix._report import write_note
+from optuna_metallmix._search_space import SearchSpace
+from optuna_metallmix._search_space import contains
+from optuna_metallmix._settings import check_settings
+from optuna_metallmix._source import Source
+from optuna_metallmix._source import open_source
+from optuna_metallmix._suggestion import SOURCE_LLM
+from optuna_metallmix._suggestion import Suggestion
+from optuna_metallmix.llm import LLMSpec
+
+
+_logger = optuna.logging.get_logger("optuna.metallmix")
+
+
+@dataclass
+class _Served:
+    """A suggestion while its trial runs."""
+
+    suggestion: Suggestion
+    projected: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+
+
+class MetaLLMiXSampler(BaseSampler):
+    """Starts a study with what past studies and a local language model suggest.
+
+    The first trial is one configuration: a CatBoost meta-learner is fitted on the past studies,
+    its SHAP values and best candidates are shown to a language model on this machine, and what
+    that proposes is checked before it is used (after MetaLLMiX, arXiv 2509.09387). The model is
+    asked from inside the objective's first ``suggest_*``. All other trials are the base sampler's.
+
+    Each step down, from the model to the meta-learner's best candidate to the base sampler, is
+    told by one warning and written on the trial: the user attributes ``metallmix:source``
+    (``"llm"``, ``"meta-learner"`` or ``"base-sampler"``), ``metallmix:model``, ``metallmix:why``,
+    ``metallmix:reason``, ``metallmix:projected``, and a full record in the system attributes.
+
+    A study that has trials already gets its suggestion at the next one, its own trials counting
+    as evidence. Enqueued trials are left alone. A study with several objectives gets none.
+
+    Args:
+        source_storage: Where the past studies are: a journal or SQLite file, a database URL or a
+            storage object. Default: the study's own storage. It is read, never written.
+        source_study_names: Which past studies to use. Default: all that can be learned from.
+        search_space: Distributions by parameter name. Needed only where no past study tells them;
+            where given, exactly these parameters are suggested.
+        meta_features: What is known of the task, as scalars by name; for past studies the scalar
+            user attributes of the study count. See :func:`image_meta_features`.
+        llm: The language model: ``None`` for a local Ollama with a model, else the embedded
+            model, else none; ``"ollama:qwen3:8b"``; ``"path/to/model.gguf"``; any object with
+            ``generate(messages, *, schema) -> str``; ``False`` for the meta-learner alone.
+        judge: The language model that reviews the proposal: ``None`` for the same one, ``False``
+            for none, or as ``llm``.
+        base_sampler: Makes all other trials. Default: ``TPESampler(seed=seed)``. Each study gets
+            a copy of its own, since most samplers cannot serve two.
+        n_attempts: How often the model may answer, from 1; a refusal goes back with its reasons.
+        seed: Seeds the meta-learner, the candidates and the default base sampler.
+
+    Raises:
+        HistoryError: ``source_storage`` is not there or no Optuna storage, or has no study of
+            ``source_study_names``.
+        LLMError: ``llm`` names a model file that cannot be used.
+        TypeError, ValueError: An argument is of the wrong kind; the message says what is accepted.
+    """
+
+    def __init__(
+        self,
+        *,
+        source_storage: Source | None = None,
+        source_study_names: Sequence[str] | None = None,
+        search_space: SearchSpace | None = None,
+        meta_features: Mapping[str, float | int | str] | None = None,
+        llm: LLMSpec = None,
+        judge: LLMSpec = None,
+        base_sampler: BaseSampler | None = None,
+        n_attempts: int = 2,
+        seed: int | None = None,
+    ) -> None:
+        self._settings = check_settings(
+            source_storage=source_storage,
+            source_study_names=source_study_names,
+            search_space=search_space,
+            meta_features=meta_features,
+            llm=llm,
+            judge=judge,
+            n_attempts=n_attempts,
+            seed=seed,
+        )
+        if base_sampler is not None and not isinstance(base_sampler, BaseSampler):
+            raise TypeError(f"base_sampler={base_sampler!r} must be an Optuna sampler.")
+        self._base_sampler = base_sampler or TPESampler(seed=seed)
+        self._bases: dict[tuple[str, int], BaseSampler] = {}
+        self._settled: set[tuple[str, int]] = set()
+        self._claimed: set[tuple[str, int, int]] = set()
+        self._served: dict[tuple[str, int, int], _Served | None] = {}
+        self._said: set[str] = set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what belongs to trials that run in this process."""
+        return {**self.__dict__, "_claimed": set(), "_served": {}}
+
+    def reseed_rng(self) -> None:
+        """Reseed the base samplers, as Optuna does in each worker."""
+        self._base_sampler.reseed_rng()
+        for base in list(self._bases.values()):
+            base.reseed_rng()
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Claim the suggestion where nobody has; nothing slow, since Optuna cannot catch here."""
+        self._base(study).before_trial(study, trial)
+        key = study_key(study)
+        if key in self._settled:
+            return
+        if not is_single_objective(study):
+            self._settled.add(key)
+            self._refuse(study, trial, "it has several objectives, and so no one best trial.")
+        elif _claim.is_settled(study):
+            self._settled.add(key)
+        elif _claim.claim(study, trial):
+            self._claimed.add(_place(study, trial))
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Ask the base sampler; a suggestion is served name by name instead."""
+        if _place(study, trial) in self._claimed:
+            return {}
+        return self._base(study).infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Ask the base sampler; a suggestion is served name by name instead."""
+        if _place(study, trial) in self._claimed:
+            return {}
+        return self._base(study).sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Serve the suggestion's value, moved into the objective's range; else ask the base."""
+        served = self._serving(study, trial, param_name, param_distribution)
+        found = served and served.suggestion.value_for(param_name, param_distribution)
+        if not served or not found:
+            return self._base(study).sample_independent(
+                study, trial, param_name, param_distribution
+            )
+        used, wanted = found
+        if not contains(param_distribution, wanted):
+            served.projected[param_name] = (wanted, used)
+            record_projected(storage_of(study), trial_id_of(trial), served.projected)
+        return used
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Complete the note with what was moved, and forget the trial."""
+        place = _place(study, trial)
+        self._claimed.discard(place)
+        served = self._served.pop(place, None)
+        if served and served.projected:
+            self._write_note(study, trial, served)
+        self._base(study).after_trial(study, trial, state, values)
+
+    def _base(self, study: Study) -> BaseSampler:
+        key = study_key(study)
+        if key not in self._bases:
+            self._bases.setdefault(key, copy.deepcopy(self._base_sampler))
+        return self._bases[key]
+
+    def _serving(
+        self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
+    ) -> _Served | None:
+        place = _place(study, trial)
+        if place not in self._claimed:
+            return None
+        if place not in self._served:
+            self._served[place] = self._ask(study, trial, name, distribution)
+        return self._served[place]
+
+    def _ask(
+        self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
+    ) -> _Served | None:
+        if not _claim.confirm(study, trial):
+            return None
+        suggestion = first_trial(study, name, distribution, self._settings)
+        if suggestion is None:
+            self._postpone(study, trial)
+            return None
+        self._settled.add(study_key(study))
+        record(storage_of(study), trial_id_of(trial), suggestion)
+        self._tell(study, trial, suggestion)
+        served = _Served(suggestion)
+        self._write_note(study, trial, served)
+        return served
+
+    def _postpone(self, study: Study, trial: FrozenTrial) -> None:
+        """Leave the suggestion to a later trial, once this one has shown the search space."""
+        if self._settings.llm is False:
+            self._settled.add(study_key(study))
+        else:
+            _claim.defer(study, trial)
+        self._refuse(
+            study,
+            trial,
+            f"there are no past studies in {self._past_place(study)} to learn from, and nothing "
+            "is known of the objective's search space yet. The language model is asked once this "
+            "trial has shown it. Pass source_storage= with the studies of other tasks, or "
+            "search_space= to be suggested the first trial.",
+        )
+
+    def _past_place(self, study: Study) -> str:
+        source = self._settings.source_storage
+        return describe_storage(storage_of(study) if source is None else open_source(source))
+
+    def _refuse(self, study: Study, trial: FrozenTrial, reason: str) -> None:
+        base = type(self._base_sampler).__name__
+        record_missing(storage_of(study), trial_id_of(trial), reason)
+        self._warn_once(
+            f"Study {study.study_name!r} gets no suggestion at trial {trial.number} ({base} makes "
+            f"it): {reason}"
+        )
+
+    def _tell(self, study: Study, trial: FrozenTrial, suggestion: Suggestion) -> None:
+        who = suggestion.model if suggestion.source == SOURCE_LLM else f"the {suggestion.source}"
+        message = (
+            f"Study {study.study_name!r}, trial {trial.number}: suggested by {who} from "
+            f"{len(suggestion.history.studies)} past studies "
+            f"({suggestion.history.n_trials} trials): {suggestion.why}"
+        )
+        if suggestion.reasons:
+            self._warn_once(f"{message} {' '.join(suggestion.reasons)}")
+        else:
+            _logger.info(message)
+
+    def _write_note(self, study: Study, trial: FrozenTrial, served: _Served) -> None:
+        note = render_note(served.suggestion, trial.number, served.projected)
+        if problem := write_note(study, note):
+            record_missing(storage_of(study), trial_id_of(trial), problem, what="note")
+            self._warn_once(problem)
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self._said:
+            self._said.add(message)
+            _logger.warning(message)
+
+
+def _place(study: Study, trial: FrozenTrial) -> tuple[str, int, int]:
+    return (*study_key(study), trial_id_of(trial))

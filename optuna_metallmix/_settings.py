@@ -1,0 +1,123 @@
+"""what a person passes -> settings, checked at the moment they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+
+from optuna_metallmix._history import check_names
+from optuna_metallmix._meta_features import MetaFeatures
+from optuna_metallmix._meta_features import scalar_features
+from optuna_metallmix._search_space import SearchSpace
+from optuna_metallmix._source import Source
+from optuna_metallmix._source import open_source
+from optuna_metallmix.llm import LLMSpec
+from optuna_metallmix.llm import check_spec
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a person has said about the suggestion; see :class:`MetaLLMiXSampler`."""
+
+    source_storage: Source | None
+    source_study_names: tuple[str, ...] | None
+    search_space: SearchSpace | None
+    meta_features: MetaFeatures
+    llm: LLMSpec
+    judge: LLMSpec
+    n_attempts: int
+    seed: int
+
+
+def check_settings(
+    *,
+    source_storage: Source | None,
+    source_study_names: Sequence[str] | None,
+    search_space: SearchSpace | None,
+    meta_features: Mapping[str, float | int | str] | None,
+    llm: LLMSpec,
+    judge: LLMSpec,
+    n_attempts: int,
+    seed: int | None,
+) -> Settings:
+    """Check the arguments of :class:`MetaLLMiXSampler`.
+
+    Raises:
+        HistoryError, LLMError, TypeError, ValueError: See :class:`MetaLLMiXSampler`.
+    """
+    names = _check_study_names(source_study_names)
+    if source_storage is not None:
+        storage = open_source(source_storage)
+        if names is not None:
+            check_names(names, [one.study_name for one in storage.get_all_studies()], storage)
+    check_spec(llm)
+    check_spec(judge)
+    if isinstance(n_attempts, bool) or not isinstance(n_attempts, int) or n_attempts < 1:
+        raise ValueError(f"n_attempts={n_attempts!r} must be a whole number from 1.")
+    return Settings(
+        source_storage,
+        names,
+        _check_space(search_space),
+        _check_features(meta_features),
+        llm,
+        judge,
+        n_attempts,
+        _check_seed(seed),
+    )
+
+
+def _check_study_names(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"source_study_names={names!r} must be a list of study names.")
+    if not names:
+        raise ValueError("source_study_names is empty: name at least one study, or leave it out.")
+    return tuple(names)
+
+
+def _check_space(space: SearchSpace | None) -> SearchSpace | None:
+    if space is None:
+        return None
+    if not isinstance(space, Mapping) or not space:
+        raise TypeError(
+            f"search_space={space!r} must map parameter names to Optuna distributions, such as "
+            '{"lr": FloatDistribution(1e-5, 1e-1, log=True)}.'
+        )
+    for name, distribution in space.items():
+        if not isinstance(name, str) or not isinstance(distribution, BaseDistribution):
+            raise TypeError(
+                f"search_space[{name!r}]={distribution!r} must be an Optuna distribution, such as "
+                "FloatDistribution(1e-5, 1e-1, log=True)."
+            )
+    return dict(space)
+
+
+def _check_features(features: Mapping[str, float | int | str] | None) -> MetaFeatures:
+    if features is None:
+        return {}
+    if not isinstance(features, Mapping):
+        raise TypeError(f"meta_features={features!r} must map names to numbers or texts.")
+    plain = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in features.items()
+    }
+    kept = scalar_features(plain)
+    if dropped := [name for name in plain if name not in kept]:
+        raise ValueError(
+            f"meta_features[{dropped[0]!r}]={plain[dropped[0]]!r} must be a finite number or a "
+            "text of at most 64 characters."
+        )
+    return kept
+
+
+def _check_seed(seed: int | None) -> int:
+    if seed is None:
+        return int(np.random.default_rng().integers(2**31))
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed={seed!r} must be a whole number from 0, or None.")
+    return int(seed)

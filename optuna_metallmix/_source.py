@@ -1,0 +1,99 @@
+"""path, URL or storage object -> an opened storage that reading leaves as it was.
+
+Optuna creates what it cannot find: a missing SQLite file, the tables in a file that is no Optuna
+storage, a missing journal. So each is looked at first.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TypeAlias
+
+from optuna.storages import BaseStorage
+from optuna.storages import JournalStorage
+from optuna.storages import get_storage
+from optuna.storages.journal import JournalFileBackend
+
+from optuna_metallmix._errors import HistoryError
+
+
+Source: TypeAlias = str | os.PathLike[str] | BaseStorage
+
+_SQLITE_MAGIC = b"SQLite format 3\x00"
+
+
+def open_source(source: Source) -> BaseStorage:
+    """Open a storage of past studies.
+
+    Args:
+        source: A journal file (``"past.jsonl"``), a SQLite file, a database URL
+            (``"sqlite:///past.db"``, ``"postgresql://..."``) or a storage object.
+
+    Raises:
+        HistoryError: It does not exist or is no Optuna storage.
+    """
+    if isinstance(source, BaseStorage):
+        return get_storage(source)
+    place = os.fspath(source)
+    if place.startswith("sqlite:///"):
+        return _open_sqlite(Path(place.removeprefix("sqlite:///").split("?")[0]), place)
+    if "://" in place:
+        return _opened(place)
+    path = _existing(Path(place))
+    with path.open("rb") as file:
+        start = file.read(len(_SQLITE_MAGIC))
+    if start == _SQLITE_MAGIC:
+        return _open_sqlite(path, f"sqlite:///{path}")
+    if start and not start.startswith(b"{"):
+        raise HistoryError(
+            f"source_storage={place!r} is neither an Optuna journal nor an SQLite file: pass the "
+            "file or URL that your studies were stored in."
+        )
+    try:
+        return JournalStorage(JournalFileBackend(str(path)))
+    except (ValueError, LookupError, OSError) as error:
+        raise HistoryError(
+            f"source_storage={place!r} is no readable Optuna journal ({error}): pass the file "
+            "that your studies were stored in."
+        ) from error
+
+
+def _open_sqlite(path: Path, url: str) -> BaseStorage:
+    read_only = f"{_existing(path).absolute().as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(read_only, uri=True)) as database:
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.Error as error:
+        raise HistoryError(
+            f"source_storage: {path} cannot be read as SQLite ({error}): mend or replace it."
+        ) from error
+    if "studies" not in tables:
+        raise HistoryError(
+            f"source_storage: {path} has no Optuna studies in it: pass the database that your "
+            "studies were stored in."
+        )
+    return _opened(url)
+
+
+def _opened(url: str) -> BaseStorage:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        return get_storage(url)
+    except (SQLAlchemyError, ImportError, RuntimeError) as error:
+        raise HistoryError(
+            f"source_storage={url!r} cannot be opened ({error}): check the URL, the driver and "
+            "the database's Optuna version (`optuna storage upgrade`)."
+        ) from error
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise HistoryError(
+            f"source_storage: there is no file {path}. Pass a journal file, an SQLite file, a "
+            "database URL or a storage object that holds your past studies."
+        )
+    return path

@@ -1,0 +1,272 @@
+"""history + search space + language model -> suggestion: the whole path on one page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+
+from optuna_metallmix._candidates import Candidate
+from optuna_metallmix._candidates import propose_candidates
+from optuna_metallmix._candidates import spread_candidates
+from optuna_metallmix._errors import HistoryError
+from optuna_metallmix._errors import LLMError
+from optuna_metallmix._errors import ProposalError
+from optuna_metallmix._explanation import Explanation
+from optuna_metallmix._explanation import explain
+from optuna_metallmix._history import History
+from optuna_metallmix._judge import Verdict
+from optuna_metallmix._judge import judge
+from optuna_metallmix._meta_dataset import Config
+from optuna_metallmix._meta_dataset import build_meta_dataset
+from optuna_metallmix._meta_features import MetaFeatures
+from optuna_metallmix._meta_learner import MetaLearner
+from optuna_metallmix._prompt import PROMPT_VERSION
+from optuna_metallmix._prompt import refusal
+from optuna_metallmix._prompt import suggestion_messages
+from optuna_metallmix._prompt import suggestion_schema
+from optuna_metallmix._proposal import Proposal
+from optuna_metallmix._proposal import parse_proposal
+from optuna_metallmix._search_space import SearchSpace
+from optuna_metallmix._search_space import choices_of
+from optuna_metallmix._search_space import contains
+from optuna_metallmix._search_space import is_ordered
+from optuna_metallmix._search_space import project
+from optuna_metallmix.llm import LLM
+from optuna_metallmix.llm import Message
+
+
+SOURCE_LLM = "llm"
+SOURCE_META_LEARNER = "meta-learner"
+SOURCE_BASE_SAMPLER = "base-sampler"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One answer of the language model.
+
+    Attributes:
+        answer: Its text; empty where there was none.
+        failures: Why it was not used; empty where it was.
+    """
+
+    answer: str
+    failures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, repr=False)
+class Suggestion:
+    """A first configuration, and everything that led to it.
+
+    Attributes:
+        source: ``"llm"``, ``"meta-learner"`` or ``"base-sampler"``: the step of the ladder.
+        params: The configuration; empty where the base sampler has to make it.
+        space: The search space it was made for.
+        meta_features: Those of the target, as the model was told.
+        history: The past studies used, and why others were left out.
+        candidates: What the model chose from.
+        explanation: Why the past favours them; ``None`` without a past.
+        learner: The fitted meta-learner; ``None`` without a past.
+        model: The language model's name; ``None`` where none was asked.
+        prompt_version: Which wording was used.
+        proposal: The accepted proposal; ``None`` where none was.
+        verdict: The judge's verdict on it.
+        attempts: All answers, in order.
+        predicted: The score the past expects of ``params``, about [0, 1]; ``None`` without a past.
+        effects: The SHAP value of each of ``params``, in score units; with
+            ``explanation.base`` they add up to ``predicted``.
+        reasons: What did not go as it should, in words: each step down the ladder has one.
+        seconds: Wall seconds by stage.
+    """
+
+    source: str
+    params: Config
+    space: SearchSpace
+    meta_features: MetaFeatures
+    history: History
+    candidates: tuple[Candidate, ...] = ()
+    explanation: Explanation | None = None
+    learner: MetaLearner | None = None
+    model: str | None = None
+    prompt_version: str = PROMPT_VERSION
+    proposal: Proposal | None = None
+    verdict: Verdict | None = None
+    attempts: tuple[Attempt, ...] = ()
+    predicted: float | None = None
+    effects: Mapping[str, float] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def why(self) -> str:
+        """One sentence for people."""
+        if self.proposal is not None:
+            return self.proposal.why
+        if self.source == SOURCE_META_LEARNER:
+            best = self.candidates[0]
+            return f"{best.origin}: the past expects a score of {best.predicted:.2f} of it"
+        return "nothing is known yet"
+
+    def value_for(self, name: str, distribution: BaseDistribution) -> tuple[Any, Any] | None:
+        """Return the value for a parameter as the objective declares it, and as it was suggested.
+
+        A parameter that the configuration lacks (a condition has changed) takes the value of the
+        best candidate that has it. ``None`` where no candidate does.
+        """
+        configs = [self.params, *(one.params for one in self.candidates)] if self.params else []
+        for config in configs:
+            if name in config:
+                wanted = config[name]
+                return self._projected(name, wanted, distribution), wanted
+        return None
+
+    def _projected(self, name: str, wanted: Any, distribution: BaseDistribution) -> Any:
+        otherwise = None
+        if not is_ordered(distribution) and not contains(distribution, wanted):
+            otherwise = self._best_choice(name, choices_of(distribution))
+        return project(distribution, wanted, otherwise)
+
+    def _best_choice(self, name: str, choices: list[Any]) -> Any:
+        """Return the choice that the meta-learner expects most of, the rest as suggested."""
+        if self.learner is None or name not in self.learner.space:
+            return None
+        means = self.learner.predict([{**self.params, name: one} for one in choices]).mean
+        return choices[int(means.argmax())]
+
+
+def suggest(
+    history: History,
+    search_space: SearchSpace,
+    meta_features: MetaFeatures,
+    llm: LLM | None,
+    *,
+    reviewer: LLM | None = None,
+    n_attempts: int = 2,
+    seed: int = 0,
+) -> Suggestion:
+    """Suggest a first configuration; never raises for a poor past or a poor model.
+
+    Args:
+        history: The past studies.
+        search_space: What may be suggested, by name.
+        meta_features: What is known of the target task.
+        llm: The language model; ``None`` to use the meta-learner alone.
+        reviewer: The language model that judges; ``None`` to judge by code and meta-learner.
+        n_attempts: How often the model may answer, from 1.
+        seed: Seeds the meta-learner and the candidates.
+    """
+    draft = Suggestion(SOURCE_BASE_SAMPLER, {}, search_space, meta_features, history)
+    try:
+        draft = _learn(draft, seed)
+    except HistoryError as error:
+        draft = _without_past(draft, str(error), seed)
+    if llm is not None:
+        draft = _converse(draft, llm, reviewer, n_attempts)
+    if draft.proposal is not None:
+        return _explained(replace(draft, source=SOURCE_LLM, params=draft.proposal.params))
+    if draft.learner is not None:
+        best = draft.candidates[0].params
+        return _explained(replace(draft, source=SOURCE_META_LEARNER, params=best))
+    return draft
+
+
+def _learn(draft: Suggestion, seed: int) -> Suggestion:
+    """Past -> meta-learner -> candidates -> explanation."""
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "meta-learner"):
+        dataset = build_meta_dataset(draft.history, draft.space)
+        learner = MetaLearner(seed=seed).fit(dataset)
+    with _timed(seconds, "candidates"):
+        rng = np.random.default_rng(seed)
+        candidates = propose_candidates(learner, draft.history, rng)
+    with _timed(seconds, "explanation"):
+        explanation = explain(learner, candidates, draft.history, draft.meta_features)
+    return replace(
+        draft,
+        learner=learner,
+        candidates=candidates,
+        explanation=explanation,
+        seconds=seconds,
+    )
+
+
+def _without_past(draft: Suggestion, reason: str, seed: int) -> Suggestion:
+    candidates = spread_candidates(draft.space, np.random.default_rng(seed))
+    return replace(draft, candidates=candidates, reasons=(*draft.reasons, reason))
+
+
+def _converse(draft: Suggestion, llm: LLM, reviewer: LLM | None, n_attempts: int) -> Suggestion:
+    """Ask, check, judge; quote a refusal back; stop at the first accepted answer."""
+    seconds = dict(draft.seconds)
+    draft = replace(draft, model=model_name(llm))
+    asked = suggestion_messages(
+        draft.space, draft.meta_features, draft.candidates, draft.explanation, draft.history.tried
+    )
+    messages = asked
+    for _ in range(n_attempts):
+        with _timed(seconds, "model"):
+            draft, answer, failures = _attempt(draft, llm, reviewer, messages)
+        if answer is None or not failures:
+            break
+        messages = [*asked, *refusal(answer, failures)]
+    return replace(draft, seconds=seconds)
+
+
+def _attempt(
+    draft: Suggestion, llm: LLM, reviewer: LLM | None, messages: list[Message]
+) -> tuple[Suggestion, str | None, tuple[str, ...]]:
+    schema = suggestion_schema(draft.space, draft.candidates, draft.explanation)
+    answer: str | None = None
+    try:
+        answer = llm.generate(messages, schema=schema)
+        proposal = parse_proposal(answer, draft.space, draft.candidates, draft.explanation)
+    except (LLMError, ProposalError) as error:
+        return _noted(draft, answer, (str(error),)), answer, (str(error),)
+    verdict = judge(
+        proposal, draft.space, draft.candidates, draft.learner, draft.explanation, reviewer
+    )
+    draft = replace(_noted(draft, answer, verdict.failures), verdict=verdict)
+    if verdict.accepted:
+        draft = replace(draft, proposal=proposal)
+    return draft, answer, verdict.failures
+
+
+def _noted(draft: Suggestion, answer: str | None, failures: tuple[str, ...]) -> Suggestion:
+    attempts = (*draft.attempts, Attempt(answer or "", failures))
+    reasons = tuple(f"{draft.model}, attempt {len(attempts)}: {one}" for one in failures)
+    return replace(draft, attempts=attempts, reasons=(*draft.reasons, *reasons))
+
+
+def _explained(draft: Suggestion) -> Suggestion:
+    """Add what the past expects of the configuration, and by how much each value moves that."""
+    if draft.learner is None:
+        return draft
+    values, base = draft.learner.shap_values([draft.params])
+    effects = dict(zip(draft.learner.space, values[0].tolist(), strict=True))
+    return replace(
+        draft,
+        predicted=base + float(values[0].sum()),
+        effects={name: effects[name] for name in draft.space},
+    )
+
+
+def model_name(llm: LLM) -> str:
+    """Return what trials and notes call a language model."""
+    return str(getattr(llm, "name", type(llm).__name__))
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start

