@@ -209,7 +209,7 @@ def _check_counts(labels: Integers, class_names: NDArray[Any], source: str | Pat
         raise ValueError(f"{str(source)!r} has a single class. A classifier needs at least two.")
     if counts.min() < _LEAST_PER_CLASS:
         raise ValueError(
-            f"Class {class_names[counts.argmin()]!r} of {str(source)!r} has {counts.min()} "
+            f"Class {str(class_names[counts.argmin()])!r} of {str(source)!r} has {counts.min()} "
             f"distinct images. Add images until it has {_LEAST_PER_CLASS}, or leave it out."
         )
 

@@ -1,0 +1,159 @@
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+
+
+pytest.importorskip("sklearn", reason="the loaders split with scikit-learn (extra `torch`)")
+Image = pytest.importorskip("PIL.Image", reason="the loaders read with Pillow (extra `torch`)")
+
+from image_data import load_images  # noqa: E402
+from image_data import meta_features  # noqa: E402
+
+
+def pictures(n, *, seed=0, side=16, colour=False):
+    shape = (n, side, side, 3) if colour else (n, side, side)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def write_folder(path, classes):
+    for name, images in classes.items():
+        (path / name).mkdir(parents=True)
+        for number, image in enumerate(images):
+            Image.fromarray(image).save(path / name / f"{number}.png")
+    return path
+
+
+def write_parquet(path, images, class_names, **columns):
+    encoded = []
+    for image in images:
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "PNG")
+        encoded.append(buffer.getvalue())
+    pd.DataFrame({"jpeg128": encoded, "class_name": class_names, **columns}).to_parquet(path)
+    return path
+
+
+def parts(data):
+    return {"train": data.train, "validation": data.validation, "test": data.test}
+
+
+def test_every_image_is_in_exactly_one_part(digits):
+    together = np.concatenate(list(parts(digits).values()))
+    assert sorted(together.tolist()) == list(range(len(digits.labels)))
+    assert [len(part) for part in parts(digits).values()] == [72, 24, 24]
+
+
+def test_every_class_is_in_every_part(digits):
+    for part in parts(digits).values():
+        assert set(digits.labels[part]) == set(range(10))
+
+
+def test_the_seed_decides_the_split():
+    first, same, other = (load_images("digits", seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(first.train, same.train)
+    assert not np.array_equal(first.train, other.train)
+
+
+def test_copies_never_straddle_the_split(tmp_path):
+    images = pictures(12)
+    path = write_folder(tmp_path / "set", {"a": [*images, *images], "b": pictures(12, seed=1)})
+    data = load_images(path)
+    seen = [{data.images[i].tobytes() for i in part} for part in parts(data).values()]
+    assert len(data.labels) == 24
+    assert sum(len(part) for part in seen) == len(set.union(*seen)) == 24
+
+
+def test_copies_that_a_table_marks_are_dropped_though_their_pixels_differ(tmp_path):
+    keys = [f"key {i // 2}" for i in range(40)]
+    labels = ["a"] * 20 + ["b"] * 20
+    path = write_parquet(tmp_path / "set.parquet", pictures(40), labels, md5_64=keys)
+    assert len(load_images(path).labels) == 20
+
+
+def test_an_image_under_two_labels_has_no_truth(tmp_path):
+    both = np.zeros((1, 16, 16), dtype=np.uint8)
+    classes = {"a": [*pictures(6), *both], "b": [*pictures(6, seed=1), *both]}
+    data = load_images(write_folder(tmp_path / "set", classes))
+    assert len(data.labels) == 12
+    assert all(image.any() for image in data.images)
+
+
+def test_a_limit_keeps_the_classes_in_proportion():
+    data = load_images("digits", limit=500)
+    assert len(data.labels) == 500
+    assert set(np.bincount(data.labels)) <= {48, 49, 50, 51}  # as even as the digits themselves
+
+
+def test_a_folder_is_read(tmp_path):
+    classes = {"cat": pictures(10, side=20, colour=True), "ant": pictures(10, seed=1)}
+    data = load_images(write_folder(tmp_path / "animals", classes))
+    assert (data.name, data.class_names, data.n_channels) == ("animals", ("ant", "cat"), 3)
+    assert data.images.shape == (20, 128, 128, 3)
+    assert {tuple(size) for size in data.sizes[data.labels == 1].tolist()} == {(20, 20)}
+
+
+def test_a_table_is_read_with_the_sizes_that_the_images_once_had(tmp_path):
+    sizes = {"orig_h": [300] * 20, "orig_w": [400] * 20}
+    path = write_parquet(tmp_path / "t.parquet", pictures(20), ["a"] * 8 + ["b"] * 12, **sizes)
+    data = load_images(path)
+    assert data.n_channels == 1
+    assert np.bincount(data.labels).tolist() == [8, 12]
+    assert set(map(tuple, data.sizes.tolist())) == {(300, 400)}
+
+
+@pytest.mark.parametrize("prefixes", [("",), ("train_", "val_", "test_")])
+def test_an_array_file_is_read_whole(tmp_path, prefixes):
+    arrays = {}
+    for seed, prefix in enumerate(prefixes):
+        arrays[f"{prefix}images"] = pictures(10, seed=seed)
+        arrays[f"{prefix}labels"] = np.arange(10)[:, np.newaxis] % 2
+    np.savez(tmp_path / "set.npz", **arrays)
+    data = load_images(tmp_path / "set.npz")
+    assert len(data.labels) == 10 * len(prefixes)
+    assert data.images.shape[1:] == (16, 16, 3)
+    assert (data.images[..., 0] == data.images[..., 2]).all()
+
+
+def test_the_digest_tells_sets_apart(digits):
+    assert digits.digest == load_images("digits", limit=120).digest
+    assert digits.digest != load_images("digits", limit=121).digest
+
+
+def test_meta_features_by_hand(tmp_path):
+    classes = {"a": pictures(30), "b": pictures(10, seed=1)}
+    data = load_images(write_folder(tmp_path / "set", classes))
+    assert meta_features(data, "CT") == {
+        "n_instances": 24,
+        "n_classes": 2,
+        "imbalance_ratio": 3.0,
+        "class_entropy": pytest.approx(0.811278, abs=1e-6),
+        "image_height": 16.0,
+        "image_width": 16.0,
+        "n_channels": 1,
+        "class_size_mean": 12.0,
+        "class_size_std": 6.0,
+        "class_size_min": 6,
+        "class_size_max": 18,
+        "modality": "CT",
+    }
+    assert "modality" not in meta_features(data)
+
+
+def test_a_wrong_source_is_told_what_would_be_right(tmp_path):
+    with pytest.raises(ValueError, match="Name a folder"):
+        load_images(tmp_path / "absent")
+    with pytest.raises(ValueError, match="in a sub-folder of its own"):
+        load_images(tmp_path)
+
+
+def test_too_few_images_to_split_are_told_so(tmp_path):
+    path = write_folder(tmp_path / "set", {"a": pictures(9), "rare": pictures(4, seed=1)})
+    with pytest.raises(ValueError, match=r"'rare' .* has 4 distinct images"):
+        load_images(path)
+
+
+def test_one_class_is_nothing_to_tell_apart(tmp_path):
+    with pytest.raises(ValueError, match="single class"):
+        load_images(write_folder(tmp_path / "set", {"a": pictures(9)}))

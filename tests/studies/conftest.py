@@ -1,0 +1,7 @@
+"""studies/record.py is a script, not a package."""
+
+import sys
+from pathlib import Path
+
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "studies"))
