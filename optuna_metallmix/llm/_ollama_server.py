@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS = 5.0
 _LIST_SECONDS = 1.0
 
+# Characters: a proxy may answer with a whole page.
+_LONGEST_REASON = 300
+
 
 @dataclass(frozen=True)
 class InstalledModel:
@@ -141,15 +144,16 @@ def why_no_answer(error: Exception, address: str) -> str:
     return f"What answers at {address} is not Ollama: set OLLAMA_HOST to where Ollama runs."
 
 
-def innermost(reason: str) -> str:
-    """Unwrap a message: newer servers pass on their runner's as JSON in a string."""
+def innermost(reason: object) -> str:
+    """Unwrap a message to one line: newer servers pass on their runner's as JSON in a string."""
     # The string holds {"error": {"code": 400, "message": "...", "type": "..."}}.
-    with suppress(json.JSONDecodeError):
-        nested = json.loads(reason)
-        if isinstance(nested, dict) and "error" in nested:
-            inner = nested["error"]
-            return str(inner.get("message", inner) if isinstance(inner, dict) else inner)
-    return reason
+    if isinstance(reason, str):
+        with suppress(json.JSONDecodeError):
+            reason = json.loads(reason)
+    for key in ("error", "message"):
+        if isinstance(reason, dict):
+            reason = reason.get(key, reason)
+    return " ".join(str(reason).split())[:_LONGEST_REASON]
 
 
 def server_address(host: str | None) -> str:

@@ -1,0 +1,130 @@
+"""A local server that plays back what real Ollama servers answered."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+RECORDINGS = Path(
+    os.environ.get("METALLMIX_RECORDINGS")
+    or Path(__file__).parents[2].with_name("shared") / "ollama-recordings"
+)
+RELEASES = ("v0.32.15", "v0.24.0")
+
+
+class FakeOllama:
+    """Answers each path with its reply, and keeps every request."""
+
+    def __init__(self) -> None:
+        self.replies: dict[str, tuple[int, str] | None] = {}
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.silence = threading.Event()
+        self.silent = False
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self._server.server_address[1]}"
+
+    def reply(self, path: str, body: object, status: int = 200) -> None:
+        text = body if isinstance(body, str) else json.dumps(body)
+        self.replies[path] = (status, text)
+
+    def drop(self, path: str) -> None:
+        self.replies[path] = None
+
+    def sent(self, path: str = "/api/chat") -> dict[str, Any]:
+        (body,) = [body for asked, body in self.requests if asked == path]
+        return body
+
+    def close(self) -> None:
+        self.silence.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def _handler(fake: FakeOllama) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._serve()
+
+        def do_POST(self) -> None:
+            self._serve()
+
+        def _serve(self) -> None:
+            raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            fake.requests.append((self.path, json.loads(raw) if raw else {}))
+            if fake.silent:
+                fake.silence.wait()
+                return
+            reply = fake.replies.get(self.path, (404, "404 page not found"))
+            if reply is not None:
+                self._send(*reply)
+
+        def _send(self, status: int, text: str) -> None:
+            body = text.encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    return Handler
+
+
+@pytest.fixture
+def ollama_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOllama]:
+    server = FakeOllama()
+    monkeypatch.setenv("OLLAMA_HOST", server.host)
+    yield server
+    server.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OLLAMA_HOST", "OLLAMA_API_KEY", "OPTUNA_METALLMIX_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture(params=RELEASES)
+def release(request: pytest.FixtureRequest) -> str:
+    if not RECORDINGS.is_dir():
+        pytest.skip(f"no recordings of Ollama at {RECORDINGS}")
+    return str(request.param)
+
+
+@pytest.fixture
+def play(ollama_server: FakeOllama, release: str) -> Callable[[str], dict[str, Any]]:
+    """Serve a recorded exchange at its own path, and hand it out."""
+
+    def play_case(case: str) -> dict[str, Any]:
+        text = (RECORDINGS / release / f"{case}.json").read_text(encoding="utf-8")
+        exchange = json.loads(text)["exchanges"][-1]
+        path, response = exchange["request"]["path"], exchange.get("response")
+        if response is None:
+            ollama_server.drop(path)
+        else:
+            body = response.get("body_raw") or response["body"]
+            ollama_server.reply(path, body, response["status"])
+        return dict(exchange)
+
+    return play_case

