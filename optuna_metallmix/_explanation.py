@@ -232,6 +232,8 @@ def _one_value(label: str, value: Any, ordered: bool) -> _Part:
 
 
 def _range(low: float, high: float) -> _Part:
+    if low == high:
+        return f"= {format_number(low)}", low, high, None
     return f"from {format_number(low)} to {format_number(high)}", low, high, None
 
 

@@ -19,6 +19,7 @@ from optuna_metallmix._candidates import Candidate
 from optuna_metallmix._errors import LLMError
 from optuna_metallmix._explanation import Explanation
 from optuna_metallmix._explanation import bearing
+from optuna_metallmix._meta_dataset import Config
 from optuna_metallmix._meta_learner import MetaLearner
 from optuna_metallmix._prompt import CRITERIA
 from optuna_metallmix._prompt import judge_messages
@@ -49,7 +50,7 @@ class Verdict:
         predicted: The score expected of the proposal, about [0, 1]; ``None`` without a past.
         scores: The language model's scores, 1 to 5, by criterion; empty where it was not asked.
         remarks: Its sentence on each.
-        note: Why the language model's review is missing, where it was asked for one.
+        note: Why the language model's review does not count, where it was asked for one.
     """
 
     accepted: bool
@@ -77,7 +78,7 @@ def judge(
     if learner is not None:
         verdict = _expectation(proposal, candidates, learner)
     if verdict.accepted and reviewer is not None:
-        return _review(proposal, space, explanation, reviewer, verdict)
+        return _review(proposal, space, candidates, explanation, reviewer, verdict)
     return verdict
 
 
@@ -137,34 +138,70 @@ def _expectation(
 def _review(
     proposal: Proposal,
     space: SearchSpace,
+    candidates: Sequence[Candidate],
     explanation: Explanation | None,
     reviewer: LLM,
     verdict: Verdict,
 ) -> Verdict:
-    """Ask for the language model's scores; a review that cannot be had refuses nothing."""
-    messages = judge_messages(
-        space, proposal.params, f"{proposal.reasoning} {proposal.why}", explanation
-    )
+    """Ask for the language model's scores.
+
+    A review that cannot be had refuses nothing. Nor does one by a model that refuses what is
+    known to be right, too: the smallest models give everything the same score (measured with
+    SmolLM2-135M, 2026-11: 1 of 5 for all).
+    """
+    reasons = f"{proposal.reasoning} {proposal.why}"
     try:
-        answer = _object(reviewer.generate(messages, schema=judge_schema()))
-        scores = {one: _score(answer.get(f"{one}_score")) for one in CRITERIA}
+        scores, remarks = _scores(proposal.params, reasons, space, explanation, reviewer)
+        failures = _below(scores, remarks)
+        if failures:
+            known = _known_reasons(candidates[0], space, explanation)
+            control, _ = _scores(candidates[0].params, known, space, explanation, reviewer)
+            if _below(control, remarks):
+                note = "its scores do not count: it refuses a proposal known to be right, too."
+                return replace(verdict, scores=scores, remarks=remarks, note=note)
     except (LLMError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        return replace(verdict, note=f"the language model gave no usable review: {reason}")
-    remarks = {one: str(answer.get(f"{one}_remark", "")) for one in CRITERIA}
-    failures = tuple(
+        return replace(verdict, note=f"there is no usable review: {str(error).splitlines()[0]}")
+    return replace(
+        verdict,
+        accepted=not failures,
+        failures=failures,
+        refused_by="model" if failures else None,
+        scores=scores,
+        remarks=remarks,
+    )
+
+
+def _scores(
+    params: Config,
+    reasons: str,
+    space: SearchSpace,
+    explanation: Explanation | None,
+    reviewer: LLM,
+) -> tuple[dict[str, int], dict[str, str]]:
+    messages = judge_messages(space, params, reasons, explanation)
+    answer = _object(reviewer.generate(messages, schema=judge_schema()))
+    scores = {one: _score(answer.get(f"{one}_score")) for one in CRITERIA}
+    return scores, {one: str(answer.get(f"{one}_remark", "")) for one in CRITERIA}
+
+
+def _below(scores: Mapping[str, int], remarks: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(
         f"{one}: {remarks[one]} ({score} of 5)"
         for one, score in scores.items()
         if score < LOWEST_SCORE
     )
-    return Verdict(
-        accepted=not failures,
-        failures=failures,
-        refused_by="model" if failures else None,
-        predicted=verdict.predicted,
-        scores=scores,
-        remarks=remarks,
-    )
+
+
+def _known_reasons(
+    candidate: Candidate, space: SearchSpace, explanation: Explanation | None
+) -> str:
+    """Write true reasons for the best candidate, by code."""
+    if explanation is None:
+        return f"Nothing is known of this task, so the start is the {candidate.origin}."
+    speaking = [
+        one.sentence for one in explanation.evidence if bearing(one, space, candidate.params) > 0
+    ]
+    return f"Candidate 1 is expected to do best. {'; '.join(speaking[:3])}."
 
 
 def _object(text: str) -> dict[str, Any]:

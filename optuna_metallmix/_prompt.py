@@ -90,10 +90,16 @@ def suggestion_messages(
 
 
 def suggestion_schema(
-    space: SearchSpace, candidates: Sequence[Candidate], explanation: Explanation | None
+    space: SearchSpace,
+    candidates: Sequence[Candidate],
+    explanation: Explanation | None,
+    *,
+    may_change: bool = True,
 ) -> dict[str, Any]:
-    """Return the JSON schema of an answer: it must reason before it can choose."""
-    names = _offered(space, candidates)
+    """Return the JSON schema of an answer: it must reason before it can choose.
+
+    Only parameters with evidence can be changed, since a change without is refused.
+    """
     properties: dict[str, Any] = {}
     if explanation is not None and explanation.evidence:
         ids = [one.id for one in explanation.evidence]
@@ -101,23 +107,26 @@ def suggestion_schema(
         properties["evidence"] = {"type": "array", "items": items, "minItems": 1, "maxItems": 3}
     properties["reasoning"] = {"type": "string", "maxLength": MAX_REASONING}
     properties["candidate"] = {"type": "integer", "enum": [one.number for one in candidates]}
-    properties["changes"] = {
-        "type": "object",
-        "properties": {name: json_schema(space[name]) for name in names},
-        "additionalProperties": False,
-    }
+    names = _changeable(space, candidates, explanation)
+    if may_change and names:
+        properties["changes"] = {
+            "type": "object",
+            "properties": {name: json_schema(space[name]) for name in names},
+            "additionalProperties": False,
+        }
     properties["why"] = {"type": "string", "maxLength": MAX_WHY}
     return _object(properties)
 
 
 def refusal(answer: str, failures: Sequence[str]) -> list[Message]:
-    """Quote a refused answer back, with what was wrong."""
+    """Quote a refused answer back, with what was wrong, and leave only the choice."""
     wrong = "\n".join(f"- {failure}" for failure in failures)
     return [
         {"role": "assistant", "content": answer[:2_000]},
         {
             "role": "user",
-            "content": f"That answer was refused:\n{wrong}\nAnswer again, with this mended.",
+            "content": f"That answer was refused:\n{wrong}\n"
+            "Answer again: choose a candidate as it stands, and change nothing in it.",
         },
     ]
 
@@ -221,6 +230,16 @@ def _expected(candidate: Candidate) -> str:
 def _offered(space: SearchSpace, candidates: Sequence[Candidate]) -> list[str]:
     """Return the parameters that some candidate has: only they may be changed."""
     return [name for name in space if any(name in one.params for one in candidates)]
+
+
+def _changeable(
+    space: SearchSpace, candidates: Sequence[Candidate], explanation: Explanation | None
+) -> list[str]:
+    offered = _offered(space, candidates)
+    if explanation is None:
+        return offered
+    evident = {one.parameter for one in explanation.evidence}
+    return [name for name in offered if name in evident]
 
 
 def _value(value: float | int | str) -> str:

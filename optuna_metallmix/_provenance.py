@@ -63,7 +63,7 @@ def record_projected(
 
 def read_record(trial: FrozenTrial) -> dict[str, Any] | None:
     """Return the record of the suggestion a trial was made from; ``None`` where it has none."""
-    chunks = []
+    chunks: list[str] = []
     while (chunk := trial.system_attrs.get(f"{RECORD_ATTR}:{len(chunks)}")) is not None:
         chunks.append(str(chunk))
     loaded: dict[str, Any] | None = json.loads("".join(chunks)) if chunks else None

@@ -130,11 +130,9 @@ def _reasoning(suggestion: Suggestion) -> str:
     proposal = suggestion.proposal
     if proposal is None:
         return ""
-    evidence = suggestion.explanation.evidence if suggestion.explanation else ()
-    cited = [
-        f"- {one.id}: {_plain(one.sentence)}" for one in evidence if one.id in proposal.evidence
-    ]
-    words = f"### The model's reasoning, in its own words\n\n> {_plain(proposal.reasoning)}"
+    cited = [f"- {one.id}: {_plain(one.sentence)}" for one in suggestion.cited]
+    own = f"> {_plain(proposal.reasoning)}\n>\n> {_plain(proposal.why)}"
+    words = f"### The model's reasoning, in its own words\n\n{own}"
     chose = f"It chose candidate {proposal.candidate} of {len(suggestion.candidates)}"
     changed = ", ".join(
         f"{name} = {label_of(suggestion.space[name], value)}"
@@ -181,12 +179,13 @@ def _verdict(suggestion: Suggestion) -> str:
     if verdict is None:
         return ""
     word = "accepted" if verdict.accepted else f"refused by the {verdict.refused_by}"
-    lines = [f"### Verdict: {word}", *(f"- {_plain(one)}" for one in verdict.failures)]
+    lines = [f"### Verdict on the model's last answer: {word}"]
+    lines += [f"- {_plain(one)}" for one in verdict.failures if verdict.refused_by != "model"]
     lines += [
         f"- {criterion}: {score} of 5. {_plain(verdict.remarks.get(criterion, ''))}"
         for criterion, score in verdict.scores.items()
     ]
-    lines += [f"- {_plain(verdict.note)}"] if verdict.note else []
+    lines += [f"- the reviewing model: {_plain(verdict.note)}"] if verdict.note else []
     return "\n".join([lines[0], "", *lines[1:]]) if lines[1:] else lines[0]
 
 
@@ -197,8 +196,20 @@ def _making(suggestion: Suggestion) -> str:
         f"prompt version {suggestion.prompt_version}, answers: {len(suggestion.attempts)}",
         f"- time: {seconds}",
         *(f"- {_plain(reason)}" for reason in suggestion.reasons),
+        *_mended(suggestion),
     ]
     return "### How it was made\n\n" + "\n".join(lines)
+
+
+def _mended(suggestion: Suggestion) -> list[str]:
+    """Name the answers that were refused before one was accepted."""
+    if suggestion.proposal is None:
+        return []
+    return [
+        f"- answer {i} was refused: {_plain(' '.join(attempt.failures))}"
+        for i, attempt in enumerate(suggestion.attempts, start=1)
+        if attempt.failures
+    ]
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

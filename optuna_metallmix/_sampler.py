@@ -262,7 +262,7 @@ class MetaLLMiXSampler(BaseSampler):
         message = (
             f"Study {study.study_name!r}, trial {trial.number}: suggested by {who} from "
             f"{len(suggestion.history.studies)} past studies "
-            f"({suggestion.history.n_trials} trials): {suggestion.why}"
+            f"({suggestion.history.n_trials} trials): {suggestion.why}."
         )
         if suggestion.reasons:
             self._warn_once(f"{message} {' '.join(suggestion.reasons)}")

@@ -20,6 +20,7 @@ from optuna_metallmix._candidates import spread_candidates
 from optuna_metallmix._errors import HistoryError
 from optuna_metallmix._errors import LLMError
 from optuna_metallmix._errors import ProposalError
+from optuna_metallmix._explanation import Evidence
 from optuna_metallmix._explanation import Explanation
 from optuna_metallmix._explanation import explain
 from optuna_metallmix._history import History
@@ -83,7 +84,8 @@ class Suggestion:
         predicted: The score the past expects of ``params``, about [0, 1]; ``None`` without a past.
         effects: The SHAP value of each of ``params``, in score units; with
             ``explanation.base`` they add up to ``predicted``.
-        reasons: What did not go as it should, in words: each step down the ladder has one.
+        reasons: Why it is not better founded, in words: each step down the ladder, a past that
+            could not be used. Empty where all went as it should.
         seconds: Wall seconds by stage.
     """
 
@@ -107,13 +109,24 @@ class Suggestion:
 
     @property
     def why(self) -> str:
-        """One sentence for people."""
+        """One sentence for people: what was chosen, what the past expects, what is cited."""
+        if not self.params:
+            return "nothing is known yet"
+        chosen = self.candidates[0]
         if self.proposal is not None:
-            return self.proposal.why
-        if self.source == SOURCE_META_LEARNER:
-            best = self.candidates[0]
-            return f"{best.origin}: the past expects a score of {best.predicted:.2f} of it"
-        return "nothing is known yet"
+            chosen = self.candidates[self.proposal.candidate - 1]
+        changed = " with changes" if self.proposal and self.proposal.changes else ""
+        expected = "" if self.predicted is None else f", expected score {self.predicted:.2f} of 1"
+        cited = "; ".join(one.sentence for one in self.cited)
+        return f"{chosen.origin}{changed}{expected}" + (f"; cited: {cited}" if cited else "")
+
+    @property
+    def cited(self) -> tuple[Evidence, ...]:
+        """The evidence that the accepted proposal cites."""
+        if self.proposal is None or self.explanation is None:
+            return ()
+        ids = self.proposal.evidence
+        return tuple(one for one in self.explanation.evidence if one.id in ids)
 
     def value_for(self, name: str, distribution: BaseDistribution) -> tuple[Any, Any] | None:
         """Return the value for a parameter as the objective declares it, and as it was suggested.
@@ -172,6 +185,11 @@ def suggest(
         draft = _converse(draft, llm, reviewer, n_attempts)
     if draft.proposal is not None:
         return _explained(replace(draft, source=SOURCE_LLM, params=draft.proposal.params))
+    refused = tuple(
+        f"{draft.model}, answer {i} was not used: {' '.join(one.failures)}"
+        for i, one in enumerate(draft.attempts, start=1)
+    )
+    draft = replace(draft, reasons=(*draft.reasons, *refused))
     if draft.learner is not None:
         best = draft.candidates[0].params
         return _explained(replace(draft, source=SOURCE_META_LEARNER, params=best))
@@ -223,7 +241,9 @@ def _converse(draft: Suggestion, llm: LLM, reviewer: LLM | None, n_attempts: int
 def _attempt(
     draft: Suggestion, llm: LLM, reviewer: LLM | None, messages: list[Message]
 ) -> tuple[Suggestion, str | None, tuple[str, ...]]:
-    schema = suggestion_schema(draft.space, draft.candidates, draft.explanation)
+    schema = suggestion_schema(
+        draft.space, draft.candidates, draft.explanation, may_change=not draft.attempts
+    )
     answer: str | None = None
     try:
         answer = llm.generate(messages, schema=schema)
@@ -240,9 +260,7 @@ def _attempt(
 
 
 def _noted(draft: Suggestion, answer: str | None, failures: tuple[str, ...]) -> Suggestion:
-    attempts = (*draft.attempts, Attempt(answer or "", failures))
-    reasons = tuple(f"{draft.model}, attempt {len(attempts)}: {one}" for one in failures)
-    return replace(draft, attempts=attempts, reasons=(*draft.reasons, *reasons))
+    return replace(draft, attempts=(*draft.attempts, Attempt(answer or "", failures)))
 
 
 def _explained(draft: Suggestion) -> Suggestion:
