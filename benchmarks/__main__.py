@@ -1,0 +1,20 @@
+"""command line -> one benchmark."""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmarks import timing
+
+
+def main() -> None:
+    """Run the benchmark that is named."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    commands = parser.add_subparsers(required=True)
+    timing.add_command(commands.add_parser("timing", help=timing.__doc__))
+    args = parser.parse_args()
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()
