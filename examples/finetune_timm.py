@@ -132,7 +132,7 @@ def make_sampler(args: argparse.Namespace, described: Params) -> optuna.samplers
         return optuna.samplers.RandomSampler(seed=args.seed)
     if args.sampler == "tpe":
         return optuna.samplers.TPESampler(seed=args.seed)
-    from optuna_metallmix import MetaLLMiXSampler
+    from optuna_metallmix import MetaLLMiXSampler  # an ordinary search does without it
 
     return MetaLLMiXSampler(
         source_storage=args.source_storage, meta_features=described, seed=args.seed

@@ -87,28 +87,16 @@ def load_images(source: str | Path, *, limit: int | None = None, seed: int = 0) 
     )
 
 
-def meta_features(data: ImageData, modality: str | None = None) -> dict[str, float | str]:
+def meta_features(data: ImageData, modality: str | None = None) -> dict[str, float | int | str]:
     """What a study's user attributes say about the images it trains on.
 
     Only the training part is looked at, for the rest is not known when a search starts.
     """
-    counts = np.bincount(data.labels[data.train], minlength=len(data.class_names))
-    shares = counts / counts.sum()
-    height, width = np.median(data.sizes[data.train], axis=0)
-    features: dict[str, float | str] = {
-        "n_instances": int(counts.sum()),
-        "n_classes": len(counts),
-        "imbalance_ratio": float(counts.max() / counts.min()),
-        "class_entropy": float(-(shares * np.log2(shares)).sum()),  # bits
-        "image_height": float(height),
-        "image_width": float(width),
-        "n_channels": data.n_channels,
-        "class_size_mean": float(counts.mean()),
-        "class_size_std": float(counts.std()),  # of these classes, not of a sample of them
-        "class_size_min": int(counts.min()),
-        "class_size_max": int(counts.max()),
-    }
-    return features if modality is None else features | {"modality": modality}
+    from optuna_metallmix import image_meta_features  # the loaders alone do without it
+
+    labels = data.labels[data.train].tolist()
+    height, width = np.median(data.sizes[data.train], axis=0).round().astype(int).tolist()
+    return image_meta_features(labels, (height, width, data.n_channels), modality)
 
 
 def _read(source: str | Path) -> _Raw:

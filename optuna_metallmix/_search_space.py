@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 from typing import TypeAlias
 
@@ -25,14 +26,17 @@ _NUMBER = (FloatDistribution, IntDistribution)
 
 def config_key(params: Mapping[str, Any]) -> str:
     """Return what two configurations have in common exactly when they are the same."""
-    return repr(sorted(params.items(), key=lambda item: item[0]))
+    return repr([(name, _plain(params[name])) for name in sorted(params)])
 
 
 def is_number(value: Any) -> bool:
     """Tell whether ``value`` is a finite number; ``True`` and ``False`` are not."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return False
-    return math.isfinite(value)
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
 
 
 def is_ordered(distribution: BaseDistribution) -> bool:
@@ -47,9 +51,11 @@ def contains(distribution: BaseDistribution, value: Any) -> bool:
     if isinstance(distribution, CategoricalDistribution):
         return any(_same(choice, value) for choice in distribution.choices)
     assert isinstance(distribution, _NUMBER)
+    value = _plain(value)
     if not is_number(value) or not distribution.low <= value <= distribution.high:
         return False
-    return math.isclose(_clip(distribution, float(value)), value, rel_tol=1e-9, abs_tol=1e-12)
+    relative = 0.0 if isinstance(distribution, IntDistribution) else 1e-9
+    return math.isclose(_clip(distribution, value), value, rel_tol=relative, abs_tol=1e-12)
 
 
 def project(distribution: BaseDistribution, value: Any, otherwise: Any = None) -> Any:
@@ -62,13 +68,14 @@ def project(distribution: BaseDistribution, value: Any, otherwise: Any = None) -
     if isinstance(distribution, CategoricalDistribution):
         return _project_choice(distribution, value, otherwise)
     assert isinstance(distribution, _NUMBER)
-    return _clip(distribution, float(value)) if is_number(value) else from_unit(distribution, 0.5)
+    plain = _plain(value)
+    return _clip(distribution, plain) if is_number(plain) else from_unit(distribution, 0.5)
 
 
 def sample(distribution: BaseDistribution, rng: np.random.Generator) -> Any:
     """Draw one value, uniformly (on the log scale where the distribution has one)."""
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[int(rng.integers(len(distribution.choices)))]
+    if choices := choices_of(distribution):
+        return choices[int(rng.integers(len(choices)))]
     return from_unit(distribution, float(rng.random()))
 
 
@@ -106,7 +113,8 @@ def from_unit(distribution: BaseDistribution, position: float) -> Any:
     low, high, log = _bounds(distribution)
     position = min(max(position, 0.0), 1.0)
     if log:
-        return _clip(distribution, math.exp(math.log(low) + position * math.log(high / low)))
+        low, high = math.log(low), math.log(high)
+        return _clip(distribution, math.exp(low + position * (high - low)))
     return _clip(distribution, low + position * (high - low))
 
 
@@ -125,16 +133,14 @@ def merge_spaces(spaces: Iterable[SearchSpace]) -> dict[str, BaseDistribution]:
 
 def choices_of(distribution: BaseDistribution) -> list[Any]:
     """Return the choices, none for a number."""
-    if isinstance(distribution, CategoricalDistribution):
-        return list(distribution.choices)
-    return []
+    return list(distribution.choices) if isinstance(distribution, CategoricalDistribution) else []
 
 
 def choice_labels(distribution: CategoricalDistribution) -> dict[str, Any]:
     """Return the choices by a text that a model can write; each label stands for one choice."""
     labels: dict[str, Any] = {}
     for choice in distribution.choices:
-        label = choice if isinstance(choice, str) else _json_or_repr(choice)
+        label = choice if isinstance(choice, str) else _written(choice)
         while label in labels:
             label = f"{label} ({type(choice).__name__})"
         labels[label] = choice
@@ -152,8 +158,8 @@ def label_of(distribution: BaseDistribution, value: Any) -> str:
 
 def format_number(value: float, digits: int = 4) -> str:
     """Write a number with ``digits`` significant digits and without an exponent."""
-    if isinstance(value, int):
-        return str(value)
+    if isinstance(value, int | np.integer) or (abs(value) < 1e15 and float(value).is_integer()):
+        return str(int(value))
     return np.format_float_positional(value, precision=digits, fractional=False, trim="-")
 
 
@@ -189,11 +195,18 @@ def from_json(distribution: BaseDistribution, raw: Any) -> Any:
     if isinstance(distribution, CategoricalDistribution) and isinstance(raw, str):
         value = choice_labels(distribution).get(raw, raw)
     if not contains(distribution, value):
-        raise ValueError(f"{json.dumps(raw, default=str)[:80]} is not a {describe(distribution)}")
+        written = json.dumps(raw, default=str)[:80]
+        raise ValueError(f"{written} does not fit: {describe(distribution)}")
     return project(distribution, value)
 
 
+def _plain(value: Any) -> Any:
+    """Return the Python value that a NumPy scalar stands for."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def _same(choice: Any, value: Any) -> bool:
+    choice, value = _plain(choice), _plain(value)
     if isinstance(choice, bool) is not isinstance(value, bool):
         return False
     return bool(choice == value) or (choice != choice and value != value)  # NaN is a choice too
@@ -210,12 +223,21 @@ def _project_choice(distribution: CategoricalDistribution, value: Any, otherwise
 
 
 def _clip(distribution: NumericDistribution, value: float) -> float | int:
+    if isinstance(distribution, IntDistribution):
+        return _clip_whole(distribution, value)
     low, high, step = distribution.low, distribution.high, distribution.step
-    value = min(max(value, low), high)
+    value = min(max(float(value), low), high)
     if step is not None:
         steps = min(round((value - low) / step), math.floor((high - low) / step + 1e-9))
-        value = low + steps * step
-    return int(value) if isinstance(distribution, IntDistribution) else float(min(value, high))
+        value = min(low + steps * step, high)
+    return value
+
+
+def _clip_whole(distribution: IntDistribution, value: float) -> int:
+    """Clip in whole numbers: a float cannot hold those beyond 2**53, such as seeds."""
+    low, high, step = distribution.low, distribution.high, distribution.step
+    above: int = min(max(round(value), low), high) - low
+    return low + min((above + step // 2) // step, (high - low) // step) * step
 
 
 def _bounds(distribution: BaseDistribution) -> tuple[float, float, bool]:
@@ -228,15 +250,19 @@ def _bounds(distribution: BaseDistribution) -> tuple[float, float, bool]:
 
 def _merge(distributions: Sequence[BaseDistribution]) -> BaseDistribution:
     latest = distributions[-1]
-    if all(one == latest for one in distributions):
+    if all(_alike(one, latest) for one in distributions):
         return latest
-    n_choices = sum(isinstance(one, CategoricalDistribution) for one in distributions)
-    tie = 2 * n_choices == len(distributions)
-    if 2 * n_choices > len(distributions) or (tie and isinstance(latest, CategoricalDistribution)):
-        return _merge_choices(
-            [one for one in distributions if isinstance(one, CategoricalDistribution)]
-        )
+    choices = [one for one in distributions if isinstance(one, CategoricalDistribution)]
+    tie = 2 * len(choices) == len(distributions)
+    if 2 * len(choices) > len(distributions) or (tie and latest in choices):
+        return _merge_choices(choices)
     return _merge_ranges([one for one in distributions if isinstance(one, _NUMBER)])
+
+
+def _alike(first: BaseDistribution, second: BaseDistribution) -> bool:
+    """Tell whether two are equal, choices 0 and ``False`` apart, which Optuna takes as one."""
+    kinds, others = (list(map(type, choices_of(one))) for one in (first, second))
+    return first == second and kinds == others
 
 
 def _merge_choices(distributions: Sequence[CategoricalDistribution]) -> CategoricalDistribution:
@@ -250,12 +276,27 @@ def _merge_ranges(distributions: Sequence[NumericDistribution]) -> NumericDistri
     low = min(one.low for one in distributions)
     high = max(one.high for one in distributions)
     log = low > 0 and 2 * sum(one.log for one in distributions) > len(distributions)
-    if all(isinstance(one, IntDistribution) for one in distributions):
-        return IntDistribution(int(low), int(high), log=log)
-    return FloatDistribution(low, high, log=log)
+    whole = [one for one in distributions if isinstance(one, IntDistribution)]
+    if len(whole) == len(distributions):
+        step = math.gcd(*(n for one in whole for n in (one.step, one.low - int(low))))
+        return IntDistribution(int(low), int(high), log=log, step=1 if log else step)
+    shared = None if log else _shared_step(distributions)
+    return FloatDistribution(low, high, log=log, step=shared)
 
 
-def _json_or_repr(choice: Any) -> str:
+def _shared_step(distributions: Sequence[NumericDistribution]) -> float | None:
+    """Return the step of all, where their ranges are also whole steps apart, in decimals."""
+    first, step = distributions[0], distributions[0].step
+    if step is None or any(one.step != step for one in distributions):
+        return None
+    low, width = Decimal(str(first.low)), Decimal(str(step))
+    ends = [Decimal(str(end)) for one in distributions for end in (one.low, one.high)]
+    return step if all((end - low) % width == 0 for end in ends) else None
+
+
+def _written(choice: Any) -> str:
+    if isinstance(choice, float) and math.isfinite(choice):
+        return np.format_float_positional(choice, trim="-")
     try:
         return json.dumps(choice)
     except TypeError:
