@@ -41,9 +41,7 @@ def is_number(value: Any) -> bool:
 
 def is_ordered(distribution: BaseDistribution) -> bool:
     """Tell whether all values are numbers, so that a model may compare them by size."""
-    if isinstance(distribution, CategoricalDistribution):
-        return all(is_number(choice) for choice in distribution.choices)
-    return True
+    return all(is_number(choice) for choice in choices_of(distribution))
 
 
 def contains(distribution: BaseDistribution, value: Any) -> bool:
@@ -92,9 +90,8 @@ def perturb(
 
 def middle(distribution: BaseDistribution) -> Any:
     """Return the middle of a range, or the first choice."""
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[0]
-    return from_unit(distribution, 0.5)
+    choices = choices_of(distribution)
+    return choices[0] if choices else from_unit(distribution, 0.5)
 
 
 def to_unit(distribution: BaseDistribution, value: float) -> float:
