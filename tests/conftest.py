@@ -1,0 +1,151 @@
+"""A small synthetic past that all rooms are tested on: three studies of one conditional space."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
+from optuna.storages import BaseStorage
+from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial
+from optuna.trial import create_trial
+
+from optuna_metallmix._candidates import Candidate
+from optuna_metallmix._candidates import propose_candidates
+from optuna_metallmix._explanation import Explanation
+from optuna_metallmix._explanation import explain
+from optuna_metallmix._history import History
+from optuna_metallmix._history import read_history
+from optuna_metallmix._meta_dataset import build_meta_dataset
+from optuna_metallmix._meta_learner import MetaLearner
+from optuna_metallmix._search_space import merge_spaces
+
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]  # end_to_end; benchmarks
+
+
+SPACE: dict[str, BaseDistribution] = {
+    "lr": FloatDistribution(1e-5, 1e-1, log=True),
+    "batch_size": CategoricalDistribution([16, 32, 64]),
+    "depth": IntDistribution(1, 6),
+    "optimizer": CategoricalDistribution(["adam", "sgd", None]),
+    "momentum": FloatDistribution(0.0, 0.99),
+    "frozen": CategoricalDistribution([True, False]),
+}
+"""``momentum`` is active for the optimizer ``sgd`` alone."""
+
+AddStudy = Callable[..., optuna.Study]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A past, and what the rooms up to the explanation make of it."""
+
+    history: History
+    space: Mapping[str, BaseDistribution]
+    learner: MetaLearner
+    candidates: tuple[Candidate, ...]
+    explanation: Explanation
+
+
+def _past_trial(rng: np.random.Generator, sign: float) -> FrozenTrial:
+    params: dict[str, Any] = {
+        "lr": 10 ** rng.uniform(-5, -1),
+        "batch_size": [16, 32, 64][rng.integers(3)],
+        "depth": int(rng.integers(1, 7)),
+        "optimizer": ["adam", "sgd", None][rng.integers(3)],
+        "frozen": bool(rng.integers(2)),
+    }
+    if params["optimizer"] == "sgd":
+        params["momentum"] = rng.uniform(0.0, 0.99)
+    good = -abs(math.log10(params["lr"]) + 3) + 0.5 * (params["optimizer"] == "adam")
+    good += 0.2 * params["frozen"] + 0.05 * rng.normal()
+    space = {name: SPACE[name] for name in params}
+    return create_trial(params=params, distributions=space, value=sign * good)
+
+
+def _add_study(
+    storage: BaseStorage,
+    name: str,
+    *,
+    direction: str = "maximize",
+    n_trials: int = 30,
+    seed: int = 0,
+    **attributes: Any,
+) -> optuna.Study:
+    study = optuna.create_study(storage=storage, study_name=name, direction=direction)
+    for key, value in attributes.items():
+        study.set_user_attr(key, value)
+    rng = np.random.default_rng(seed)
+    sign = 1.0 if direction == "maximize" else -1.0
+    study.add_trials([_past_trial(rng, sign) for _ in range(n_trials)])
+    return study
+
+
+@pytest.fixture(scope="session")
+def add_study() -> AddStudy:
+    """Adds one study of the synthetic past to a storage: low ``lr`` distance from 1e-3 and
+    ``adam`` are good, whatever the direction."""
+    return _add_study
+
+
+@pytest.fixture(scope="session")
+def past_storage() -> InMemoryStorage:
+    """Three past studies; read it, never write to it."""
+    storage = InMemoryStorage()
+    _add_study(storage, "skin", seed=1, n_instances=500, n_classes=2, modality="dermoscopy")
+    _add_study(storage, "chest", seed=2, direction="minimize", n_instances=900, modality="CT")
+    _add_study(storage, "retina", seed=3, n_instances=20_000, n_classes=5, modality="fundus")
+    return storage
+
+
+@pytest.fixture(scope="session")
+def history(past_storage: InMemoryStorage) -> History:
+    return read_history(past_storage)
+
+
+@pytest.fixture(scope="session")
+def learned(history: History) -> Learned:
+    space = merge_spaces(study.space for study in history.studies)
+    learner = MetaLearner(seed=0).fit(build_meta_dataset(history, space))
+    candidates = propose_candidates(learner, history, np.random.default_rng(0))
+    explanation = explain(learner, candidates, history, {"modality": "CT"})
+    return Learned(history, space, learner, candidates, explanation)
+
+
+class Told(logging.Handler):
+    """What this package's logger said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    @property
+    def warnings(self) -> list[str]:
+        return [one.getMessage() for one in self.records if one.levelno >= logging.WARNING]
+
+
+@pytest.fixture
+def told() -> Iterator[Told]:
+    handler, logger = Told(), logging.getLogger("optuna.metallmix")
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
