@@ -33,6 +33,10 @@ from optuna_metallmix.llm import LLMSpec
 from optuna_metallmix.llm import resolve_llm
 
 
+_MAX_WHY = 3
+"""Most sentences on why there is no past; a storage can have hundreds of unfit studies."""
+
+
 @dataclass
 class _Found:
     """What could be had, and why not more."""
@@ -43,7 +47,7 @@ class _Found:
 
 def first_trial(
     study: Study, name: str, distribution: BaseDistribution, settings: Settings
-) -> Suggestion | None:
+) -> Suggestion:
     """Suggest for a study whose objective has just asked for its first parameter.
 
     Args:
@@ -52,8 +56,8 @@ def first_trial(
         distribution: Its distribution.
         settings: What the person has said.
 
-    Returns:
-        The suggestion; ``None`` where there is neither a past nor a search space to go by.
+    Raises:
+        HistoryError: There is neither a past nor a search space to go by.
     """
     found = _Found()
     start = time.perf_counter()
@@ -62,7 +66,7 @@ def first_trial(
     history = history.sharing(names)
     found.seconds["history"] = time.perf_counter() - start
     if not (history.studies or settings.search_space or history.target_space):
-        return None
+        raise HistoryError(_nothing_known(history, found, settings))
     llm = _model(settings.llm, found)
     suggestion = suggest(
         history,
@@ -77,6 +81,20 @@ def first_trial(
         suggestion,
         reasons=(*found.reasons, *suggestion.reasons),
         seconds={**found.seconds, **suggestion.seconds},
+    )
+
+
+def _nothing_known(history: History, found: _Found, settings: Settings) -> str:
+    why = [*found.reasons] or ["There are no past studies to learn from."]
+    why += [f"Study {name!r} is left out: {reason}." for name, reason in history.left_out.items()]
+    if settings.llm is False:
+        later, otherwise = "", ""
+    else:
+        later = "The language model is asked once this trial has shown it. "
+        otherwise = ", or search_space= to be suggested the first trial"
+    return (
+        f"{' '.join(why[:_MAX_WHY])} And nothing is known of the objective's search space yet. "
+        f"{later}Pass source_storage= with the studies of other tasks{otherwise}."
     )
 
 

@@ -37,9 +37,16 @@ def frozen_id(study: FrozenStudy) -> int:
     return study._study_id
 
 
-def study_key(study: Study) -> tuple[str, int]:
-    """Return what tells ``study`` apart from the others one sampler object serves."""
-    return study.study_name, study._study_id
+def study_key(study: Study) -> tuple[str, str, int]:
+    """Return what tells ``study`` apart from the others one sampler object serves.
+
+    Names and ids begin anew in each storage; and in memory only the object tells storages apart.
+    """
+    storage = storage_of(study)
+    place = describe_storage(storage)
+    if place == type(storage).__name__:
+        place = f"{place} {id(storage)}"
+    return place, study.study_name, study._study_id
 
 
 def trial_id_of(trial: FrozenTrial) -> int:

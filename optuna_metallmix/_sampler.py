@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
+from typing import TypeAlias
 
 import optuna
 from optuna import Study
@@ -18,8 +19,8 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_metallmix import _claim
+from optuna_metallmix._errors import HistoryError
 from optuna_metallmix._first_trial import first_trial
-from optuna_metallmix._optuna_access import describe_storage
 from optuna_metallmix._optuna_access import is_single_objective
 from optuna_metallmix._optuna_access import storage_of
 from optuna_metallmix._optuna_access import study_key
@@ -33,13 +34,17 @@ from optuna_metallmix._search_space import SearchSpace
 from optuna_metallmix._search_space import contains
 from optuna_metallmix._settings import check_settings
 from optuna_metallmix._source import Source
-from optuna_metallmix._source import open_source
+from optuna_metallmix._suggestion import SOURCE_BASE_SAMPLER
 from optuna_metallmix._suggestion import SOURCE_LLM
 from optuna_metallmix._suggestion import Suggestion
 from optuna_metallmix.llm import LLMSpec
 
 
 _logger = optuna.logging.get_logger("optuna.metallmix")
+
+
+_Place: TypeAlias = tuple[str, str, int, int]
+"""A trial of a study of a storage."""
 
 
 @dataclass
@@ -117,10 +122,11 @@ class MetaLLMiXSampler(BaseSampler):
         if base_sampler is not None and not isinstance(base_sampler, BaseSampler):
             raise TypeError(f"base_sampler={base_sampler!r} must be an Optuna sampler.")
         self._base_sampler = base_sampler or TPESampler(seed=seed)
-        self._bases: dict[tuple[str, int], BaseSampler] = {}
-        self._settled: set[tuple[str, int]] = set()
-        self._claimed: set[tuple[str, int, int]] = set()
-        self._served: dict[tuple[str, int, int], _Served | None] = {}
+        self._bases: dict[tuple[str, str, int], BaseSampler] = {}
+        self._settled: set[tuple[str, str, int]] = set()
+        self._postponed: set[tuple[str, str, int]] = set()
+        self._claimed: set[_Place] = set()
+        self._served: dict[_Place, _Served | None] = {}
         self._said: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -219,10 +225,15 @@ class MetaLLMiXSampler(BaseSampler):
     ) -> _Served | None:
         if not _claim.confirm(study, trial):
             return None
-        suggestion = first_trial(study, name, distribution, self._settings)
-        if suggestion is None:
-            self._postpone(study, trial)
+        try:
+            suggestion = first_trial(study, name, distribution, self._settings)
+        except HistoryError as nothing:
+            self._postpone(study, trial, str(nothing))
             return None
+        except Exception:
+            _claim.settle(study, trial)  # a bug: it shows, once, and not in every later trial
+            raise
+        _claim.settle(study, trial)
         self._settled.add(study_key(study))
         record(storage_of(study), trial_id_of(trial), suggestion)
         self._tell(study, trial, suggestion)
@@ -230,42 +241,43 @@ class MetaLLMiXSampler(BaseSampler):
         self._write_note(study, trial, served)
         return served
 
-    def _postpone(self, study: Study, trial: FrozenTrial) -> None:
+    def _postpone(self, study: Study, trial: FrozenTrial, reason: str) -> None:
         """Leave the suggestion to a later trial, once this one has shown the search space."""
         if self._settings.llm is False:
+            _claim.settle(study, trial)
             self._settled.add(study_key(study))
         else:
             _claim.defer(study, trial)
-        self._refuse(
-            study,
-            trial,
-            f"there are no past studies in {self._past_place(study)} to learn from, and nothing "
-            "is known of the objective's search space yet. The language model is asked once this "
-            "trial has shown it. Pass source_storage= with the studies of other tasks, or "
-            "search_space= to be suggested the first trial.",
-        )
-
-    def _past_place(self, study: Study) -> str:
-        source = self._settings.source_storage
-        return describe_storage(storage_of(study) if source is None else open_source(source))
+            self._postponed.add(study_key(study))
+        self._refuse(study, trial, reason)
 
     def _refuse(self, study: Study, trial: FrozenTrial, reason: str) -> None:
-        base = type(self._base_sampler).__name__
         record_missing(storage_of(study), trial_id_of(trial), reason)
+        self._warn_no_suggestion(study, trial, reason)
+
+    def _warn_no_suggestion(self, study: Study, trial: FrozenTrial, reason: str) -> None:
+        base = type(self._base_sampler).__name__
         self._warn_once(
             f"Study {study.study_name!r} gets no suggestion at trial {trial.number} ({base} makes "
             f"it): {reason}"
         )
 
     def _tell(self, study: Study, trial: FrozenTrial, suggestion: Suggestion) -> None:
+        reasons = " ".join(suggestion.reasons)
+        if suggestion.source == SOURCE_BASE_SAMPLER:
+            self._warn_no_suggestion(study, trial, reasons)
+            return
         who = suggestion.model if suggestion.source == SOURCE_LLM else f"the {suggestion.source}"
         message = (
             f"Study {study.study_name!r}, trial {trial.number}: suggested by {who} from "
             f"{len(suggestion.history.studies)} past studies "
             f"({suggestion.history.n_trials} trials): {suggestion.why}."
         )
-        if suggestion.reasons:
-            self._warn_once(f"{message} {' '.join(suggestion.reasons)}")
+        # That there is no past was said when the suggestion was put off; it is all there is to say
+        # where the model has answered all the same.
+        told = study_key(study) in self._postponed and suggestion.source == SOURCE_LLM
+        if reasons and not told:
+            self._warn_once(f"{message} {reasons}")
         else:
             _logger.info(message)
 
@@ -281,5 +293,5 @@ class MetaLLMiXSampler(BaseSampler):
             _logger.warning(message)
 
 
-def _place(study: Study, trial: FrozenTrial) -> tuple[str, int, int]:
+def _place(study: Study, trial: FrozenTrial) -> _Place:
     return (*study_key(study), trial_id_of(trial))

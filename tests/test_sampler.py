@@ -1,0 +1,266 @@
+"""What a user writes, and what stands on the first trial afterwards."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from end_to_end import SPACE
+from end_to_end import choose
+from end_to_end import fill_past
+from end_to_end import memory_past
+from end_to_end import new_study
+from end_to_end import objective
+from end_to_end import random_trials
+from end_to_end import suggested
+from optuna.storages import InMemoryStorage
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from optuna_metallmix import HistoryError
+from optuna_metallmix import MetaLLMiXSampler
+from optuna_metallmix import read_record
+from optuna_metallmix.llm import ScriptedLLM
+
+
+@pytest.fixture
+def past() -> InMemoryStorage:
+    return memory_past()
+
+
+@pytest.fixture(params=["memory", "sqlite", "journal"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    if request.param == "memory":
+        return InMemoryStorage()
+    if request.param == "journal":
+        return JournalStorage(JournalFileBackend(str(tmp_path / "past.jsonl")))
+    return f"sqlite:///{tmp_path / 'past.db'}"
+
+
+def test_own_storage_is_the_past(storage, told):
+    fill_past(storage, n_trials=8)
+    llm = ScriptedLLM([choose(), choose()])
+    study = new_study(MetaLLMiXSampler(llm=llm, seed=0), storage)
+    study.optimize(objective, n_trials=3)
+    first = study.trials[0]
+    record = read_record(first)
+    assert suggested(study) == [first]
+    assert first.user_attrs["metallmix:source"] == "llm"
+    assert first.user_attrs["metallmix:model"] == "scripted"
+    assert "metallmix:reason" not in first.user_attrs
+    assert record is not None
+    assert record["past_studies"] == {"past-0": 8, "past-1": 8, "past-2": 8}
+    assert record["verdict"]["accepted"]
+    assert record["params"] == first.params
+    assert told.warnings == []
+
+
+@pytest.mark.parametrize("form", ["journal path", "sqlite url", "sqlite path", "object"])
+def test_source_storage(tmp_path, form):
+    journal, database = tmp_path / "past.jsonl", tmp_path / "past.db"
+    if "journal" in form:
+        source: Any = str(journal)
+        fill_past(JournalStorage(JournalFileBackend(source)), n_trials=6)
+    else:
+        url = f"sqlite:///{database}"
+        fill_past(url, n_trials=6)
+        source = {"sqlite url": url, "sqlite path": database}.get(form)
+        source = source or optuna.storages.RDBStorage(url)
+    study = new_study(MetaLLMiXSampler(source_storage=source, llm=False, seed=0))
+    study.optimize(objective, n_trials=2)
+    record = read_record(study.trials[0])
+    assert record is not None
+    assert (record["source"], list(record["past_studies"])) == (
+        "meta-learner",
+        ["past-0", "past-1", "past-2"],
+    )
+
+
+def test_source_study_names(past):
+    sampler = MetaLLMiXSampler(
+        source_storage=past, source_study_names=["past-0", "past-2"], llm=False
+    )
+    study = new_study(sampler)
+    study.optimize(objective, n_trials=1)
+    record = read_record(study.trials[0])
+    assert record is not None
+    assert list(record["past_studies"]) == ["past-0", "past-2"]
+    with pytest.raises(HistoryError, match="no study 'past-9'"):
+        MetaLLMiXSampler(source_storage=past, source_study_names=["past-9"])
+
+
+def test_own_storage_by_another_spelling_is_not_its_own_past(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fill_past("sqlite:///past.db", n_studies=2, n_trials=8)
+    path = os.path.join(tmp_path, "past.db")  # the same file, absolute
+    study = new_study(MetaLLMiXSampler(source_storage=path, llm=False), "sqlite:///past.db")
+    study.add_trials(random_trials(8, seed=9))
+    study.optimize(objective, n_trials=1)
+    record = read_record(study.trials[-1])
+    assert record is not None
+    assert sorted(record["past_studies"]) == ["new", "past-0", "past-1"]
+    assert "new" not in record["left_out"]
+    assert sum(record["past_studies"].values()) == 24
+
+
+def test_no_past_is_said_once_and_the_model_makes_the_second_trial(told):
+    llm = ScriptedLLM([choose(), choose()])
+    study = new_study(MetaLLMiXSampler(llm=llm, seed=0))
+    study.optimize(objective, n_trials=4)
+    first, second = study.trials[:2]
+    (warning,) = told.warnings
+    assert "source_storage=" in warning
+    assert "search_space=" in warning
+    assert first.user_attrs["metallmix:source"] == "base-sampler"
+    assert "source_storage=" in first.user_attrs["metallmix:reason"]
+    assert second.user_attrs["metallmix:source"] == "llm"
+    assert suggested(study) == [second]
+    shown = llm.calls[0].messages[-1]["content"]
+    assert "Already tried on this task" in shown
+
+
+def test_no_past_with_a_space_the_model_makes_the_first_trial(told):
+    llm = ScriptedLLM([choose(2), choose(2)])
+    sampler = MetaLLMiXSampler(
+        search_space=SPACE, llm=llm, meta_features={"modality": "CT", "n_classes": 4}, seed=0
+    )
+    study = new_study(sampler)
+    study.optimize(objective, n_trials=3)
+    first = study.trials[0]
+    record = read_record(first)
+    assert record is not None
+    assert suggested(study) == [first]
+    assert record["source"] == "llm"
+    assert first.params == {name: record["params"][name] for name in first.params}
+    assert 'modality="CT"' in llm.calls[0].messages[-1]["content"]
+    assert len(told.warnings) == 1
+
+
+def test_no_past_and_no_model_is_said_once(told):
+    study = new_study(MetaLLMiXSampler(llm=False))
+    study.optimize(objective, n_trials=4)
+    (warning,) = told.warnings
+    assert "language model is asked" not in warning
+    assert [one.user_attrs.get("metallmix:source") for one in study.trials] == [
+        "base-sampler",
+        *[None] * 3,
+    ]
+
+
+def test_a_space_without_past_or_model_is_left_to_the_base_sampler(told):
+    study = new_study(MetaLLMiXSampler(llm=False, search_space=SPACE))
+    study.optimize(objective, n_trials=3)
+    assert study.trials[0].user_attrs["metallmix:source"] == "base-sampler"
+    assert "no past trial" in study.trials[0].user_attrs["metallmix:reason"]
+    assert len(told.warnings) == 1
+
+
+def test_a_study_with_trials_is_suggested_its_next(past):
+    study = optuna.create_study(storage=past, study_name="old", direction="maximize")
+    study.add_trials(random_trials(10, seed=7))
+    llm = ScriptedLLM([choose(), choose()])
+    study = optuna.load_study(
+        storage=past, study_name="old", sampler=MetaLLMiXSampler(llm=llm, seed=0)
+    )
+    study.optimize(objective, n_trials=3)
+    (trial,) = suggested(study)
+    record = read_record(trial)
+    assert trial.number == 10
+    assert record is not None
+    assert record["past_studies"]["old"] == 10
+    assert "Already tried on this task" in llm.calls[0].messages[-1]["content"]
+    assert trial.params not in [one.params for one in study.trials[:10]]
+
+
+def test_a_second_sampler_on_the_study_suggests_nothing_more(past):
+    for _ in range(2):
+        study = optuna.create_study(
+            storage=past, study_name="again", load_if_exists=True, direction="maximize",
+            sampler=MetaLLMiXSampler(llm=False),
+        )  # fmt: skip
+        study.optimize(objective, n_trials=2)
+    assert suggested(study) == [study.trials[0]]
+
+
+def test_meta_features_order_the_nearest_studies(past):
+    study = new_study(
+        MetaLLMiXSampler(source_storage=past, meta_features={"n_instances": 2_900}, llm=False)
+    )
+    study.optimize(objective, n_trials=1)
+    record = read_record(study.trials[0])
+    assert record is not None
+    assert record["nearest"][0]["name"] == "past-2"
+    assert record["meta_features"] == {"n_instances": 2_900}
+
+
+def test_own_study_attributes_are_meta_features(past):
+    llm = ScriptedLLM([choose(), choose()])
+    study = new_study(MetaLLMiXSampler(llm=llm), past)
+    study.set_user_attr("modality", "MRI")
+    study.optimize(objective, n_trials=1)
+    assert 'modality="MRI"' in llm.calls[0].messages[-1]["content"]
+
+
+def test_the_same_seed_gives_the_same_study(past):
+    def values() -> list[dict[str, Any]]:
+        study = new_study(MetaLLMiXSampler(source_storage=past, llm=False, seed=5))
+        study.optimize(objective, n_trials=4)
+        return [one.params for one in study.trials]
+
+    assert values() == values()
+
+
+def test_the_first_trial_is_good(past):
+    """On a past of the same task the meta-learner finds its ridge: random is about 0.79."""
+    study = new_study(MetaLLMiXSampler(source_storage=past, llm=False, seed=0))
+    study.optimize(objective, n_trials=1)
+    assert study.best_value > 0.9
+
+
+def test_the_note_says_where_the_trial_comes_from(past):
+    dashboard = pytest.importorskip("optuna_dashboard")
+    llm = ScriptedLLM([choose(), choose()])
+    study = new_study(MetaLLMiXSampler(llm=llm, seed=0), past)
+    study.optimize(objective, n_trials=2)
+    note = dashboard.get_note(study)
+    for expected in ("scripted", "as the past says", "past-0", "accepted", "learning\\_rate"):
+        assert expected in note
+
+
+@pytest.mark.parametrize("name", ["memory", "sqlite"])
+def test_one_sampler_serves_two_studies(past, tmp_path, name):
+    url = "sqlite:///" + str(tmp_path / "two.db") if name == "sqlite" else InMemoryStorage()
+    sampler = MetaLLMiXSampler(source_storage=past, llm=False, seed=0)
+    studies = [
+        optuna.create_study(storage=url, study_name=n, sampler=sampler, direction="maximize")
+        for n in ("a", "b")
+    ]
+    for _ in range(2):
+        for study in studies:
+            study.optimize(objective, n_trials=6)
+    assert [[one.number for one in suggested(study)] for study in studies] == [[0], [0]]
+
+
+def test_one_sampler_serves_studies_of_one_name_in_two_storages(past):
+    sampler = MetaLLMiXSampler(source_storage=past, llm=False, seed=0)
+    for _ in range(2):
+        study = new_study(sampler, InMemoryStorage())
+        study.optimize(objective, n_trials=2)
+        assert suggested(study) == [study.trials[0]]
+
+
+def test_trials_that_fail_do_not_end_the_study(past):
+    def failing(trial: optuna.Trial) -> float:
+        value = objective(trial)
+        if trial.number == 0:
+            raise RuntimeError("out of memory")
+        return value
+
+    study = new_study(MetaLLMiXSampler(llm=False), past)
+    study.optimize(failing, n_trials=3, catch=(RuntimeError,))
+    assert [one.state for one in study.trials] == [TrialState.FAIL, *[TrialState.COMPLETE] * 2]
+    assert suggested(study) == [study.trials[0]]
