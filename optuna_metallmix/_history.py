@@ -6,11 +6,13 @@ Scores compare a trial with the others of its own study only, so that studies on
 metrics and directions can stand side by side: 1 is the best trial of its study, 0 the worst.
 
 * **Complete**: by the rank of its value, direction honoured, equal values sharing their mean rank.
-  A configuration tried several times counts once, with the mean of its values.
 * **Pruned**: by the rank of its last report, but never above the middle of the complete trials:
-  the value is of an unfinished training, and a pruner found it worse than its peers.
+  the value is of an unfinished training, and a pruner found it worse than its peers. Without a
+  report, as failed.
 * **Failed**, and complete with an infinite value in the bad direction: score 0. A configuration
   that crashed or diverged is evidence (dropping such runs made the first pick worse, DESIGN).
+* A configuration tried several times counts once, with the mean of the values it completed with,
+  else of its last reports: a run that was killed and tried again did not fail.
 * An infinite value in the good direction is no measurement, and is left out, as are waiting and
   running trials and trials without a parameter.
 """
@@ -61,8 +63,8 @@ class PastTrial:
     Attributes:
         params: Its values by name; parameters that were not active are absent.
         score: In [0, 1]; 1 is the best of its study.
-        value: The objective's value in the study's own unit; ``None`` for a failed trial.
-        seconds: How long it took, ``None`` where the storage does not say.
+        value: The objective's value in the study's own unit; ``None`` where it failed.
+        seconds: How long its longest run took, ``None`` where the storage does not say.
     """
 
     params: Mapping[str, Any]
@@ -187,6 +189,15 @@ def _read(storage: BaseStorage, call: Callable[..., _T], *args: Any, **options: 
         ) from error
 
 
+def study_names(storage: BaseStorage) -> list[str]:
+    """Return the names of a storage's studies.
+
+    Raises:
+        HistoryError: The storage cannot be read.
+    """
+    return [one.study_name for one in _read(storage, storage.get_all_studies)]
+
+
 def check_names(names: Sequence[str], present: Sequence[str], storage: BaseStorage) -> None:
     """Raise :class:`HistoryError` where a study that was named is not there."""
     if absent := [name for name in names if name not in present]:
@@ -212,16 +223,19 @@ def score_study(
     """
     sign = 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
     measured = [one for one in trials if one.params and _worth(one, sign) is not None]
-    worths = _share_duplicates([(one, _worth(one, sign) or 0.0) for one in measured])
-    complete = [worths[i] for i, one in enumerate(measured) if one.state is TrialState.COMPLETE]
-    _check_spread([worth for worth in complete if math.isfinite(worth)])
-    scores = _scores(worths, [one.state is TrialState.PRUNED for one in measured])
-    past = {
-        config_key(one.params): PastTrial(one.params, score, _finite(one), _seconds(one))
-        for one, score in zip(measured, scores, strict=True)
-    }
+    configs = _by_config(measured, sign)
+    _check_spread([one.worth for one in configs if one.state is TrialState.COMPLETE])
+    past = [
+        PastTrial(
+            one.params,
+            score,
+            sign * one.worth if math.isfinite(one.worth) else None,
+            one.seconds,
+        )
+        for one, score in zip(configs, _scores(configs), strict=True)
+    ]
     space = merge_spaces(one.distributions for one in measured)
-    ordered = tuple(sorted(past.values(), key=lambda one: -one.score))
+    ordered = tuple(sorted(past, key=lambda one: -one.score))
     return PastStudy(name, space, ordered, scalar_features(attributes), is_target)
 
 
@@ -234,44 +248,57 @@ def _check_spread(values: Sequence[float]) -> None:
         raise _UnfitError("all its complete trials have the same value")
 
 
+@dataclass(frozen=True)
+class _Config:
+    """One configuration, however often it was tried; more ``worth`` is better."""
+
+    params: Mapping[str, Any]
+    worth: float
+    state: TrialState
+    seconds: float | None
+
+
+def _by_config(trials: Sequence[FrozenTrial], sign: float) -> list[_Config]:
+    groups: dict[str, list[FrozenTrial]] = {}
+    for trial in trials:
+        groups.setdefault(config_key(trial.params), []).append(trial)
+    return [_as_one(runs, sign) for runs in groups.values()]
+
+
+def _as_one(runs: Sequence[FrozenTrial], sign: float) -> _Config:
+    """Take the runs of one configuration that went furthest together."""
+    for state in (TrialState.COMPLETE, TrialState.PRUNED):
+        worths = [_worth(one, sign) for one in runs if one.state is state]
+        if finite := [worth for worth in worths if worth is not None and math.isfinite(worth)]:
+            return _Config(runs[0].params, fmean(finite), state, _seconds(runs))
+    return _Config(runs[0].params, -math.inf, TrialState.FAIL, _seconds(runs))
+
+
 def _worth(trial: FrozenTrial, sign: float) -> float | None:
     """Return what is ranked, more is better; -inf for a failure, ``None`` for no evidence."""
     value = None if trial.state is TrialState.FAIL else trial.value
-    if value is None:
+    if trial.state is TrialState.PRUNED and value is None and trial.last_step is not None:
+        value = trial.intermediate_values[trial.last_step]
+    if value is None or math.isnan(value):
         return -math.inf
     return None if sign * value == math.inf else sign * value
 
 
-def _share_duplicates(worths: Sequence[tuple[FrozenTrial, float]]) -> list[float]:
-    """Give every repetition of one configuration the mean of its values."""
-    groups: dict[str, list[float]] = {}
-    for trial, worth in worths:
-        groups.setdefault(config_key(trial.params), []).append(worth)
-    return [fmean(groups[config_key(trial.params)]) for trial, _ in worths]
-
-
-def _scores(worths: Sequence[float], pruned: Sequence[bool]) -> list[float]:
+def _scores(configs: Sequence[_Config]) -> list[float]:
+    complete = sorted(one.worth for one in configs if one.state is TrialState.COMPLETE)
+    ceiling = complete[(len(complete) - 1) // 2]
+    worths = [
+        min(one.worth, ceiling) if one.state is TrialState.PRUNED else one.worth for one in configs
+    ]
     ordered = sorted(worths)
     first = {worth: i for i, worth in reversed(list(enumerate(ordered)))}
     last = {worth: i for i, worth in enumerate(ordered)}
-    top = max(len(worths) - 1, 1)
-    ranks = [(first[worth] + last[worth]) / 2 / top for worth in worths]
-    complete = sorted(
-        rank
-        for rank, worth, cut in zip(ranks, worths, pruned, strict=True)
-        if not cut and worth > -math.inf
-    )
-    ceiling = complete[len(complete) // 2]
+    top = len(worths) - 1
     return [
-        0.0 if worth == -math.inf else min(rank, ceiling) if cut else rank
-        for rank, worth, cut in zip(ranks, worths, pruned, strict=True)
+        0.0 if worth == -math.inf else (first[worth] + last[worth]) / 2 / top for worth in worths
     ]
 
 
-def _finite(trial: FrozenTrial) -> float | None:
-    value = None if trial.state is TrialState.FAIL else trial.value
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _seconds(trial: FrozenTrial) -> float | None:
-    return trial.duration.total_seconds() if trial.duration else None
+def _seconds(runs: Sequence[FrozenTrial]) -> float | None:
+    seconds = [one.duration.total_seconds() for one in runs if one.duration is not None]
+    return max(seconds, default=None)
