@@ -60,8 +60,14 @@ def write_note(study: Study, text: str) -> str | None:
             "The study's note was not written, because optuna-dashboard is not installed: "
             "pip install optuna-dashboard."
         )
-    study = real_study(study)
-    save_note(study, merge_note(get_note(study), text))
+    try:
+        study = real_study(study)
+        save_note(study, merge_note(get_note(study), text))
+    except Exception as error:  # Other people's code: a note is not worth a training.
+        return (
+            "The study's note was not written, because optuna-dashboard raised "
+            f"{type(error).__name__} ({error}): pip install --upgrade optuna-dashboard."
+        )
     return None
 
 

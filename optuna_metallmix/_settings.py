@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from optuna.distributions import BaseDistribution
+from optuna.storages import BaseStorage
 
+from optuna_metallmix._errors import HistoryError
 from optuna_metallmix._history import check_names
 from optuna_metallmix._meta_features import MetaFeatures
 from optuna_metallmix._meta_features import scalar_features
@@ -53,7 +55,7 @@ def check_settings(
     if source_storage is not None:
         storage = open_source(source_storage)
         if names is not None:
-            check_names(names, [one.study_name for one in storage.get_all_studies()], storage)
+            check_names(names, _names_in(storage), storage)
     check_spec(llm)
     check_spec(judge)
     if isinstance(n_attempts, bool) or not isinstance(n_attempts, int) or n_attempts < 1:
@@ -68,6 +70,16 @@ def check_settings(
         n_attempts,
         _check_seed(seed),
     )
+
+
+def _names_in(storage: BaseStorage) -> list[str]:
+    try:
+        return [one.study_name for one in storage.get_all_studies()]
+    except Exception as error:  # Other people's code and files: it may raise anything.
+        raise HistoryError(
+            f"source_storage cannot be read ({type(error).__name__}: {error}): check that it is "
+            "there and whole."
+        ) from error
 
 
 def _check_study_names(names: Sequence[str] | None) -> tuple[str, ...] | None:

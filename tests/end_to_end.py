@@ -18,6 +18,7 @@ from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
 from optuna.trial import create_trial
 
 from optuna_metallmix import read_record
@@ -104,3 +105,22 @@ def choose(
         return json.dumps({**said, "why": "it worked before"})
 
     return answer
+
+
+N_TRIALS = 3
+
+
+def run(sampler: BaseSampler, storage: Any = None) -> optuna.Study:
+    study = new_study(sampler, storage)
+    study.optimize(objective, n_trials=N_TRIALS)
+    assert [one.state for one in study.trials] == [TrialState.COMPLETE] * N_TRIALS
+    return study
+
+
+def check_step_down(study: optuna.Study, told: Any, source: str, reason: str) -> None:
+    first = study.trials[0]
+    (warning,) = told.warnings
+    assert first.user_attrs["metallmix:source"] == source
+    assert reason in first.user_attrs["metallmix:reason"]
+    assert reason in warning
+    assert all("metallmix:source" not in one.user_attrs for one in study.trials[1:])
