@@ -45,6 +45,8 @@ RECIPE = (
     f"images, split 60/20/20 with seed {SEED}; ImageNet features of a frozen network, trained head"
 )
 
+Attributes = dict[str, float | int | str]
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -93,10 +95,8 @@ def record(image_set: ImageSet, n_trials: int, journal: Path, limit: int = LIMIT
         pruner=optuna.pruners.NopPruner(),
         load_if_exists=True,
     )
-    described = meta_features(data, image_set.modality)
-    for name, value in (described | provenance(image_set, len(data.labels))).items():
-        if name not in study.user_attrs:  # the date is the recording's first day
-            study.set_user_attr(name, value)
+    describe(study, meta_features(data, image_set.modality), keep=False)
+    describe(study, provenance(image_set, len(data.labels)), keep=True)  # of the first day
     objective = make_objective(data, cache_dir=FEATURES, device="cpu", seed=SEED)
     for number in range(len(complete(study)), n_trials):
         seed = crc32(image_set.study.encode()) % 2**31 + number
@@ -104,7 +104,15 @@ def record(image_set: ImageSet, n_trials: int, journal: Path, limit: int = LIMIT
         study.optimize(objective, n_trials=1)
 
 
-def provenance(image_set: ImageSet, n_images: int) -> dict[str, float | str]:
+def describe(study: optuna.Study, attributes: Attributes, *, keep: bool) -> None:
+    """Set attributes that differ; `keep` leaves alone what was said before."""
+    said = study.user_attrs
+    for name, value in attributes.items():
+        if name not in said or (not keep and said[name] != value):
+            study.set_user_attr(name, value)
+
+
+def provenance(image_set: ImageSet, n_images: int) -> Attributes:
     names = ("optuna", "timm", "torch", "numpy", "scikit-learn")
     return {
         "n_images": n_images,

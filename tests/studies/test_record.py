@@ -75,6 +75,18 @@ def test_a_finished_recording_is_left_alone(journal):
     assert after.user_attrs == before.user_attrs
 
 
+def test_a_study_is_described_anew_but_keeps_its_day(journal):
+    """Trials stay, so what they were made with stays; what the images are like is looked up."""
+    record.record(SMALL, 1, journal)
+    study = optuna.load_study(study_name="small", storage=open_journal(journal))
+    study.set_user_attr("n_instances", 99)
+    study.set_user_attr("recorded", "2020-02-02")
+    record.record(SMALL, 1, journal)
+    study = optuna.load_study(study_name="small", storage=open_journal(journal))
+    assert study.user_attrs["n_instances"] == 12
+    assert study.user_attrs["recorded"] == "2020-02-02"
+
+
 def test_an_interrupted_trial_is_tried_again(journal, tmp_path):
     record.record(SMALL, 1, journal)
     optuna.load_study(study_name="small", storage=open_journal(journal)).ask()  # left running
