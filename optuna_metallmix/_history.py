@@ -189,15 +189,6 @@ def _read(storage: BaseStorage, call: Callable[..., _T], *args: Any, **options: 
         ) from error
 
 
-def study_names(storage: BaseStorage) -> list[str]:
-    """Return the names of a storage's studies.
-
-    Raises:
-        HistoryError: The storage cannot be read.
-    """
-    return [one.study_name for one in _read(storage, storage.get_all_studies)]
-
-
 def check_names(names: Sequence[str], present: Sequence[str], storage: BaseStorage) -> None:
     """Raise :class:`HistoryError` where a study that was named is not there."""
     if absent := [name for name in names if name not in present]:

@@ -7,11 +7,13 @@ ratio, class entropy, resolution, class-size statistics, modality.
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Hashable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from operator import index
 from statistics import fmean
 from statistics import pstdev
 from typing import TypeAlias
@@ -74,7 +76,7 @@ def scalar_features(attributes: Mapping[str, object]) -> dict[str, float | int |
         elif isinstance(value, str):
             if len(value) <= _MAX_TEXT:
                 kept[name] = value
-        elif isinstance(value, int | float) and math.isfinite(value):
+        elif isinstance(value, int | float) and abs(value) <= sys.float_info.max:
             kept[name] = value
     return kept
 
@@ -119,8 +121,11 @@ def _plain(label: Hashable) -> Hashable:
 
 
 def _resolution(size: int | tuple[int, ...]) -> dict[str, int]:
-    pixels = (size, size) if isinstance(size, int) else tuple(size)
-    if len(pixels) not in (2, 3) or any(n <= 0 for n in pixels):
+    try:
+        pixels = [index(n) for n in (size if isinstance(size, Iterable) else (size, size))]
+    except TypeError:
+        pixels = []
+    if len(pixels) not in (2, 3) or min(pixels) <= 0:
         raise ValueError(
             f"image_size={size!r} must be one positive number of pixels, (height, width) or "
             "(height, width, channels)."

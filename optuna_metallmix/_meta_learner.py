@@ -24,6 +24,7 @@ from optuna_metallmix._meta_dataset import to_frame
 
 
 if TYPE_CHECKING:
+    import pandas as pd
     from catboost import CatBoostRegressor
 
 Floats = NDArray[np.float64]
@@ -83,11 +84,11 @@ class MetaLearner:
         unseen = np.full((N_MEMBERS, len(dataset.scores)), np.nan)
         self.members_: list[CatBoostRegressor] = []
         for member in range(N_MEMBERS):
-            rows = _draw(dataset, rng)
+            rows = _draw(dataset, frame, rng)
             model = self._new_member(member)
             model.fit(frame[rows], dataset.scores[rows], sample_weight=weights[rows])
             self.members_.append(model)
-            if len(dataset.studies) > 1 and not rows.all():
+            if _n_studies(dataset) > 1 and not rows.all():
                 unseen[member, ~rows] = model.predict(frame[~rows])
         self.quality = _rank_agreement(unseen, dataset)
         return self
@@ -136,21 +137,39 @@ def _check_learnable(dataset: MetaDataset) -> None:
             f"There are only {n_rows} past trials, and {MIN_ROWS} are the least that anything "
             "can be learned from: run more trials."
         )
-    if to_frame(dataset.space, dataset.configs).nunique().max() < 2:
+    if not _vary(to_frame(dataset.space, dataset.configs)):
         raise HistoryError(
             "All past trials have the same values, so nothing can be learned from them: run "
             "trials that differ."
         )
+    if not np.ptp(dataset.scores) > 0:
+        raise HistoryError(
+            "All past trials have the same score, so nothing can be learned from them: run "
+            "more trials."
+        )
 
 
-def _draw(dataset: MetaDataset, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Choose the rows of one member: whole studies, or single trials where there is one study."""
-    units = dataset.groups if len(dataset.studies) > 1 else np.arange(len(dataset.scores))
+def _vary(frame: pd.DataFrame) -> bool:
+    return bool(frame.nunique(dropna=False).max() > 1)
+
+
+def _n_studies(dataset: MetaDataset) -> int:
+    return len(np.unique(dataset.groups))
+
+
+def _draw(
+    dataset: MetaDataset, frame: pd.DataFrame, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Choose the rows of one member: whole studies, or single trials where there is one study.
+
+    All rows where those have nothing to learn from, which CatBoost raises on.
+    """
+    units = dataset.groups if _n_studies(dataset) > 1 else np.arange(len(dataset.scores))
     names = np.unique(units)
     n_kept = max(1, round(STUDY_FRACTION * len(names)))
     rows: NDArray[np.bool_] = np.isin(units, rng.choice(names, n_kept, replace=False))
-    varied = np.ptp(dataset.scores[rows]) > 0
-    return rows if varied else np.ones_like(rows)
+    learnable = np.ptp(dataset.scores[rows]) > 0 and _vary(frame[rows])
+    return rows if learnable else np.ones_like(rows)
 
 
 def _rank_agreement(unseen: Floats, dataset: MetaDataset) -> float | None:
@@ -169,5 +188,7 @@ def _rank_agreement(unseen: Floats, dataset: MetaDataset) -> float | None:
 def _spearman(first: Floats, second: Floats) -> float:
     import pandas as pd
 
-    agreement = pd.Series(first).corr(pd.Series(second), method="spearman")
-    return 0.0 if np.isnan(agreement) else float(agreement)
+    ranks = [pd.Series(one).rank().to_numpy() for one in (first, second)]
+    if min(np.ptp(one) for one in ranks) == 0:
+        return 0.0
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])

@@ -97,11 +97,9 @@ def middle(distribution: BaseDistribution) -> Any:
 def to_unit(distribution: BaseDistribution, value: float) -> float:
     """Map a value of an ordered distribution to [0, 1], along the log scale where it has one."""
     low, high, log = _bounds(distribution)
-    if high <= low:
-        return 0.5
     if log:
         low, high, value = math.log(low), math.log(high), math.log(max(value, low))
-    return (value - low) / (high - low)
+    return (value - low) / (high - low) if high > low else 0.5
 
 
 def from_unit(distribution: BaseDistribution, position: float) -> Any:
