@@ -211,30 +211,22 @@ def _parts(distribution: Any, raw: Sequence[Any]) -> list[tuple[_Part, NDArray[n
     """Cut past values into parts, each with the mask of the trials in it."""
     labels = np.array([label_of(distribution, value) for value in raw], object)
     ordered = is_ordered(distribution)
+    numbers = np.array(raw if ordered else [], float)
     if not ordered or len(set(labels)) <= N_BINS:
-        values = dict(zip(labels, raw, strict=True))
+        masks = {label: labels == label for label in dict.fromkeys(labels)}
         return [
-            (_one_value(label, value, ordered), labels == label) for label, value in values.items()
+            (_range(numbers[mask]) if ordered else (f"= {label}", None, None, label), mask)
+            for label, mask in masks.items()
         ]
-    numbers = np.array(raw, float)
     cuts = np.unique(np.quantile(numbers, np.linspace(0, 1, N_BINS + 1)))
     places = np.digitize(numbers, cuts[1:-1], right=True)
-    return [
-        (_range(numbers[places == i].min(), numbers[places == i].max()), places == i)
-        for i in np.unique(places)
-    ]
+    return [(_range(numbers[places == i]), places == i) for i in np.unique(places)]
 
 
-def _one_value(label: str, value: Any, ordered: bool) -> _Part:
-    if ordered:
-        return f"= {label}", float(value), float(value), None
-    return f"= {label}", None, None, label
-
-
-def _range(low: float, high: float) -> _Part:
-    if low == high:
-        return f"= {format_number(low)}", low, high, None
-    return f"from {format_number(low)} to {format_number(high)}", low, high, None
+def _range(numbers: Floats) -> _Part:
+    low, high = float(numbers.min()), float(numbers.max())
+    first, last = format_number(low), format_number(high)
+    return f"= {first}" if first == last else f"from {first} to {last}", low, high, None
 
 
 def _nearest(history: History, meta_features: MetaFeatures) -> tuple[NearestStudy, ...]:
