@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
 
 from optuna_metallmix._errors import HistoryError
 from optuna_metallmix._history import History
@@ -62,15 +63,19 @@ class MetaDataset:
 def build_meta_dataset(history: History, space: SearchSpace) -> MetaDataset:
     """Lay the past trials out as rows.
 
-    Parameters that ``space`` does not have are dropped. Of more than :data:`MAX_ROWS` trials,
-    each study keeps an even spread from its best to its worst.
+    Parameters that ``space`` does not have are dropped, and texts where it has numbers. Of more
+    than :data:`MAX_ROWS` trials, each study keeps an even spread from its best to its worst.
 
     Raises:
         HistoryError: No past trial has a parameter of ``space``.
     """
     share = max(20, MAX_ROWS // max(len(history.studies), 1))
     rows = [
-        ({name: value for name, value in trial.params.items() if name in space}, trial.score, i)
+        (
+            {n: v for n, v in trial.params.items() if n in space and _fits(space[n], v)},
+            trial.score,
+            i,
+        )
         for i, study in enumerate(history.studies)
         for trial in _spread(study.trials, share)
     ]
@@ -115,6 +120,10 @@ def _spread(trials: Sequence[PastTrial], n: int) -> list[PastTrial]:
     if len(trials) <= n:
         return list(trials)
     return [trials[int(i)] for i in np.linspace(0, len(trials) - 1, n).round()]
+
+
+def _fits(distribution: BaseDistribution, value: Any) -> bool:
+    return is_number(value) or not is_ordered(distribution)
 
 
 def _number(value: Any) -> float:

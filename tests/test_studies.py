@@ -1,0 +1,317 @@
+"""Around the first trial: other samplers, ask-and-tell, threads, queues, changed spaces."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import optuna
+import pytest
+from end_to_end import SPACE
+from end_to_end import accuracy
+from end_to_end import choose
+from end_to_end import memory_past
+from end_to_end import new_study
+from end_to_end import objective
+from end_to_end import random_trials
+from end_to_end import suggested
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
+from optuna.samplers import BaseSampler
+from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
+
+from optuna_metallmix import MetaLLMiXSampler
+from optuna_metallmix import read_record
+from optuna_metallmix.llm import ScriptedLLM
+
+
+@pytest.fixture
+def past() -> InMemoryStorage:
+    return memory_past()
+
+
+def questions(llm: ScriptedLLM) -> int:
+    """How often a model was asked to suggest; reviews are not counted."""
+    return sum("candidate" in call.schema["properties"] for call in llm.calls)
+
+
+def cma_es() -> BaseSampler:
+    pytest.importorskip("cmaes")
+    return optuna.samplers.CmaEsSampler(seed=0, warn_independent_sampling=False)
+
+
+def qmc() -> BaseSampler:
+    pytest.importorskip("scipy")
+    return optuna.samplers.QMCSampler(seed=0, warn_independent_sampling=False)
+
+
+def gp() -> BaseSampler:
+    pytest.importorskip("torch")
+    return optuna.samplers.GPSampler(seed=0, n_startup_trials=2)
+
+
+BASES: dict[str, Any] = {
+    "random": lambda: optuna.samplers.RandomSampler(seed=0),
+    "tpe": lambda: optuna.samplers.TPESampler(seed=0, n_startup_trials=1),
+    "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=0, population_size=2),
+    "brute force": lambda: optuna.samplers.BruteForceSampler(seed=0),
+    "cma-es": cma_es,
+    "qmc": qmc,
+    "gp": gp,
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # Optuna's own: experimental samplers and options
+@pytest.mark.parametrize("name", BASES)
+def test_base_samplers(past, name):
+    def stepped(trial: optuna.Trial) -> float:
+        params = {
+            "optimizer": trial.suggest_categorical("optimizer", ["sgd", "adam", "adamw"]),
+            "learning_rate": trial.suggest_float("learning_rate", 0.001, 0.05, step=0.001),
+            "depth": trial.suggest_int("depth", 1, 8),
+        }
+        return accuracy(params)
+
+    study = new_study(MetaLLMiXSampler(base_sampler=BASES[name](), llm=False, seed=0), past)
+    study.optimize(stepped, n_trials=5)
+    assert suggested(study) == [study.trials[0]]
+    assert len({str(one.params) for one in study.trials}) > 2
+    plain = new_study(BASES[name](), InMemoryStorage())
+    plain.optimize(stepped, n_trials=5)
+    assert study.trials[0].params != plain.trials[0].params
+
+
+def test_grid_sampler(past):
+    grid = {"depth": [1, 2, 3], "optimizer": ["sgd", "adam"]}
+
+    def on_grid(trial: optuna.Trial) -> float:
+        depth = trial.suggest_int("depth", 1, 8)
+        return depth + len(trial.suggest_categorical("optimizer", ["sgd", "adam", "adamw"]))
+
+    base = optuna.samplers.GridSampler(grid, seed=0)
+    study = new_study(MetaLLMiXSampler(base_sampler=base, llm=False, seed=0), past)
+    study.optimize(on_grid, n_trials=20)
+    assert suggested(study) == [study.trials[0]]
+    rest = {tuple(one.params.values()) for one in study.trials[1:]}
+    assert len(rest) == 5  # the first trial takes the place of one point of the grid
+
+
+def test_inside_a_partial_fixed_sampler(past):
+    ours = MetaLLMiXSampler(llm=False, seed=0)
+    fixed = optuna.samplers.PartialFixedSampler({"depth": 7}, ours)
+    study = new_study(fixed, past)
+    study.optimize(objective, n_trials=4)
+    assert suggested(study) == [study.trials[0]]
+    assert {one.params["depth"] for one in study.trials} == {7}
+
+
+def test_ask_and_tell(past):
+    llm = ScriptedLLM([choose()] * 4)
+    study = new_study(MetaLLMiXSampler(llm=llm), past)
+    for _ in range(3):
+        trial = study.ask()
+        study.tell(trial, objective(trial))
+    assert [one.number for one in suggested(study)] == [0]
+    assert questions(llm) == 1
+
+
+def test_ask_with_fixed_distributions(past):
+    llm = ScriptedLLM([choose()] * 4)
+    study = new_study(MetaLLMiXSampler(llm=llm), past)
+    space = {name: SPACE[name] for name in ("learning_rate", "optimizer", "depth")}
+    trials = [study.ask(fixed_distributions=space) for _ in range(2)]
+    record = read_record(study.trials[0])
+    assert record is not None
+    assert trials[0].params == {name: record["params"][name] for name in space}
+    for trial in trials:
+        study.tell(trial, 1.0)
+    assert questions(llm) == 1
+
+
+def test_trials_asked_before_the_first_is_told_are_the_base_samplers(past):
+    study = new_study(MetaLLMiXSampler(llm=False), past)
+    trials = [study.ask() for _ in range(4)]
+    for trial in reversed(trials):
+        study.tell(trial, objective(trial))
+    assert [one.number for one in suggested(study)] == [0]
+
+
+def test_a_first_trial_that_asks_for_nothing_leaves_the_suggestion_to_the_next(past):
+    study = new_study(MetaLLMiXSampler(llm=False), past)
+    study.tell(study.ask(), state=TrialState.FAIL)
+    study.optimize(objective, n_trials=2)
+    assert [one.number for one in suggested(study)] == [1]
+
+
+def test_threads(past, told):
+    llm = ScriptedLLM([choose()] * 8)
+    study = new_study(MetaLLMiXSampler(llm=llm, seed=0), past)
+    study.optimize(objective, n_trials=12, n_jobs=4)
+    assert [one.state for one in study.trials] == [TrialState.COMPLETE] * 12
+    assert len(suggested(study)) == 1
+    assert questions(llm) == 1
+    assert told.warnings == []
+
+
+def test_threads_without_a_past():
+    llm = ScriptedLLM([choose()] * 8)
+    study = new_study(MetaLLMiXSampler(llm=llm, seed=0))
+    study.optimize(objective, n_trials=12, n_jobs=4)
+    assert [one.state for one in study.trials] == [TrialState.COMPLETE] * 12
+    assert len(suggested(study)) == 1
+    assert questions(llm) == 1
+
+
+@pytest.mark.parametrize("params", [{"optimizer": "sgd"}, random_trials(1, 3)[0].params])
+def test_enqueued_trials_are_left_alone(past, params):
+    study = new_study(MetaLLMiXSampler(llm=False), past)
+    study.enqueue_trial(params)
+    study.optimize(objective, n_trials=3)
+    assert params.items() <= study.trials[0].params.items()
+    assert [one.number for one in suggested(study)] == [1]
+
+
+def test_a_conditional_parameter_follows_its_parent(past):
+    llm = ScriptedLLM([choose(evidence=["E1"])] * 3)
+    study = new_study(MetaLLMiXSampler(llm=llm, seed=0), past)
+    study.optimize(objective, n_trials=1)
+    params = study.trials[0].params
+    assert ("momentum" in params) is (params["optimizer"] == "sgd")
+
+
+def test_a_parameter_of_another_branch_comes_from_a_candidate(past):
+    """The objective asks for momentum whatever the optimizer: the past has it under sgd."""
+
+    def always(trial: optuna.Trial) -> float:
+        trial.suggest_float("momentum", 0.0, 0.99)
+        return objective(trial)
+
+    study = new_study(MetaLLMiXSampler(llm=False, seed=0), past)
+    study.optimize(always, n_trials=2)
+    assert suggested(study) == [study.trials[0]]
+    assert 0.0 <= study.trials[0].params["momentum"] <= 0.99
+
+
+def test_a_parameter_that_no_study_has_is_the_base_samplers(past):
+    def wider(trial: optuna.Trial) -> float:
+        value = objective(trial)
+        return value + 0.0 * trial.suggest_int("new", 0, 5)
+
+    study = new_study(MetaLLMiXSampler(llm=False, seed=0), past)
+    study.optimize(wider, n_trials=2)
+    record = read_record(study.trials[0])
+    assert record is not None
+    assert "new" not in record["params"]
+    assert 0 <= study.trials[0].params["new"] <= 5
+
+
+def test_hyperband(past):
+    def reporting(trial: optuna.Trial) -> float:
+        value = objective(trial)
+        for step in range(4):
+            trial.report(value * step, step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return value
+
+    llm = ScriptedLLM([choose()] * 4)
+    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=4)
+    study = new_study(MetaLLMiXSampler(llm=llm, seed=0), past, pruner=pruner)
+    study.optimize(reporting, n_trials=12)
+    assert [one.number for one in suggested(study)] == [0]
+    assert study.trials[0].user_attrs["metallmix:source"] == "llm"
+    assert questions(llm) == 1
+
+
+def test_ranges_are_clipped_and_put_on_the_step(past):
+    dashboard = pytest.importorskip("optuna_dashboard")
+
+    def narrow(trial: optuna.Trial) -> float:
+        optimizer = trial.suggest_categorical("optimizer", ["sgd", "adam", "adamw"])
+        lr = trial.suggest_float("learning_rate", 2e-1, 5e-1, log=True)
+        depth = trial.suggest_int("depth", 20, 40, step=5)
+        return accuracy({"optimizer": optimizer, "learning_rate": lr, "depth": depth})
+
+    study = new_study(MetaLLMiXSampler(llm=False, seed=0), past)
+    study.optimize(narrow, n_trials=2)
+    first, record = study.trials[0], read_record(study.trials[0])
+    assert record is not None
+    assert (first.params["learning_rate"], first.params["depth"]) == (2e-1, 20)
+    moved = first.user_attrs["metallmix:projected"]
+    assert set(moved) == {"learning_rate", "depth"}
+    assert moved["depth"] == f"{record['params']['depth']} -> 20"
+    note = dashboard.get_note(study)
+    assert "moved to 20" in note
+    assert note.count("optuna-metallmix begin") == 1
+
+
+KINDS: dict[str, tuple[Any, Any]] = {
+    "a number for a choice": ("optimizer", IntDistribution(0, 9)),
+    "a choice for a number": ("depth", CategoricalDistribution(["shallow", "deep"])),
+    "choices of numbers": ("depth", CategoricalDistribution([2, 16])),
+    "a float for an int": ("depth", FloatDistribution(0.5, 9.5)),
+    "no log": ("learning_rate", FloatDistribution(0.0, 1.0)),
+    "a step": ("learning_rate", FloatDistribution(0.0, 1.0, step=0.25)),
+    "None": ("optimizer", CategoricalDistribution([None, "lion"])),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("first", [True, False])
+def test_another_kind_of_the_same_name(past, kind, first):
+    name, distribution = KINDS[kind]
+    others = [one for one in ("optimizer", "learning_rate", "depth") if one != name]
+
+    def changed(trial: optuna.Trial) -> float:
+        for one in [name, *others] if first else [*others, name]:
+            trial._suggest(one, distribution if one == name else SPACE[one])
+        return 1.0
+
+    study = new_study(MetaLLMiXSampler(llm=ScriptedLLM([choose()] * 4), seed=0), past)
+    study.optimize(changed, n_trials=1)
+    value = study.trials[0].params[name]
+    assert distribution._contains(distribution.to_internal_repr(value))
+    assert suggested(study) == [study.trials[0]]
+
+
+def test_an_absent_choice_gives_way_to_the_best_present_one(past):
+    """adamw is best in the past and absent here; of what is left, adam is better than sgd."""
+
+    def without(trial: optuna.Trial) -> float:
+        trial.suggest_int("depth", 1, 8)
+        trial.suggest_categorical("optimizer", ["sgd", "lion", "adam"])
+        return 1.0
+
+    study = new_study(MetaLLMiXSampler(llm=False, seed=0), past)
+    study.optimize(without, n_trials=1)
+    record = read_record(study.trials[0])
+    assert record is not None
+    assert record["params"]["optimizer"] == "adamw"
+    assert study.trials[0].params["optimizer"] == "adam"
+    assert study.trials[0].user_attrs["metallmix:projected"] == {"optimizer": "'adamw' -> 'adam'"}
+
+
+def test_pickles_before_during_and_after(past):
+    sampler = pickle.loads(pickle.dumps(MetaLLMiXSampler(llm=False, seed=0)))
+    study = new_study(sampler, past)
+    trial = study.ask()
+    trial.suggest_int("depth", 1, 8)
+    pickle.dumps(sampler)
+    study.tell(trial, objective(trial))
+    again = pickle.loads(pickle.dumps(study.sampler))
+    study = optuna.load_study(study_name="new", storage=past, sampler=again)
+    study.optimize(objective, n_trials=3)
+    assert [one.number for one in suggested(study)] == [0]
+
+
+def test_a_person_s_note_is_kept(past):
+    dashboard = pytest.importorskip("optuna_dashboard")
+    study = new_study(MetaLLMiXSampler(llm=False, seed=0), past)
+    mine = "# My study\n\nRun on the *old* GPU.  \n"
+    dashboard.save_note(study, mine)
+    study.optimize(objective, n_trials=2)
+    note = dashboard.get_note(study)
+    assert note.startswith(mine)
+    assert "Where trial 0 comes from" in note
