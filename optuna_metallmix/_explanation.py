@@ -77,11 +77,13 @@ class Evidence:
     @property
     def sentence(self) -> str:
         """The evidence in words."""
+        return f"{self.parameter} {self.values} {self.outcome}"
+
+    @property
+    def outcome(self) -> str:
+        """What such values did, in words."""
         verb = "helped" if self.effect > 0 else "hurt"
-        return (
-            f"{self.parameter} {self.values} {verb}: {self.effect:+.2f} "
-            f"({self.n_trials} trials, {self.n_studies} studies)"
-        )
+        return f"{verb}: {self.effect:+.2f} ({self.n_trials} trials, {self.n_studies} studies)"
 
 
 @dataclass(frozen=True)

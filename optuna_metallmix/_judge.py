@@ -159,8 +159,8 @@ def _review(
             if _below(control, remarks):
                 note = "its scores do not count: it refuses a proposal known to be right, too."
                 return replace(verdict, scores=scores, remarks=remarks, note=note)
-    except (LLMError, ValueError) as error:
-        return replace(verdict, note=f"there is no usable review: {str(error).splitlines()[0]}")
+    except (LLMError, ValueError, RecursionError) as error:  # the last from nested brackets
+        return replace(verdict, note=" ".join(f"there is no usable review: {error}".split()))
     return replace(
         verdict,
         accepted=not failures,

@@ -57,6 +57,12 @@ _QUESTION_WITHOUT_PAST = (
     '3. "changes": the values in it that you would set differently.\n'
     '4. "why": one sentence for the person who will train it.'
 )
+_QUESTION_WITHOUT_EVIDENCE = (
+    "In the past no value clearly helped or hurt. Which configuration should be trained first?\n"
+    '1. "reasoning": one or two sentences on what suits this task.\n'
+    '2. "candidate": the number of the candidate you choose; 1 is expected to do best.\n'
+    '3. "why": one sentence for the person who will train it.'
+)
 _RUBRIC = (
     "You review a colleague's choice of hyperparameters before anything is trained. Score it from "
     "1 (unusable) to 5 (nothing to object to), with one short sentence each: format (is every "
@@ -79,10 +85,11 @@ def suggestion_messages(
     parts = [_task(meta_features), _space(space, candidates)]
     if tried:
         parts += [_tried(tried, space)]
+    question = _QUESTION_WITHOUT_PAST
     if explanation is not None:
         parts += [_trust(explanation), _nearest(explanation, space), _evidence(explanation)]
-    parts += [_candidates(candidates, space)]
-    parts += [_QUESTION if explanation is not None else _QUESTION_WITHOUT_PAST]
+        question = _QUESTION if explanation.evidence else _QUESTION_WITHOUT_EVIDENCE
+    parts += [_candidates(candidates, space), question]
     return [
         {"role": "system", "content": _ROLE},
         {"role": "user", "content": "\n\n".join(parts)},
@@ -120,7 +127,7 @@ def suggestion_schema(
 
 def refusal(answer: str, failures: Sequence[str]) -> list[Message]:
     """Quote a refused answer back, with what was wrong, and leave only the choice."""
-    wrong = "\n".join(f"- {failure}" for failure in failures)
+    wrong = "\n".join(f"- {_line(failure, 400)}" for failure in failures)
     return [
         {"role": "assistant", "content": answer[:2_000]},
         {
@@ -158,8 +165,7 @@ def judge_schema() -> dict[str, Any]:
 
 def quote(text: object, limit: int = _MAX_TEXT) -> str:
     """Return other people's text as quoted data: one line, bounded, no control characters."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
-    return json.dumps(line if len(line) <= limit else line[: limit - 1] + "…", ensure_ascii=False)
+    return json.dumps(_line(str(text), limit), ensure_ascii=False)
 
 
 def configuration(params: Config, space: SearchSpace) -> str:
@@ -205,12 +211,20 @@ def _past(study: NearestStudy, space: SearchSpace) -> str:
 
 
 def _tried(tried: Sequence[tuple[Config, float]], space: SearchSpace) -> str:
-    lines = [f"- {configuration(params, space)}: {value:.4g}" for params, value in tried[-5:]]
+    lines = [
+        f"- {configuration(params, space)}: {format_number(value)}" for params, value in tried[-5:]
+    ]
     return "Already tried on this task, with the objective's value:\n" + "\n".join(lines)
 
 
 def _evidence(explanation: Explanation) -> str:
-    lines = [f"{one.id}: {_clean(one.sentence, 160)}" for one in explanation.evidence]
+    lines = [
+        f"{one.id}: {_name(one.parameter)} "
+        f"{one.values if one.choice is None else f'= {_name(one.choice)}'} {one.outcome}"
+        for one in explanation.evidence
+    ]
+    if not lines:
+        return "Evidence: none."
     head = "Evidence (effect on the score, 0 = worst and 1 = best trial of a study):\n"
     return head + "\n".join(lines)
 
@@ -252,8 +266,9 @@ def _name(text: str) -> str:
     return text if plain.isalnum() and len(text) <= _MAX_TEXT else quote(text)
 
 
-def _clean(text: str, limit: int) -> str:
-    return quote(text, limit)[1:-1]
+def _line(text: str, limit: int) -> str:
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def _object(properties: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,10 @@ from optuna_metallmix._errors import ProposalError
 from optuna_metallmix._explanation import Explanation
 from optuna_metallmix._meta_dataset import Config
 from optuna_metallmix._search_space import SearchSpace
+from optuna_metallmix._search_space import format_number
 from optuna_metallmix._search_space import from_json
+from optuna_metallmix._search_space import is_number
+from optuna_metallmix._search_space import label_of
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,9 @@ def parse_proposal(
         raise ProposalError(f"There is no candidate {parsed.candidate}: choose a number given.")
     _check_cited(parsed.evidence, explanation)
     changes = {
-        name: value
+        name: _changed(name, raw, space)
         for name, raw in parsed.changes.items()
-        if (value := _changed(name, raw, space)) != chosen.params.get(name)
+        if not _is_repeated(name, raw, space, chosen.params)
     }
     return Proposal(
         answer=answer,
@@ -92,6 +95,15 @@ def _check_cited(cited: Sequence[str], explanation: Explanation | None) -> None:
         raise ProposalError(f"There is no evidence {unknown[0][:20]!r}: cite the ids given.")
     if known and not cited:
         raise ProposalError("No evidence is cited: cite the ids that speak for the choice.")
+
+
+def _is_repeated(name: str, raw: Any, space: SearchSpace, chosen: Config) -> bool:
+    """Tell whether a model wrote down what the candidate has, as rounded as it was shown."""
+    if name not in chosen or name not in space:
+        return False
+    if not isinstance(raw, str):
+        raw = format_number(raw) if is_number(raw) else label_of(space[name], raw)
+    return bool(raw == label_of(space[name], chosen[name]))
 
 
 def _changed(name: str, raw: Any, space: SearchSpace) -> Any:

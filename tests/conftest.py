@@ -26,7 +26,9 @@ from optuna.trial import create_trial
 
 from optuna_metallmix._candidates import Candidate
 from optuna_metallmix._candidates import propose_candidates
+from optuna_metallmix._explanation import Evidence
 from optuna_metallmix._explanation import Explanation
+from optuna_metallmix._explanation import NearestStudy
 from optuna_metallmix._explanation import explain
 from optuna_metallmix._history import History
 from optuna_metallmix._history import read_history
@@ -149,3 +151,51 @@ def told() -> Iterator[Told]:
     logger.addHandler(handler)
     yield handler
     logger.removeHandler(handler)
+
+
+@dataclass(frozen=True)
+class Handmade:
+    """What a model is told, written by hand: three candidates and four lines of evidence."""
+
+    space: dict[str, BaseDistribution]
+    candidates: tuple[Candidate, ...]
+    explanation: Explanation
+
+
+@pytest.fixture
+def handmade() -> Handmade:
+    evidence = (
+        Evidence("E1", "optimizer", "= adam", None, None, "adam", 0.2, 40, 3),
+        Evidence("E2", "lr", "from 0.0005 to 0.002", 0.0005, 0.002, None, 0.12, 20, 3),
+        Evidence("E3", "momentum", "from 0.9 to 0.99", 0.9, 0.99, None, -0.05, 10, 2),
+        Evidence("E4", "depth", "= 6", 6.0, 6.0, None, -0.03, 12, 2),
+    )
+    common = {"batch_size": 32, "frozen": True}
+    candidates = (
+        Candidate(
+            1, {"lr": 0.00123456, "depth": 3, "optimizer": "adam", **common}, "best", 0.9, 0.02
+        ),
+        Candidate(2, {"lr": 1e-05, "depth": 6, "optimizer": None, **common}, "near", 0.6, 0.1),
+        Candidate(
+            3,
+            {"lr": 0.001, "depth": 2, "optimizer": "sgd", "momentum": 0.95, **common},
+            "random",
+            0.4,
+            0.1,
+        ),
+    )
+    nearest = (
+        NearestStudy("chest", 0.5, candidates[0].params, 30),
+        NearestStudy("skin", None, candidates[1].params, 30),
+    )
+    explanation = Explanation(
+        base=0.5,
+        values=np.zeros((1, len(SPACE))),
+        configs=(candidates[0].params,),
+        space=SPACE,
+        importance={"optimizer": 0.1, "lr": 0.09},
+        evidence=evidence,
+        nearest=nearest,
+        quality=0.62,
+    )
+    return Handmade(dict(SPACE), candidates, explanation)
