@@ -157,7 +157,7 @@ def parse() -> argparse.Namespace:
     add("--max-epochs", type=int, default=30)
     add("--cache-dir", default="cache/features")
     add("--device", help="cpu, cuda, ...; chosen automatically")
-    add("--threads", type=int, help="CPU threads that torch may use")
+    add("--threads", type=int, help="CPU threads for torch; 1 is fastest on a busy machine")
     add("--seed", type=int, default=0)
     return parser.parse_args()
 
