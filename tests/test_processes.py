@@ -1,0 +1,116 @@
+"""Many processes on one storage: one suggestion, one question; and what a killed one leaves."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from datetime import datetime
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from end_to_end import fill_past
+from end_to_end import new_study
+from end_to_end import objective
+from end_to_end import suggested
+from optuna.trial import TrialState
+from worker import CountedLLM
+from worker import die_while_asking
+from worker import die_while_training
+from worker import open_storage
+from worker import work
+
+from optuna_metallmix import MetaLLMiXSampler
+from optuna_metallmix import _claim
+
+
+pytestmark = pytest.mark.slow
+N_PROCESSES = 8
+SPAWN = multiprocessing.get_context("spawn")
+PLACES = ["hpo.db", "hpo.jsonl"]
+
+
+def start(target: Any, *args: Any) -> Any:
+    process = SPAWN.Process(target=target, args=args)
+    process.start()
+    return process
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def prepare(place: str, n_trials: int = 6) -> optuna.Study:
+    storage = open_storage(place)
+    fill_past(storage, n_trials=n_trials)
+    return new_study(optuna.samplers.RandomSampler(), storage)
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_processes_started_together(tmp_path, name):
+    place, calls = str(tmp_path / name), tmp_path / "calls"
+    study = prepare(place)
+    barrier = SPAWN.Barrier(N_PROCESSES)
+    processes = [start(work, place, str(calls), barrier, 3) for _ in range(N_PROCESSES)]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * N_PROCESSES
+    trials = study.trials
+    assert [one.state for one in trials] == [TrialState.COMPLETE] * 3 * N_PROCESSES
+    assert len(lines(calls)) == 1
+    assert len(suggested(study)) == 1
+    assert [one.user_attrs.get("metallmix:source") for one in trials].count("llm") == 1
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_killed_while_the_model_is_asked(tmp_path, name, monkeypatch):
+    """The trial stays RUNNING; its claim holds for an hour, then the next trial is suggested."""
+    place, calls = str(tmp_path / name), tmp_path / "calls"
+    study = prepare(place)
+    process = start(die_while_asking, place, str(calls))
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    study.sampler = MetaLLMiXSampler(llm=CountedLLM(calls), judge=False, seed=0)
+    study.optimize(objective, n_trials=2)
+    assert suggested(study) == []
+    assert len(lines(calls)) == 1
+    monkeypatch.setattr(_claim, "datetime", _Later)
+    study.optimize(objective, n_trials=2)
+    states = [one.state for one in study.trials]
+    assert states == [TrialState.RUNNING, *[TrialState.COMPLETE] * 4]
+    assert [one.number for one in suggested(study)] == [3]
+    assert len(lines(calls)) == 2
+
+
+class _Later(datetime):
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:
+        return datetime.now(tz) + timedelta(hours=2)
+
+
+def test_killed_and_then_marked_as_failed(tmp_path):
+    """As a heartbeat does: the next trial need not wait for an hour."""
+    place, calls = str(tmp_path / "hpo.jsonl"), tmp_path / "calls"
+    study = prepare(place)
+    start(die_while_asking, place, str(calls)).join()
+    study.tell(0, state=TrialState.FAIL)
+    study.sampler = MetaLLMiXSampler(llm=CountedLLM(calls), judge=False, seed=0)
+    study.optimize(objective, n_trials=2)
+    assert [one.number for one in suggested(study)] == [1]
+
+
+def test_killed_while_training(tmp_path):
+    """The suggestion has been tried: it stays with the trial that was killed."""
+    place, calls = str(tmp_path / "hpo.jsonl"), tmp_path / "calls"
+    study = prepare(place)
+    process = start(die_while_training, place, str(calls))
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    study.sampler = MetaLLMiXSampler(llm=CountedLLM(calls), judge=False, seed=0)
+    study.optimize(objective, n_trials=2)
+    states = [one.state for one in study.trials]
+    assert states == [TrialState.RUNNING, *[TrialState.COMPLETE] * 2]
+    assert [one.number for one in suggested(study)] == [0]
+    assert len(lines(calls)) == 1
