@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from collections.abc import Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,7 +86,8 @@ def _names_in(storage: BaseStorage) -> list[str]:
 def _check_study_names(names: Sequence[str] | None) -> tuple[str, ...] | None:
     if names is None:
         return None
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+    listed = isinstance(names, Sequence | Set) and not isinstance(names, str)
+    if not listed or not all(isinstance(name, str) for name in names):
         raise TypeError(f"source_study_names={names!r} must be a list of study names.")
     if not names:
         raise ValueError("source_study_names is empty: name at least one study, or leave it out.")
@@ -112,7 +114,7 @@ def _check_space(space: SearchSpace | None) -> SearchSpace | None:
 def _check_features(features: Mapping[str, float | int | str] | None) -> MetaFeatures:
     if features is None:
         return {}
-    if not isinstance(features, Mapping):
+    if not isinstance(features, Mapping) or not all(isinstance(one, str) for one in features):
         raise TypeError(f"meta_features={features!r} must map names to numbers or texts.")
     plain = {
         name: value.item() if isinstance(value, np.generic) else value
@@ -130,6 +132,7 @@ def _check_features(features: Mapping[str, float | int | str] | None) -> MetaFea
 def _check_seed(seed: int | None) -> int:
     if seed is None:
         return int(np.random.default_rng().integers(2**31))
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"seed={seed!r} must be a whole number from 0, or None.")
+    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    if not whole or not 0 <= seed < 2**32:
+        raise ValueError(f"seed={seed!r} must be a whole number from 0 to 2**32 - 1, or None.")
     return int(seed)

@@ -7,6 +7,7 @@ storage, a missing journal. So each is looked at first.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +23,7 @@ from optuna_metallmix._errors import HistoryError
 
 Source: TypeAlias = str | os.PathLike[str] | BaseStorage
 
+_SQLITE_URL = re.compile(r"sqlite(\+\w+)?:///(?P<path>[^?]*)")
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 
 
@@ -34,14 +36,21 @@ def open_source(source: Source) -> BaseStorage:
 
     Raises:
         HistoryError: It does not exist or is no Optuna storage.
+        TypeError: It is neither a path, a URL nor a storage.
     """
     if isinstance(source, BaseStorage):
         return get_storage(source)
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(
+            f"source_storage={source!r} must be a path, a database URL or an Optuna storage."
+        )
     place = os.fspath(source)
-    if place.startswith("sqlite:///"):
-        return _open_sqlite(Path(place.removeprefix("sqlite:///").split("?")[0]), place)
-    if "://" in place:
-        return _opened(place)
+    if match := _SQLITE_URL.match(place):
+        return _open_sqlite(Path(match["path"]), place)
+    return _opened(place) if "://" in place else _open_file(place)
+
+
+def _open_file(place: str) -> BaseStorage:
     path = _existing(Path(place))
     with path.open("rb") as file:
         start = file.read(len(_SQLITE_MAGIC))
@@ -54,7 +63,7 @@ def open_source(source: Source) -> BaseStorage:
         )
     try:
         return JournalStorage(JournalFileBackend(str(path)))
-    except (ValueError, LookupError, OSError) as error:
+    except Exception as error:  # a damaged journal makes Optuna raise almost anything
         raise HistoryError(
             f"source_storage={place!r} is no readable Optuna journal ({error}): pass the file "
             "that your studies were stored in."
@@ -83,7 +92,7 @@ def _opened(url: str) -> BaseStorage:
 
     try:
         return get_storage(url)
-    except (SQLAlchemyError, ImportError, RuntimeError) as error:
+    except (SQLAlchemyError, ImportError, RuntimeError, ValueError) as error:
         raise HistoryError(
             f"source_storage={url!r} cannot be opened ({error}): check the URL, the driver and "
             "the database's Optuna version (`optuna storage upgrade`)."

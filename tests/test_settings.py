@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.storages import InMemoryStorage
+
+from optuna_metallmix._errors import HistoryError
+from optuna_metallmix._settings import Settings
+from optuna_metallmix._settings import check_settings
+
+
+DEFAULTS: dict[str, Any] = {
+    "source_storage": None,
+    "source_study_names": None,
+    "search_space": None,
+    "meta_features": None,
+    "llm": False,
+    "judge": False,
+    "n_attempts": 2,
+    "seed": None,
+}
+
+
+def _check(**arguments: Any) -> Settings:
+    return check_settings(**{**DEFAULTS, **arguments})
+
+
+def test_nothing_said_is_nothing_set() -> None:
+    settings = _check()
+    assert settings.meta_features == {}
+    assert settings.search_space is None
+    assert 0 <= settings.seed < 2**31
+
+
+def test_what_is_said_is_kept(past_storage: InMemoryStorage) -> None:
+    space = {"lr": FloatDistribution(0, 1)}
+    settings = _check(
+        source_storage=past_storage,
+        source_study_names=["skin", "chest"],
+        search_space=space,
+        meta_features={"n": np.int64(3), "flag": np.True_, "modality": "CT"},
+        llm=False,
+        n_attempts=1,
+        seed=np.int64(7),
+    )
+    assert settings.source_study_names == ("skin", "chest")
+    assert settings.search_space == space
+    assert settings.search_space is not space
+    assert settings.meta_features == {"n": 3, "flag": "True", "modality": "CT"}
+    assert type(settings.meta_features["n"]) is int
+    assert (settings.seed, type(settings.seed)) == (7, int)
+
+
+def test_no_seed_draws_another_each_time() -> None:
+    assert len({_check().seed for _ in range(5)}) > 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "sentence"),
+    [
+        ({"n_attempts": 0}, ValueError, "n_attempts=0 must be a whole number from 1."),
+        ({"n_attempts": True}, ValueError, "n_attempts=True must be"),
+        ({"n_attempts": 2.0}, ValueError, "n_attempts=2.0 must be"),
+        ({"n_attempts": "2"}, ValueError, "n_attempts='2' must be"),
+        ({"seed": -1}, ValueError, "seed=-1 must be a whole number from 0"),
+        ({"seed": 2**32}, ValueError, "seed=4294967296 must be a whole number from 0 to"),
+        ({"seed": 1.5}, ValueError, "seed=1.5 must be"),
+        ({"seed": True}, ValueError, "seed=True must be"),
+        ({"seed": "1"}, ValueError, "seed='1' must be"),
+        ({"source_study_names": "skin"}, TypeError, "source_study_names='skin' must be a list"),
+        ({"source_study_names": 5}, TypeError, "source_study_names=5 must be a list"),
+        ({"source_study_names": [1]}, TypeError, "source_study_names=[1] must be a list"),
+        ({"source_study_names": []}, ValueError, "source_study_names is empty"),
+        ({"search_space": {}}, TypeError, "search_space={} must map parameter names"),
+        ({"search_space": ["lr"]}, TypeError, "search_space=['lr'] must map parameter names"),
+        ({"search_space": {"lr": (0, 1)}}, TypeError, "search_space['lr']=(0, 1) must be an"),
+        ({"search_space": {1: FloatDistribution(0, 1)}}, TypeError, "search_space[1]="),
+        ({"meta_features": [1]}, TypeError, "meta_features=[1] must map names"),
+        ({"meta_features": {1: 2}}, TypeError, "meta_features={1: 2} must map names"),
+        ({"meta_features": {"n": None}}, ValueError, "meta_features['n']=None must be a finite"),
+        ({"meta_features": {"n": np.nan}}, ValueError, "meta_features['n']=nan must be a finite"),
+        ({"meta_features": {"n": [1]}}, ValueError, "meta_features['n']=[1] must be a finite"),
+        ({"meta_features": {"n": "x" * 65}}, ValueError, "at most 64 characters"),
+        ({"llm": 5}, TypeError, "llm=5 is not a language model"),
+        ({"judge": 5}, TypeError, "=5 is not a language model"),
+        ({"llm": "gpt"}, ValueError, "llm='gpt'"),
+        ({"source_storage": "no-such.db"}, HistoryError, "there is no file no-such.db"),
+        ({"source_storage": 5}, TypeError, "source_storage=5 must be"),
+    ],
+)
+def test_bad_argument_is_told_in_a_sentence(
+    arguments: dict[str, Any],
+    kind: type[Exception],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(kind, match=re.escape(sentence)):
+        _check(**arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_study_that_is_not_there_is_told(past_storage: InMemoryStorage) -> None:
+    with pytest.raises(HistoryError, match=r"no study 'bone'\. It has: 'chest', 'retina', 'skin'"):
+        _check(source_storage=past_storage, source_study_names=["bone"])
+
+
+class _Broken(InMemoryStorage):
+    def get_all_studies(self) -> Any:
+        raise ConnectionResetError("gone")
+
+
+def test_storage_that_cannot_be_read_is_told() -> None:
+    with pytest.raises(HistoryError, match=r"cannot be read \(ConnectionResetError: gone\)"):
+        _check(source_storage=_Broken(), source_study_names=["bone"])
