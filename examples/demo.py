@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import optuna
+import torch
 from finetune_timm import load_images
 from finetune_timm import make_objective
 from finetune_timm import meta_features
@@ -32,6 +33,7 @@ def main() -> None:
     """Run the comparison and say what came of it."""
     args = parse()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    torch.set_num_threads(1)  # on a busy machine a second one costs more than it brings
     data = load_images("digits", seed=args.seed)
     described = meta_features(data, "handwriting")
     objective = make_objective(data, seed=args.seed, max_image_size=96)

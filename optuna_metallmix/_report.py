@@ -7,6 +7,7 @@ person's, and is kept byte for byte.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ BEGIN = "[//]: # (optuna-metallmix begin: written again by the sampler)"
 END = "[//]: # (optuna-metallmix end)"
 
 _MAX_ROWS = 20
+_MARKS = re.compile(r"[\\|`*\[\]<>#]|(?<!\w)_|_(?!\w)")  # an underscore within a word is plain
 
 Projected = Mapping[str, tuple[Any, Any]]
 """Suggested values that the objective did not allow, by name: (suggested, used)."""
@@ -74,7 +76,8 @@ def write_note(study: Study, text: str) -> str | None:
 def merge_note(note: str, text: str) -> str:
     """Replace this package's section of a note, or add one at the end."""
     section = f"{BEGIN}\n\n{text}\n\n{END}"
-    start, end = note.find(BEGIN), note.find(END)
+    start = note.rfind(BEGIN)  # a marker that a person pasted or left over stands before ours
+    end = note.find(END, max(start, 0))
     if 0 <= start < end:
         return note[:start] + section + note[end + len(END) :]
     return f"{note}\n\n{section}" if note else section
@@ -84,7 +87,7 @@ def _headline(suggestion: Suggestion) -> str:
     n = len(suggestion.history.studies)
     past = f"{n} past studies with {suggestion.history.n_trials} trials" if n else "no past study"
     who = {
-        SOURCE_LLM: f"The language model `{suggestion.model}` chose it from {past}.",
+        SOURCE_LLM: f"The language model {_code(suggestion.model)} chose it from {past}.",
         SOURCE_META_LEARNER: f"The meta-learner chose it from {past}, without a language model.",
     }.get(suggestion.source, "The base sampler made it: nothing could be suggested.")
     expected = (
@@ -161,6 +164,7 @@ def _past(suggestion: Suggestion) -> str:
             for one in explanation.nearest
         ]
         parts += ["Nearest first:\n\n" + _table(("study", "trials", "distance"), rows)]
+        parts += [_used([one.name for one in history.studies])]
         parts += [_trust(explanation.quality)]
     if history.left_out:
         left_out = list(history.left_out.items())
@@ -169,6 +173,12 @@ def _past(suggestion: Suggestion) -> str:
         lines += [f"- and {more} more"] if more else []
         parts += ["Left out:\n\n" + "\n".join(lines)]
     return "### The past\n\n" + "\n\n".join(parts) if parts else ""
+
+
+def _used(names: Sequence[str]) -> str:
+    more = len(names) - _MAX_ROWS
+    shown = ", ".join(_plain(name) for name in names[:_MAX_ROWS])
+    return f"All that were used: {shown}" + (f" and {more} more." if more > 0 else ".")
 
 
 def _trust(quality: float | None) -> str:
@@ -198,7 +208,7 @@ def _verdict(suggestion: Suggestion) -> str:
 def _making(suggestion: Suggestion) -> str:
     seconds = ", ".join(f"{stage} {s:.1f} s" for stage, s in suggestion.seconds.items())
     lines = [
-        f"- source: `{suggestion.source}`, model: `{suggestion.model or 'none'}`, "
+        f"- source: `{suggestion.source}`, model: {_code(suggestion.model or 'none')}, "
         f"prompt version {suggestion.prompt_version}, answers: {len(suggestion.attempts)}",
         f"- time: {seconds}",
         *(f"- {_plain(reason)}" for reason in suggestion.reasons),
@@ -225,10 +235,15 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _plain(text: str) -> str:
     """Show other people's text as text: one line, nothing that Markdown would act on."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    for mark in "\\|`*_[]<>#":
-        line = line.replace(mark, "\\" + mark)
-    return line
+    return _MARKS.sub(r"\\\g<0>", _line(text))
+
+
+def _code(text: str | None) -> str:
+    return f"`{_line(str(text)).replace('`', '')}`"
+
+
+def _line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _shown(value: Any) -> str:
