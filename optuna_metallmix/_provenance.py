@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
@@ -36,7 +37,7 @@ def record(storage: BaseStorage, trial_id: int, suggestion: Suggestion) -> None:
     storage.set_trial_user_attr(trial_id, WHY_ATTR, suggestion.why)
     if suggestion.reasons:
         storage.set_trial_user_attr(trial_id, REASON_ATTR, " ".join(suggestion.reasons))
-    text = json.dumps(as_record(suggestion), default=str, ensure_ascii=False)
+    text = json.dumps(as_record(suggestion), default=_written, ensure_ascii=False)
     for i in range(0, len(text), _CHUNK):
         chunk = text[i : i + _CHUNK]
         storage.set_trial_system_attr(trial_id, f"{RECORD_ATTR}:{i // _CHUNK}", chunk)
@@ -68,6 +69,11 @@ def read_record(trial: FrozenTrial) -> dict[str, Any] | None:
         chunks.append(str(chunk))
     loaded: dict[str, Any] | None = json.loads("".join(chunks)) if chunks else None
     return loaded
+
+
+def _written(value: object) -> object:
+    """Return what JSON can hold: the number for a NumPy scalar, else the text."""
+    return value.item() if isinstance(value, np.generic) else str(value)
 
 
 def as_record(suggestion: Suggestion) -> dict[str, Any]:

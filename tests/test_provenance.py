@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+from optuna.storages import BaseStorage
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial
+
+from optuna_metallmix import Suggestion
+from optuna_metallmix import read_record
+from optuna_metallmix import suggest
+from optuna_metallmix._provenance import as_record
+from optuna_metallmix._provenance import record
+from optuna_metallmix._provenance import record_missing
+from optuna_metallmix._provenance import record_projected
+from optuna_metallmix._suggestion import Attempt
+from optuna_metallmix.llm import Message
+from optuna_metallmix.llm import ScriptedLLM
+
+
+if TYPE_CHECKING:
+    from conftest import Learned
+
+
+def _answer(messages: Sequence[Message], schema: Mapping[str, Any]) -> str:
+    return json.dumps(
+        {"evidence": ["E1"], "reasoning": 'Größe, "日本語" \\ |', "candidate": 1, "why": "☃"}
+    )
+
+
+@pytest.fixture(scope="module")
+def suggestion(learned: Learned) -> Suggestion:
+    llm = ScriptedLLM(["not JSON", _answer])
+    return suggest(learned.history, learned.space, {"modality": "CT"}, llm)
+
+
+def _store(storage: BaseStorage | str | None, suggestion: Suggestion) -> FrozenTrial:
+    study = optuna.create_study(storage=storage)
+    trial = study.ask()
+    record(study._storage, trial._trial_id, suggestion)
+    return study.trials[0]
+
+
+@pytest.fixture(params=["memory", "sqlite", "journal"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> BaseStorage | str | None:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'hpo.db'}"
+    if request.param == "journal":
+        return JournalStorage(JournalFileBackend(str(tmp_path / "hpo.jsonl")))
+    return None
+
+
+def test_record_comes_back_as_it_was_written(
+    suggestion: Suggestion, storage: BaseStorage | str | None
+) -> None:
+    assert suggestion.source == "llm"
+    trial = _store(storage, suggestion)
+    found = read_record(trial)
+    assert found is not None
+    assert found == json.loads(json.dumps(as_record(suggestion)))
+    assert found["proposal"]["reasoning"] == 'Größe, "日本語" \\ |'
+    assert found["params"] == dict(suggestion.params)
+    assert found["past_studies"] == {"skin": 30, "chest": 30, "retina": 30}
+    assert [one["failures"] == [] for one in found["attempts"]] == [False, True]
+    assert found["verdict"]["accepted"] is True
+    chunks = [v for k, v in trial.system_attrs.items() if k.startswith("metallmix:record:")]
+    assert len(chunks) >= 2
+    assert max(len(chunk) for chunk in chunks) <= 2045
+
+
+def test_people_see_source_model_and_why(suggestion: Suggestion) -> None:
+    trial = _store(None, suggestion)
+    assert trial.user_attrs == {
+        "metallmix:source": "llm",
+        "metallmix:model": "scripted",
+        "metallmix:why": suggestion.why,
+    }
+
+
+def test_people_see_the_reasons_for_a_step_down(suggestion: Suggestion) -> None:
+    lower = replace(suggestion, source="meta-learner", model=None, reasons=("No model.", "Why."))
+    attributes = _store(None, lower).user_attrs
+    assert attributes["metallmix:reason"] == "No model. Why."
+    assert "metallmix:model" not in attributes
+
+
+@given(st.text(max_size=6000))
+@settings(max_examples=25, deadline=None)
+def test_any_answer_of_a_model_survives(suggestion: Suggestion, answer: str) -> None:
+    found = read_record(_store(None, replace(suggestion, attempts=(Attempt(answer),))))
+    assert found is not None
+    assert found["attempts"] == [{"answer": answer, "failures": []}]
+
+
+def test_lone_surrogate_survives_sqlite(suggestion: Suggestion, tmp_path: Path) -> None:
+    broken = replace(suggestion, attempts=(Attempt("a\ud800b"),), reasons=("c\udfffd",))
+    found = read_record(_store(f"sqlite:///{tmp_path / 'hpo.db'}", broken))
+    assert found is not None
+    assert found["attempts"][0]["answer"] == "a\ud800b"
+
+
+def test_numbers_of_numpy_stay_numbers(suggestion: Suggestion) -> None:
+    params = {"n": np.int64(3), "x": np.float32(0.5), "b": np.True_, "odd": (1, 2)}
+    found = read_record(_store(None, replace(suggestion, params=params)))
+    assert found is not None
+    assert found["params"] == {"n": 3, "x": 0.5, "b": True, "odd": [1, 2]}
+
+
+def test_trial_without_a_record_has_none() -> None:
+    study = optuna.create_study()
+    study.ask()
+    assert read_record(study.trials[0]) is None
+
+
+def test_missing_suggestion_and_note_are_told_on_the_trial() -> None:
+    study = optuna.create_study()
+    trial = study.ask()
+    record_missing(study._storage, trial._trial_id, "no past")
+    record_missing(study._storage, trial._trial_id, "no dashboard", what="note")
+    assert study.trials[0].user_attrs == {
+        "metallmix:source": "base-sampler",
+        "metallmix:reason": "no past",
+        "metallmix:note": "no dashboard",
+    }
+
+
+def test_moved_values_are_told_on_the_trial() -> None:
+    study = optuna.create_study()
+    trial = study.ask()
+    record_projected(study._storage, trial._trial_id, {"lr": (0.5, 0.1), "k": (None, "a")})
+    assert study.trials[0].user_attrs == {
+        "metallmix:projected": {"lr": "0.5 -> 0.1", "k": "None -> 'a'"}
+    }
