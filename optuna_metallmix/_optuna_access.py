@@ -8,6 +8,8 @@ storage are public (:class:`optuna.storages.BaseStorage`).
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from optuna import Study
 from optuna.storages import BaseStorage
 from optuna.storages import JournalStorage
@@ -42,10 +44,7 @@ def study_key(study: Study) -> tuple[str, str, int]:
 
     Names and ids begin anew in each storage; and in memory only the object tells storages apart.
     """
-    storage = storage_of(study)
-    place = describe_storage(storage)
-    if place == type(storage).__name__:
-        place = f"{place} {id(storage)}"
+    place = _place(storage_of(study)) or f"in memory {id(storage_of(study))}"
     return place, study.study_name, study._study_id
 
 
@@ -77,10 +76,20 @@ def is_enqueued(trial: FrozenTrial) -> bool:
 
 def same_storage(first: BaseStorage, second: BaseStorage) -> bool:
     """Tell whether two storage objects hold the same studies."""
-    if first is second:
-        return True
-    place = describe_storage(first)
-    return place == describe_storage(second) and place != type(first).__name__
+    place = _place(first)
+    return first is second or (place is not None and place == _place(second))
+
+
+def _place(storage: BaseStorage) -> str | None:
+    """Return what is the same for all objects of one storage; ``None`` where nothing is."""
+    backend = getattr(storage, "_backend", storage)
+    file = getattr(backend, "_file_path", None)
+    if isinstance(backend, RDBStorage):
+        url = backend.engine.url
+        if url.get_backend_name() != "sqlite":
+            return url.render_as_string(hide_password=False)
+        file = None if url.database in (None, "", ":memory:") else url.database
+    return None if file is None else str(Path(file).resolve())
 
 
 def describe_storage(storage: BaseStorage) -> str:

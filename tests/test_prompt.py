@@ -252,3 +252,18 @@ def test_large_past_fits_a_small_model() -> None:
 @pytest.mark.parametrize("name", ["lr", "optimizer.lr", "weight-decay", "größe", "a/b"])
 def test_plain_names_are_not_quoted(name: str) -> None:
     assert configuration({name: 0.5}, {name: FloatDistribution(0, 1)}) == f"{name}=0.5"
+
+
+def test_a_wide_space_is_told_by_the_parameters_that_mattered(handmade: Handmade) -> None:
+    idle = {f"idle_{i}": FloatDistribution(0.0, 1.0) for i in range(30)}
+    wide = {**idle, **handmade.space}
+    candidates = [
+        replace(one, params={**dict.fromkeys(idle, 0.5), **one.params})
+        for one in handmade.candidates
+    ]
+    messages = suggestion_messages(wide, {}, candidates, handmade.explanation)
+    for name in handmade.space:
+        assert f"- {name}:" in _text(messages)
+    hidden = 30 + len(handmade.space) - 12
+    assert f"and {hidden} more that had little effect" in _text(messages)
+    assert "idle_29" not in _text(messages)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -93,18 +92,26 @@ def test_source_study_names(past):
         MetaLLMiXSampler(source_storage=past, source_study_names=["past-9"])
 
 
-def test_own_storage_by_another_spelling_is_not_its_own_past(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["past.db", "past.jsonl"])
+def test_own_storage_by_another_spelling_is_not_its_own_past(tmp_path, monkeypatch, told, name):
     monkeypatch.chdir(tmp_path)
-    fill_past("sqlite:///past.db", n_studies=2, n_trials=8)
-    path = os.path.join(tmp_path, "past.db")  # the same file, absolute
-    study = new_study(MetaLLMiXSampler(source_storage=path, llm=False), "sqlite:///past.db")
+    own: Any = f"sqlite:///{name}"
+    if name == "past.jsonl":
+        own = JournalStorage(JournalFileBackend(name))
+    fill_past(own, n_studies=2, n_trials=8)
+    study = new_study(MetaLLMiXSampler(source_storage=tmp_path / name, llm=False), own)
     study.add_trials(random_trials(8, seed=9))
     study.optimize(objective, n_trials=1)
-    record = read_record(study.trials[-1])
-    assert record is not None
-    assert sorted(record["past_studies"]) == ["new", "past-0", "past-1"]
-    assert "new" not in record["left_out"]
-    assert sum(record["past_studies"].values()) == 24
+    (message,) = [one.getMessage() for one in told.records]
+    assert "3 past studies (24 trials)" in message
+
+
+def test_two_databases_in_memory_are_not_the_same():
+    sampler = MetaLLMiXSampler(source_storage=memory_past(), llm=False, seed=0)
+    for _ in range(2):
+        study = new_study(sampler, optuna.storages.RDBStorage("sqlite:///:memory:"))
+        study.optimize(objective, n_trials=2)
+        assert suggested(study) == [study.trials[0]]
 
 
 def test_no_past_is_said_once_and_the_model_makes_the_second_trial(told):
