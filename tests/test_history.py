@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -10,8 +9,6 @@ from typing import Any
 
 import optuna
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 from optuna.storages import BaseStorage
@@ -139,59 +136,6 @@ def test_configuration_that_was_killed_and_tried_again_did_not_fail() -> None:
     found = scores(trials)
     assert found[0.2] == 1.0
     assert found[0.3] == 0.0
-
-
-CASES = st.lists(
-    st.tuples(
-        st.integers(0, 20),
-        st.sampled_from(["complete", "pruned", "failed"]),
-        st.one_of(st.floats(-1e6, 1e6), st.sampled_from([math.inf, -math.inf, 0.0, 1.0])),
-    ),
-    max_size=25,
-)
-MAKE: dict[str, Callable[[float, float], FrozenTrial]] = {
-    "complete": run,
-    "pruned": pruned,
-    "failed": lambda x, _: failed(x),
-}
-
-
-@given(CASES, st.sampled_from([UP, DOWN]))
-def test_any_study_is_scored_or_left_out_with_a_reason(
-    cases: list[tuple[int, str, float]], direction: StudyDirection
-) -> None:
-    trials = [MAKE[kind](x / 20, value) for x, kind, value in cases]
-    try:
-        study = score_study("past", direction, trials, {})
-    except HistoryError:
-        return
-    sign = 1 if direction is UP else -1
-    found = [trial.score for trial in study.trials]
-    assert all(0.0 <= score <= 1.0 for score in found)
-    assert found == sorted(found, reverse=True)
-    assert len({trial.params["x"] for trial in study.trials}) == len(found)
-    complete = {x / 20 for x, kind, value in cases if kind == "complete" and math.isfinite(value)}
-    done = [trial for trial in study.trials if trial.params["x"] in complete]
-    assert done[0].score == max(found)
-    for better, worse in itertools.pairwise(done):
-        assert better.value is not None
-        assert worse.value is not None
-        assert sign * better.value >= sign * worse.value
-        assert (better.value == worse.value) or better.score > worse.score
-
-
-@given(CASES)
-def test_turning_the_direction_round_changes_nothing_else(
-    cases: list[tuple[int, str, float]],
-) -> None:
-    def scored(sign: int, direction: StudyDirection) -> object:
-        trials = [MAKE[kind](x / 20, sign * value) for x, kind, value in cases]
-        try:
-            return scores(trials, direction)
-        except HistoryError as reason:
-            return str(reason)
-
-    assert scored(1, UP) == scored(-1, DOWN)
 
 
 @pytest.mark.parametrize(
