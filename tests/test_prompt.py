@@ -262,8 +262,11 @@ def test_a_wide_space_is_told_by_the_parameters_that_mattered(handmade: Handmade
         for one in handmade.candidates
     ]
     messages = suggestion_messages(wide, {}, candidates, handmade.explanation)
-    for name in handmade.space:
-        assert f"- {name}:" in _text(messages)
+    for one in handmade.explanation.evidence:
+        assert f"- {one.parameter}:" in _text(messages)
     hidden = 30 + len(handmade.space) - 12
     assert f"and {hidden} more that had little effect" in _text(messages)
     assert "idle_29" not in _text(messages)
+    assert "idle_29" not in json.dumps(
+        suggestion_schema(wide, candidates, handmade.explanation)["properties"]["changes"]
+    )
