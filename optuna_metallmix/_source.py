@@ -24,6 +24,7 @@ from optuna_metallmix._errors import HistoryError
 Source: TypeAlias = str | os.PathLike[str] | BaseStorage
 
 _SQLITE_URL = re.compile(r"sqlite(\+\w+)?:///(?P<path>[^?]*)")
+_PASSWORD = re.compile(r"(://[^:/@]*:)[^/]*@")
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 
 
@@ -93,8 +94,9 @@ def _opened(url: str) -> BaseStorage:
     try:
         return get_storage(url)
     except (SQLAlchemyError, ImportError, RuntimeError, ValueError) as error:
+        shown = _PASSWORD.sub(r"\1***@", url)  # this sentence is logged, and stored on a trial
         raise HistoryError(
-            f"source_storage={url!r} cannot be opened ({error}): check the URL, the driver and "
+            f"source_storage={shown!r} cannot be opened ({error}): check the URL, the driver and "
             "the database's Optuna version (`optuna storage upgrade`)."
         ) from error
 

@@ -156,6 +156,14 @@ def test_url_that_cannot_be_opened_is_told(url: str) -> None:
         open_source(url)
 
 
+@pytest.mark.parametrize("password", ["s3cret", "s3cr@t", ""])
+def test_password_is_never_told(password: str) -> None:
+    with pytest.raises(HistoryError, match="cannot be opened") as caught:
+        open_source(f"nosuchdb://me:{password}@host/name")
+    assert "://me:***@host/name" in str(caught.value)
+    assert "s3cr" not in str(caught.value)
+
+
 @pytest.mark.parametrize("source", [5, b"past.db", ["past.db"], object(), True])
 def test_what_is_no_source_is_told(source: Any) -> None:
     with pytest.raises(TypeError, match=r"source_storage=.* must be a path, a database URL or"):
