@@ -141,8 +141,11 @@ class MetaLLMiXSampler(BaseSampler):
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Claim the suggestion where nobody has; nothing slow, since Optuna cannot catch here."""
-        self._base(study).before_trial(study, trial)
         key = study_key(study)
+        if trial.number == 0:  # a deleted study's name and id may serve a new one
+            self._bases.pop(key, None)
+            self._settled.discard(key)
+        self._base(study).before_trial(study, trial)
         if key in self._settled:
             return
         if not is_single_objective(study):

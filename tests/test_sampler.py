@@ -234,7 +234,7 @@ def test_the_note_says_where_the_trial_comes_from(past):
     study = new_study(MetaLLMiXSampler(llm=llm, seed=0), past)
     study.optimize(objective, n_trials=2)
     note = dashboard.get_note(study)
-    for expected in ("scripted", "as the past says", "past-0", "accepted", "learning\\_rate"):
+    for expected in ("scripted", "as the past says", "past-0", "accepted", "depth"):
         assert expected in note
 
 
@@ -258,6 +258,16 @@ def test_one_sampler_serves_studies_of_one_name_in_two_storages(past):
         study = new_study(sampler, InMemoryStorage())
         study.optimize(objective, n_trials=2)
         assert suggested(study) == [study.trials[0]]
+
+
+def test_a_study_made_anew_under_its_old_name_is_suggested_again(past, tmp_path):
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    sampler = MetaLLMiXSampler(source_storage=past, llm=False, seed=0)
+    for _ in range(2):
+        study = new_study(sampler, url)
+        study.optimize(objective, n_trials=2)
+        assert suggested(study) == [study.trials[0]]
+        optuna.delete_study(study_name="new", storage=url)
 
 
 def test_trials_that_fail_do_not_end_the_study(past):

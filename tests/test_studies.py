@@ -170,6 +170,27 @@ def test_enqueued_trials_are_left_alone(past, params):
     assert [one.number for one in suggested(study)] == [1]
 
 
+@pytest.mark.parametrize("mark", ["claimed", "asked", "settled"])
+def test_a_trial_that_a_heartbeat_queues_again_is_served_what_it_had(past, mark):
+    """RetryHeartbeatStaleTrialCallback copies the trial: values, attributes and our mark."""
+    study = new_study(MetaLLMiXSampler(llm=False, seed=0), past)
+    stale = random_trials(1, seed=5)[0]
+    attrs = {"metallmix:claim": mark, "failed_trial": 0, "retry_history": [0]}
+    for state in (TrialState.FAIL, TrialState.WAITING):
+        study.add_trial(
+            optuna.create_trial(
+                state=state,
+                params=stale.params,
+                distributions=stale.distributions,
+                system_attrs=attrs,
+            )
+        )
+    study.optimize(objective, n_trials=3)
+    assert study.trials[1].params == stale.params
+    expected = [] if mark == "settled" else [2]
+    assert [one.number for one in suggested(study)] == expected
+
+
 def test_hyperband(past):
     def reporting(trial: optuna.Trial) -> float:
         value = objective(trial)
