@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,7 +18,9 @@ from optuna.distributions import IntDistribution
 from optuna.trial import TrialState
 from optuna.trial import create_trial
 
+from optuna_metallmix._candidates import MIN_DISTANCE
 from optuna_metallmix._candidates import Candidate
+from optuna_metallmix._candidates import _distance
 from optuna_metallmix._candidates import best_choices
 from optuna_metallmix._candidates import propose_candidates
 from optuna_metallmix._candidates import spread_candidates
@@ -68,12 +71,22 @@ def test_candidates_are_valid_ranked_and_different(learned: Learned, seed: int) 
 
 
 def test_candidates_are_not_six_times_the_same_thing(learned: Learned) -> None:
-    rates = [np.log10(one.params["lr"]) for one in learned.candidates]
-    others = {
-        tuple(v for name, v in one.params.items() if name != "lr") for one in learned.candidates
+    for one, other in itertools.combinations(learned.candidates, 2):
+        assert _distance(one.params, other.params, learned.space) >= MIN_DISTANCE
+
+
+def test_distance_is_the_mean_difference_of_parameters() -> None:
+    space = {
+        "lr": FloatDistribution(1e-4, 1, log=True),
+        "n": CategoricalDistribution([1, 3, 5]),
+        "k": CategoricalDistribution(["a", None]),
     }
-    assert np.ptp(rates) > 0.1
-    assert len(others) >= 3
+    start = {"lr": 1e-4, "n": 1, "k": "a"}
+    assert _distance(start, start, space) == 0.0
+    assert _distance(start, {**start, "lr": 1e-2}, space) == pytest.approx(0.5 / 3)
+    assert _distance(start, {**start, "n": 5}, space) == pytest.approx(1 / 3)
+    assert _distance(start, {**start, "k": None}, space) == pytest.approx(1 / 3)
+    assert _distance(start, {"lr": 1e-4, "n": 1}, space) == pytest.approx(1 / 3)
 
 
 def test_best_candidate_is_near_the_true_optimum(learned: Learned) -> None:

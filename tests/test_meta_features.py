@@ -115,6 +115,11 @@ def test_the_most_alike_study_is_nearest() -> None:
     assert 0.0 < near < far
 
 
+def test_features_count_alike_whatever_their_scale() -> None:
+    narrow, wide = distances({"a": 10, "b": 10}, [{"a": 10, "b": 12}, {"a": 10**6, "b": 10}])
+    assert narrow == pytest.approx(wide)
+
+
 def test_distance_is_unknown_without_a_common_feature() -> None:
     assert distances({"n": 1}, [{}, {"m": 1}, {"n": "many"}]) == [None, None, None]
     assert distances({}, [{"n": 1}]) == [None]

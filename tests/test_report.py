@@ -114,6 +114,17 @@ def test_table_has_a_row_for_each_parameter_largest_effect_first(suggestion: Sug
     assert set(table[1].split()) == {"|", "---"}
 
 
+def test_largest_effect_stands_first_whatever_its_sign(handmade: Handmade) -> None:
+    params = handmade.candidates[0].params
+    effects = {"lr": 0.1, "depth": -0.3, "frozen": 0.2}
+    hand = Suggestion(
+        "meta-learner", params, handmade.space, {}, History(), handmade.candidates, effects=effects
+    )
+    rows = _tables(render_note(hand, 0, {}))[0][2:]
+    assert [row.split(" | ")[0] for row in rows[:3]] == ["| depth", "| frozen", "| lr"]
+    assert "-0.300" in rows[0]
+
+
 def test_tables_stay_well_formed_whatever_the_names(handmade: Handmade) -> None:
     tables = _tables(render_note(_evil(handmade), 0, {"k": (EVIL, "b")}))
     assert [len(table) for table in tables] == [4, 3]
