@@ -120,7 +120,7 @@ def test_import_is_light():
     assert sorted(loaded & HEAVY) == []
 
 
-@pytest.mark.parametrize("folder", ["optuna_metallmix", *OUTSIDE[:4]])
+@pytest.mark.parametrize("folder", ["optuna_metallmix", *OUTSIDE])
 def test_no_file_is_long(folder):
     lengths = {
         str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
