@@ -27,6 +27,7 @@ CLAIMED = "claimed"
 ASKED = "asked"
 SETTLED = "settled"
 DEFERRED = "deferred"
+PASSED = "passed"
 
 _UNMARKED_GRACE = timedelta(minutes=1)
 """How long a running trial without a mark may still be on its way to its claim: it comes within
@@ -44,10 +45,12 @@ def is_settled(study: Study) -> bool:
 
 def claim(study: Study, trial: FrozenTrial) -> bool:
     """Claim the suggestion for a trial that starts, where nobody before it has or may."""
-    if is_enqueued(trial) or _is_taken(study, trial, unmarked=True):
+    if is_enqueued(trial):
         return False
-    _set_mark(study, trial, CLAIMED)
-    return True
+    taken = _is_taken(study, trial, unmarked=True)
+    # Also one that gives way says so: higher ones need not wait for it to claim.
+    _set_mark(study, trial, PASSED if taken else CLAIMED)
+    return not taken
 
 
 def confirm(study: Study, trial: FrozenTrial) -> bool:

@@ -262,7 +262,8 @@ class MetaLLMiXSampler(BaseSampler):
         base = type(self._base_sampler).__name__
         self._warn_once(
             f"Study {study.study_name!r} gets no suggestion at trial {trial.number} ({base} makes "
-            f"it): {reason}"
+            f"it): {reason}",
+            f"{study.study_name} {reason}",
         )
 
     def _tell(self, study: Study, trial: FrozenTrial, suggestion: Suggestion) -> None:
@@ -276,8 +277,7 @@ class MetaLLMiXSampler(BaseSampler):
             f"{len(suggestion.history.studies)} past studies "
             f"({suggestion.history.n_trials} trials): {suggestion.why}."
         )
-        # That there is no past was said when the suggestion was put off; it is all there is to say
-        # where the model has answered all the same.
+        # That there is no past was said when the suggestion was put off.
         told = study_key(study) in self._postponed and suggestion.source == SOURCE_LLM
         if reasons and not told:
             self._warn_once(f"{message} {reasons}")
@@ -290,9 +290,9 @@ class MetaLLMiXSampler(BaseSampler):
             record_missing(storage_of(study), trial_id_of(trial), problem, what="note")
             self._warn_once(problem)
 
-    def _warn_once(self, message: str) -> None:
-        if message not in self._said:
-            self._said.add(message)
+    def _warn_once(self, message: str, matter: str | None = None) -> None:
+        if (matter or message) not in self._said:
+            self._said.add(matter or message)
             _logger.warning(message)
 
 

@@ -161,6 +161,26 @@ def test_threads_without_a_past():
     assert questions(llm) == 1
 
 
+def test_overlapping_trials_do_not_put_the_suggestion_off_for_ever(told):
+    """There is always a lower trial that runs, and none of them is still to ask."""
+    llm = ScriptedLLM([choose()] * 4)
+    study = new_study(MetaLLMiXSampler(llm=llm, seed=0))
+    running = [study.ask() for _ in range(3)]
+    for _ in range(6):
+        trial = running.pop(0)
+        study.tell(trial, objective(trial))
+        running.append(study.ask())
+    assert [one.number for one in suggested(study)] == [3]
+    assert len(told.warnings) == 1
+
+
+def test_trials_that_start_together_without_a_past_are_told_of_it_once(told):
+    study = new_study(MetaLLMiXSampler(llm=ScriptedLLM([choose()] * 4), seed=0))
+    for _ in range(3):
+        objective(study.ask())  # none is told, so nothing is known at the next
+    assert len(told.warnings) == 1
+
+
 @pytest.mark.parametrize("params", [{"optimizer": "sgd"}, random_trials(1, 3)[0].params])
 def test_enqueued_trials_are_left_alone(past, params):
     study = new_study(MetaLLMiXSampler(llm=False), past)
