@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from collections.abc import Sequence
 from collections.abc import Set
@@ -20,6 +21,7 @@ from optuna_metallmix._source import Source
 from optuna_metallmix._source import open_source
 from optuna_metallmix.llm import LLMSpec
 from optuna_metallmix.llm import check_spec
+from optuna_metallmix.llm import resolve_llm
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ def check_settings(
         storage = open_source(source_storage)
         if names is not None:
             check_names(names, _names_in(storage), storage)
-    check_spec(llm)
-    check_spec(judge)
+    _check_model(llm)
+    _check_model(judge)
     if isinstance(n_attempts, bool) or not isinstance(n_attempts, int) or n_attempts < 1:
         raise ValueError(f"n_attempts={n_attempts!r} must be a whole number from 1.")
     return Settings(
@@ -81,6 +83,14 @@ def _names_in(storage: BaseStorage) -> list[str]:
             f"source_storage cannot be read ({type(error).__name__}: {error}): check that it is "
             "there and whole."
         ) from error
+
+
+def _check_model(spec: LLMSpec) -> None:
+    """Look at a model file now, and at a server only when it is asked."""
+    check_spec(spec)
+    by_name = isinstance(spec, str) and not spec.startswith("ollama")
+    if by_name or isinstance(spec, os.PathLike):
+        resolve_llm(spec)
 
 
 def _check_study_names(names: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -10,6 +10,7 @@ from optuna.distributions import FloatDistribution
 from optuna.storages import InMemoryStorage
 
 from optuna_metallmix._errors import HistoryError
+from optuna_metallmix._errors import LLMError
 from optuna_metallmix._settings import Settings
 from optuna_metallmix._settings import check_settings
 
@@ -119,3 +120,10 @@ class _Broken(InMemoryStorage):
 def test_storage_that_cannot_be_read_is_told() -> None:
     with pytest.raises(HistoryError, match=r"cannot be read \(ConnectionResetError: gone\)"):
         _check(source_storage=_Broken(), source_study_names=["bone"])
+
+
+def test_a_model_file_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(LLMError, match=r"absent\.gguf"):
+        _check(llm=str(tmp_path / "absent.gguf"))
+    with pytest.raises(LLMError, match=r"absent\.gguf"):
+        _check(judge=tmp_path / "absent.gguf")
