@@ -1,0 +1,74 @@
+"""family + options -> results: runs what is not there yet, then writes table and plot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from benchmarks._family import Family
+from benchmarks._family import Options
+from benchmarks._family import SkippedError
+from benchmarks._family import code_of_library
+from benchmarks._plot import plot
+from benchmarks._rows import Rows
+from benchmarks._table import write_table
+
+
+QUICK_TASKS = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """One search that may be there already."""
+
+    task: str
+    seed: int
+    method: str
+
+
+def run(family: Family, options: Options, folder: Path, command: str) -> Path:
+    """Run a family and return its table; a quick one stands apart from a real one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{family.name}-quick" if options.quick else family.name
+    rows = Rows(folder / f"{name}.csv")
+    if options.redo:
+        rows.drop(list(family.methods))
+    skipped = _run_missing(family, options, rows)
+    figure = None
+    if max(row.trial for row in rows.rows) > 5:
+        figure = plot(family, rows.rows, folder / f"{name}.png")
+    return write_table(family, rows.rows, skipped, figure, folder / f"{name}.md", command)
+
+
+def jobs(family: Family, options: Options) -> Iterator[Job]:
+    """Yield what has to be there, all methods of a task together: a run that is stopped early
+    leaves methods that can be compared."""
+    n_tasks = options.tasks or (QUICK_TASKS if options.quick else None)
+    for seed in range(options.seeds or family.n_seeds):
+        for task in family.tasks[:n_tasks]:
+            for method in family.methods:
+                yield Job(task, seed, method)
+
+
+def _run_missing(family: Family, options: Options, rows: Rows) -> dict[str, str]:
+    n_trials = options.trials or family.n_trials
+    code = code_of_library()
+    skipped: dict[str, str] = {}
+    with tqdm(list(jobs(family, options)), desc=family.name, unit="search") as bar:
+        for job in bar:
+            if job.method in skipped or rows.has(job.task, job.seed, job.method, n_trials):
+                continue
+            bar.set_postfix_str(f"{job.method} on {job.task}")
+            try:
+                steps = family.run(job.task, job.seed, job.method, n_trials)
+            except SkippedError as reason:
+                skipped[job.method] = str(reason)
+                bar.write(f"{family.name}: {job.method} is left out: {reason}")
+                continue
+            rows.add(job.task, job.seed, job.method, steps, code)
+    if not rows.rows:
+        raise SkippedError(f"no method could be run: {skipped}")
+    return skipped

