@@ -31,6 +31,8 @@ class Job:
 
 def run(family: Family, options: Options, folder: Path, command: str) -> Path:
     """Run a family and return its table; a quick one stands apart from a real one."""
+    if unknown := sorted(set(options.methods or ()) - set(family.methods)):
+        print(f"{family.name} has no method {', '.join(unknown)}")
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{family.name}-quick" if options.quick else family.name
     rows = Rows(folder / f"{name}.csv")

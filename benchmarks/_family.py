@@ -126,8 +126,8 @@ def code_of_library() -> str:
 def chosen_methods(
     known: Mapping[str, str], default: Sequence[str], asked: Sequence[str] | None
 ) -> dict[str, str]:
-    """Return the methods to run, in the order of ``known``."""
-    if unknown := sorted(set(asked or ()) - set(known)):
-        raise SystemExit(f"There is no method {unknown[0]!r} here: choose from {', '.join(known)}")
+    """Return the methods to run, in the order of ``known``; families differ in what they have."""
     wanted = set(asked or default)
+    if not wanted & set(known):
+        raise SkippedError(f"no method of that name, choose from {', '.join(known)}")
     return {name: text for name, text in known.items() if name in wanted}

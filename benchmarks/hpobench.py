@@ -44,11 +44,26 @@ BARS = (
     Bar("first pick no worse than best mean rank", "ours-no-llm", 1, ("tpe+best-mean-rank", 1)),
     Bar("trial 10 at or below TPE's at 25", "ours-no-llm", 10, ("tpe", 25)),
     Bar("trial 25 at or below TPE's at 50", "ours-no-llm", 25, ("tpe", 50)),
+    Bar("hostile model within 5 %", "ours-hostile-random", 1, ("ours-no-llm", 1), 1.05),
     Bar("hostile model within 5 %", "ours-hostile-worst", 1, ("ours-no-llm", 1), 1.05),
+    Bar("hostile model, trial 10", "ours-hostile-random", 10, ("ours-no-llm", 10), 1.05),
+    Bar("hostile model, trial 10", "ours-hostile-worst", 10, ("ours-no-llm", 10), 1.05),
     Bar("inverted past, trial 10, within 5 % of TPE", "ours-inverted", 10, ("tpe", 10), 1.05),
     Bar("permuted past, trial 10, within 5 % of TPE", "ours-permuted", 10, ("tpe", 10), 1.05),
-    Bar("inverted past, trial 25", "ours-inverted", 25, ("no-past", 25), 1.05),
-    Bar("permuted past, trial 25", "ours-permuted", 25, ("no-past", 25), 1.05),
+    Bar(
+        "inverted past, trial 25, within 5 % of no past",
+        "ours-inverted",
+        25,
+        ("no-past", 25),
+        1.05,
+    ),
+    Bar(
+        "permuted past, trial 25, within 5 % of no past",
+        "ours-permuted",
+        25,
+        ("no-past", 25),
+        1.05,
+    ),
 )
 
 
