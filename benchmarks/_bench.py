@@ -11,6 +11,7 @@ from tqdm import tqdm
 from benchmarks._family import Family
 from benchmarks._family import Options
 from benchmarks._family import SkippedError
+from benchmarks._family import chosen
 from benchmarks._family import code_of_library
 from benchmarks._plot import plot
 from benchmarks._rows import Rows
@@ -33,12 +34,19 @@ def run(family: Family, options: Options, folder: Path, command: str) -> Path:
     """Run a family and return its table; a quick one stands apart from a real one."""
     if unknown := sorted(set(options.methods or ()) - set(family.methods)):
         print(f"{family.name} has no method {', '.join(unknown)}")
+    methods = chosen(family, options.methods)
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{family.name}-quick" if options.quick else family.name
     rows = Rows(folder / f"{name}.csv")
     if options.redo:
-        rows.drop(list(family.methods))
-    skipped = _run_missing(family, options, rows)
+        rows.drop(methods)
+    skipped: dict[str, str] = {}
+    try:
+        _run_missing(family, options, rows, skipped)
+    except KeyboardInterrupt:
+        print(f"{family.name} is stopped; the same command takes it up again")
+    if not rows.rows:
+        raise SkippedError(f"nothing was run. {skipped or ''}")
     figure = None
     if max(row.trial for row in rows.rows) > 5:
         figure = plot(family, rows.rows, folder / f"{name}.png")
@@ -51,14 +59,14 @@ def jobs(family: Family, options: Options) -> Iterator[Job]:
     n_tasks = options.tasks or (QUICK_TASKS if options.quick else None)
     for seed in range(options.seeds or family.n_seeds):
         for task in family.tasks[:n_tasks]:
-            for method in family.methods:
+            for method in chosen(family, options.methods):
                 yield Job(task, seed, method)
 
 
-def _run_missing(family: Family, options: Options, rows: Rows) -> dict[str, str]:
+def _run_missing(family: Family, options: Options, rows: Rows, skipped: dict[str, str]) -> None:
+    """Run what is not there; ``skipped`` takes the reasons of methods that cannot be run."""
     n_trials = options.trials or family.n_trials
     code = code_of_library()
-    skipped: dict[str, str] = {}
     with tqdm(list(jobs(family, options)), desc=family.name, unit="search") as bar:
         for job in bar:
             if job.method in skipped or rows.has(job.task, job.seed, job.method, n_trials):
@@ -71,6 +79,3 @@ def _run_missing(family: Family, options: Options, rows: Rows) -> dict[str, str]
                 bar.write(f"{family.name}: {job.method} is left out: {reason}")
                 continue
             rows.add(job.task, job.seed, job.method, steps, code)
-    if not rows.rows:
-        raise SkippedError(f"no method could be run: {skipped}")
-    return skipped

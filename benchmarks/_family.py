@@ -67,7 +67,8 @@ class Family:
         title: One sentence: whose tasks, and how many past trials.
         unit: What a regret is.
         tasks: All tasks; each is left out once.
-        methods: By name, what each method is, in words; those asked for, in order.
+        methods: By name, what each method is, in words.
+        usual: Those that are run unless others are asked for.
         run: Runs one method on one task.
         n_trials: Trials of a search.
         n_seeds: How often each is repeated.
@@ -79,6 +80,7 @@ class Family:
     unit: str
     tasks: tuple[str, ...]
     methods: Mapping[str, str]
+    usual: Sequence[str]
     run: Run
     n_trials: int
     n_seeds: int
@@ -123,11 +125,9 @@ def code_of_library() -> str:
     return digest.hexdigest()[:8]
 
 
-def chosen_methods(
-    known: Mapping[str, str], default: Sequence[str], asked: Sequence[str] | None
-) -> dict[str, str]:
-    """Return the methods to run, in the order of ``known``; families differ in what they have."""
-    wanted = set(asked or default)
-    if not wanted & set(known):
-        raise SkippedError(f"no method of that name, choose from {', '.join(known)}")
-    return {name: text for name, text in known.items() if name in wanted}
+def chosen(family: Family, asked: Sequence[str] | None) -> list[str]:
+    """Return the methods to run, in the family's order; families differ in what they have."""
+    wanted = [name for name in family.methods if name in (asked or family.usual)]
+    if not wanted:
+        raise SkippedError(f"no method of that name, choose from {', '.join(family.methods)}")
+    return wanted

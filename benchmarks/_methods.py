@@ -183,6 +183,7 @@ METHODS: dict[str, tuple[Method, str]] = {
 }
 ON_REQUEST = ("auto", "ours-embedded")
 """Left out unless asked for: one needs a network, one takes half a minute a suggestion."""
+USUAL = tuple(name for name in METHODS if name not in ON_REQUEST)
 QUICK = ("random", "tpe", "tpe+past1", "ours-no-llm", "ours-hostile-worst")
 
 

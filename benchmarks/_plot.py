@@ -27,9 +27,8 @@ def plot(family: Family, rows: Sequence[Row], path: Path) -> Path:
 
     table = frame(rows)
     figure, axes = pyplot.subplots(figsize=(9.0, 5.5), layout="constrained")
-    methods = list(dict.fromkeys(row.method for row in rows))
-    order = {name: i for i, name in enumerate(family.methods)}
-    for i, method in enumerate(sorted(methods, key=lambda name: order.get(name, len(order)))):
+    known = {row.method for row in rows}
+    for i, method in enumerate(name for name in family.methods if name in known):
         _draw(axes, table, method, i)
     axes.set_xscale("log")
     trials = sorted({row.trial for row in rows})

@@ -38,7 +38,6 @@ def write_table(
     """Write the page; commands of earlier runs that the rows come from are kept on it."""
     known = [row.method for row in rows]
     methods = [name for name in family.methods if name in known]
-    methods += sorted(set(known) - set(methods))
     table = frame(rows)
     parts = [
         *_head(family, rows, skipped, _commands(path, command)),
@@ -50,6 +49,8 @@ def write_table(
     ]
     if figure is not None:
         parts += ["", f"![Regret over trials]({figure.name})"]
+    parts += _section("The methods", "What each name stands for.")
+    parts += [f"- `{name}`: {family.methods[name]}" for name in methods]
     path.write_text("\n".join(parts) + "\n", encoding="utf-8")
     return path
 

@@ -19,10 +19,8 @@ from benchmarks._family import Bar
 from benchmarks._family import Family
 from benchmarks._family import Options
 from benchmarks._family import SkippedError
-from benchmarks._family import chosen_methods
-from benchmarks._methods import METHODS
-from benchmarks._methods import ON_REQUEST
 from benchmarks._methods import QUICK
+from benchmarks._methods import USUAL
 from benchmarks._methods import describe
 from benchmarks._past import Config
 from benchmarks._past import Floats
@@ -77,14 +75,14 @@ def family(options: Options) -> Family:
         return random_configs(SPACE, n_past, "past", task, seed)
 
     searches = Searches("hpobench", tasks, SPACE, default, tried)
-    names = [name for name in METHODS if name not in ON_REQUEST]
     return Family(
         "hpobench",
         f"HPOBench, 8 MLP tasks, exact grid; the past is {n_past} random trials on each of the "
         "other 7.",
         "(best - value) / (best - median) over the grid",
         tuple(tasks),
-        chosen_methods(describe(), QUICK if options.quick else names, options.methods),
+        describe(),
+        QUICK if options.quick else USUAL,
         searches.run,
         10 if options.quick else N_TRIALS,
         1 if options.quick else 5,

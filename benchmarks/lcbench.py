@@ -26,10 +26,8 @@ from benchmarks._family import Bar
 from benchmarks._family import Family
 from benchmarks._family import Options
 from benchmarks._family import SkippedError
-from benchmarks._family import chosen_methods
-from benchmarks._methods import METHODS
-from benchmarks._methods import ON_REQUEST
 from benchmarks._methods import QUICK
+from benchmarks._methods import USUAL
 from benchmarks._methods import describe
 from benchmarks._past import Config
 from benchmarks._past import Floats
@@ -106,14 +104,14 @@ def family(options: Options) -> Family:
         return random_configs(SPACE, n_past, "past", task, seed)
 
     searches = Searches("lcbench", tasks, SPACE, DEFAULT, tried)
-    methods = [name for name in METHODS if name not in ON_REQUEST]
     return Family(
         "lcbench",
         f"LCBench surrogate, {len(tasks)} tasks; the past is {n_past} random trials on each of "
         f"the other {len(tasks) - 1}.",
         "(value - best) / (median - best) of 20,000 random configurations",
         tuple(tasks),
-        chosen_methods(describe(), QUICK if options.quick else methods, options.methods),
+        describe(),
+        QUICK if options.quick else USUAL,
         searches.run,
         10 if options.quick else N_TRIALS,
         1 if options.quick else 5,

@@ -19,10 +19,8 @@ from benchmarks._family import Bar
 from benchmarks._family import Family
 from benchmarks._family import Options
 from benchmarks._family import SkippedError
-from benchmarks._family import chosen_methods
-from benchmarks._methods import METHODS
-from benchmarks._methods import ON_REQUEST
 from benchmarks._methods import QUICK
+from benchmarks._methods import USUAL
 from benchmarks._methods import describe
 from benchmarks._past import Config
 from benchmarks._past import Floats
@@ -54,7 +52,6 @@ def family(options: Options) -> Family:
     tasks = {str(name): _task(str(name), one) for name, one in grid.groupby("dataset")}
     configs = _configs(grid)
     searches = Searches("medmnist", tasks, _space(grid), DEFAULT, lambda task, seed: configs)
-    methods = [name for name in METHODS if name not in ON_REQUEST]
     expected = np.mean(
         [np.mean([one.regret(v) for v in one.values(configs)]) for one in tasks.values()]
     )
@@ -64,7 +61,8 @@ def family(options: Options) -> Family:
         f"other {len(tasks) - 1}. A random pick has regret {expected:.1f} (over the whole grid).",
         "percentage points of accuracy",
         tuple(tasks),
-        chosen_methods(describe(), QUICK if options.quick else methods, options.methods),
+        describe(),
+        QUICK if options.quick else USUAL,
         searches.run,
         5 if options.quick else 10,
         1 if options.quick else 5,

@@ -30,7 +30,6 @@ from benchmarks._family import Family
 from benchmarks._family import Options
 from benchmarks._family import SkippedError
 from benchmarks._family import Step
-from benchmarks._family import chosen_methods
 from benchmarks._family import seed_of
 from benchmarks._past import Floats
 from benchmarks.replay import QUICKTUNE
@@ -75,7 +74,8 @@ def family(options: Options) -> Family:
         f"{len(replays) - 1}, the pool the held-out set's own.",
         "(best - picked) / (best - median) of the held-out set's runs",
         tuple(replays),
-        chosen_methods(METHODS, QUICK if options.quick else list(METHODS), options.methods),
+        METHODS,
+        QUICK if options.quick else tuple(METHODS),
         picks.run,
         N_PICKS,
         1 if options.quick else 5,
