@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace, families: Sequence[str]) -> None:
         trials=args.trials,
         redo=args.redo,
     )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as `timeout` stops a program
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # one line a trial, one a study
     for name in families:
         try:
