@@ -1,21 +1,4 @@
-"""storage -> past studies: read only, one score per trial, a reason for each study left out.
-
-Which trials count, and how much
---------------------------------
-Scores compare a trial with the others of its own study only, so that studies on different data,
-metrics and directions can stand side by side: 1 is the best trial of its study, 0 the worst.
-
-* **Complete**: by the rank of its value, direction honoured, equal values sharing their mean rank.
-* **Pruned**: by the rank of its last report, but never above the middle of the complete trials:
-  the value is of an unfinished training, and a pruner found it worse than its peers. Without a
-  report, as failed.
-* **Failed**, and complete with an infinite value in the bad direction: score 0. A configuration
-  that crashed or diverged is evidence (dropping such runs made the first pick worse, DESIGN).
-* A configuration tried several times counts once, with the mean of the values it completed with,
-  else of its last reports: a run that was killed and tried again did not fail.
-* An infinite value in the good direction is no measurement, and is left out, as are waiting and
-  running trials and trials without a parameter.
-"""
+"""storage -> past studies: read only, one score per trial, a reason for each study left out."""
 
 from __future__ import annotations
 
@@ -27,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
-from statistics import fmean
 from typing import Any
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
@@ -37,19 +20,26 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_metallmix._errors import HistoryError
+from optuna_metallmix._memory import Memory
 from optuna_metallmix._meta_features import scalar_features
 from optuna_metallmix._optuna_access import PREFERENTIAL_ATTR
 from optuna_metallmix._optuna_access import FrozenStudy
 from optuna_metallmix._optuna_access import describe_storage
 from optuna_metallmix._optuna_access import frozen_id
+from optuna_metallmix._rdb import TrialReader
+from optuna_metallmix._rdb import trial_reader
+from optuna_metallmix._scoring import by_config
+from optuna_metallmix._scoring import scores_of
+from optuna_metallmix._scoring import worth_of
 from optuna_metallmix._search_space import SearchSpace
-from optuna_metallmix._search_space import config_key
 from optuna_metallmix._search_space import merge_spaces
 
 
 _T = TypeVar("_T")
 
-_EVIDENCE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+_SCORED: WeakKeyDictionary[BaseStorage, Memory[PastStudy]] = WeakKeyDictionary()
+"""By storage object, the studies scored before; see :func:`_read_study`."""
+_MAX_SCORED = 1_000
 
 
 class _UnfitError(HistoryError):
@@ -155,26 +145,31 @@ def read_history(
     if names is not None:
         check_names(names, [one.study_name for one in found], storage)
         found = [one for one in found if one.study_name in set(names)]
+    reader = _read(storage, trial_reader, storage)
     studies: list[PastStudy] = []
     left_out: dict[str, str] = {}
     for one in found:
         try:
-            studies.append(_read_study(storage, one))
+            studies.append(_read_study(storage, reader, one))
         except _UnfitError as reason:
             left_out[one.study_name] = str(reason)
     return History(tuple(studies), left_out)
 
 
-def _read_study(storage: BaseStorage, study: FrozenStudy) -> PastStudy:
+def _read_study(storage: BaseStorage, reader: TrialReader, study: FrozenStudy) -> PastStudy:
+    """Read and score one study, unless it is as it was when that was done last."""
     if study.system_attrs.get(PREFERENTIAL_ATTR):
         raise _UnfitError("it is a preferential study: its trials have no values")
     if len(study.directions) != 1:
         n = len(study.directions)
         raise _UnfitError(f"it has {n} objectives, and so no one order of its trials")
-    trials = _read(
-        storage, storage.get_all_trials, frozen_id(study), deepcopy=False, states=_EVIDENCE
+    name, direction, key = study.study_name, study.directions[0], frozen_id(study)
+    stamp = _read(storage, reader.stamp, key)  # before the trials: it may be older than they are
+    scored = _SCORED.setdefault(storage, Memory(_MAX_SCORED)).recall(
+        (key, name, direction, stamp),
+        lambda: score_study(name, direction, _read(storage, reader.read, key), {}),
     )
-    return score_study(study.study_name, study.directions[0], trials, study.user_attrs)
+    return replace(scored, meta_features=scalar_features(study.user_attrs))
 
 
 def _read(storage: BaseStorage, call: Callable[..., _T], *args: Any, **options: Any) -> _T:
@@ -207,14 +202,14 @@ def score_study(
     *,
     is_target: bool = False,
 ) -> PastStudy:
-    """Score the trials of one study as the module's docstring says.
+    """Score the trials of one study as ``_scoring.py`` says.
 
     Raises:
         HistoryError: Nothing can be learned from it; the message is the reason, told of "it".
     """
     sign = 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
-    measured = [one for one in trials if one.params and _worth(one, sign) is not None]
-    configs = _by_config(measured, sign)
+    measured = [one for one in trials if one.params and worth_of(one, sign) is not None]
+    configs = by_config(measured, sign)
     _check_spread([one.worth for one in configs if one.state is TrialState.COMPLETE])
     past = [
         PastTrial(
@@ -223,7 +218,7 @@ def score_study(
             sign * one.worth if math.isfinite(one.worth) else None,
             one.seconds,
         )
-        for one, score in zip(configs, _scores(configs), strict=True)
+        for one, score in zip(configs, scores_of(configs), strict=True)
     ]
     space = merge_spaces(one.distributions for one in measured)
     ordered = tuple(sorted(past, key=lambda one: -one.score))
@@ -237,59 +232,3 @@ def _check_spread(values: Sequence[float]) -> None:
         raise _UnfitError("it has only one complete trial, and nothing to compare it with")
     if min(values) == max(values):
         raise _UnfitError("all its complete trials have the same value")
-
-
-@dataclass(frozen=True)
-class _Config:
-    """One configuration, however often it was tried; more ``worth`` is better."""
-
-    params: Mapping[str, Any]
-    worth: float
-    state: TrialState
-    seconds: float | None
-
-
-def _by_config(trials: Sequence[FrozenTrial], sign: float) -> list[_Config]:
-    groups: dict[str, list[FrozenTrial]] = {}
-    for trial in trials:
-        groups.setdefault(config_key(trial.params), []).append(trial)
-    return [_as_one(runs, sign) for runs in groups.values()]
-
-
-def _as_one(runs: Sequence[FrozenTrial], sign: float) -> _Config:
-    """Take the runs of one configuration that went furthest together."""
-    for state in (TrialState.COMPLETE, TrialState.PRUNED):
-        worths = [_worth(one, sign) for one in runs if one.state is state]
-        if finite := [worth for worth in worths if worth is not None and math.isfinite(worth)]:
-            return _Config(runs[0].params, fmean(finite), state, _seconds(runs))
-    return _Config(runs[0].params, -math.inf, TrialState.FAIL, _seconds(runs))
-
-
-def _worth(trial: FrozenTrial, sign: float) -> float | None:
-    """Return what is ranked, more is better; -inf for a failure, ``None`` for no evidence."""
-    value = None if trial.state is TrialState.FAIL else trial.value
-    if trial.state is TrialState.PRUNED and value is None and trial.last_step is not None:
-        value = trial.intermediate_values[trial.last_step]
-    if value is None or math.isnan(value):
-        return -math.inf
-    return None if sign * value == math.inf else sign * value
-
-
-def _scores(configs: Sequence[_Config]) -> list[float]:
-    complete = sorted(one.worth for one in configs if one.state is TrialState.COMPLETE)
-    ceiling = complete[(len(complete) - 1) // 2]
-    worths = [
-        min(one.worth, ceiling) if one.state is TrialState.PRUNED else one.worth for one in configs
-    ]
-    ordered = sorted(worths)
-    first = {worth: i for i, worth in reversed(list(enumerate(ordered)))}
-    last = {worth: i for i, worth in enumerate(ordered)}
-    top = len(worths) - 1
-    return [
-        0.0 if worth == -math.inf else (first[worth] + last[worth]) / 2 / top for worth in worths
-    ]
-
-
-def _seconds(runs: Sequence[FrozenTrial]) -> float | None:
-    seconds = [one.duration.total_seconds() for one in runs if one.duration is not None]
-    return max(seconds, default=None)

@@ -238,6 +238,25 @@ def test_past_study_is_byte_identical_afterwards(
     assert [one.name for one in tmp_path.iterdir()] == ["past"]
 
 
+@pytest.mark.parametrize("open_storage", [_sqlite, _journal])
+def test_a_study_is_scored_once_until_it_grows(
+    tmp_path: Path,
+    add_study: Callable[..., optuna.Study],
+    open_storage: Callable[[Path], BaseStorage],
+) -> None:
+    storage = open_storage(tmp_path / "past")
+    study = add_study(storage, "skin", n_trials=6, n_instances=3)
+    first = read_history(storage).studies[0]
+    study.set_user_attr("n_instances", 4)
+    again = read_history(storage).studies[0]
+    assert again.trials is first.trials
+    assert again.meta_features == {**first.meta_features, "n_instances": 4}
+    study.add_trial(run(0.5, 0.5))
+    grown = read_history(storage).studies[0]
+    assert len(grown.trials) == 7
+    assert grown == read_history(open_storage(tmp_path / "past")).studies[0]
+
+
 def _past(name: str, *params: str, is_target: bool = False) -> PastStudy:
     space = {param: IntDistribution(0, 1) for param in params}
     return PastStudy(name, space, (PastTrial({}, 1.0, 1.0, None),), {}, is_target)

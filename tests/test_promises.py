@@ -30,7 +30,9 @@ PACKAGE = ROOT / "optuna_metallmix"
 
 CORRIDOR = (
     "_errors",
+    "_memory",
     "_optuna_access",
+    "_rdb",
     "_search_space",
     "llm._protocol",
     "llm._gguf",
@@ -41,6 +43,7 @@ CORRIDOR = (
     "llm._auto",
     "llm",
     "_meta_features",
+    "_scoring",
     "_history",
     "_source",
     "_settings",
