@@ -16,6 +16,7 @@ from typing import Any
 from typing import TypeAlias
 
 import numpy as np
+from optuna.distributions import BaseDistribution
 
 from optuna_metallmix._history import History
 from optuna_metallmix._meta_dataset import Config
@@ -150,21 +151,23 @@ def _pool(learner: MetaLearner, history: History, rng: np.random.Generator) -> I
     known = {name for study in history.studies for name in study.space}
     new = {name: middle(one) for name, one in space.items() if name not in known}
     fallback = best_choices(learner, space)
-    fitted = [
-        [{**new, **one} for trial in study.trials if (one := _fit(trial.params, space, fallback))]
+    usable = [
+        [trial.params for trial in study.trials if not space.keys().isdisjoint(trial.params)]
         for study in history.studies
     ]
-    templates = [params for study in fitted for params in study]
-    seen = _seen(templates, space)
-    for study, configs in zip(history.studies, fitted, strict=True):
-        for best in configs[:N_BEST]:
+    templates = [params for study in usable for params in study]
+    seen = _seen(templates, new, space, fallback)
+    for study, configs in zip(history.studies, usable, strict=True):
+        for params in configs[:N_BEST]:
+            best = {**new, **_fit(params, space, fallback)}
             yield _Draft(best, f"one of the best of {study.name!r}")
             for _ in range(N_NEAR):
                 near = _vary(best, space, seen, rng, 0.1)
                 yield _Draft(near, f"near one of the best of {study.name!r}")
     for _ in range(N_RANDOM):
         template = templates[int(rng.integers(len(templates)))]
-        yield _Draft(_vary(template, space, seen, rng, None), "random")
+        fitted = {**new, **_fit(template, space, fallback)}
+        yield _Draft(_vary(fitted, space, seen, rng, None), "random")
 
 
 def _fit(params: Config, space: SearchSpace, fallback: Config) -> dict[str, Any]:
@@ -203,18 +206,34 @@ def _vary(
     return varied
 
 
-def _seen(configs: Iterable[Config], space: SearchSpace) -> _Seen:
-    """Return which values the past had with which active set."""
-    values: dict[tuple[str, frozenset[str]], list[Any]] = {}
+def _seen(configs: Iterable[Config], new: Config, space: SearchSpace, fallback: Config) -> _Seen:
+    """Return which values the past had with which active set, as they are in ``space``."""
+    alike: dict[tuple[str, ...], list[Config]] = {}
     for config in configs:
-        for name, value in config.items():
-            values.setdefault((name, frozenset(config)), []).append(value)
+        alike.setdefault(tuple(config), []).append(config)
+    values: dict[tuple[str, frozenset[str]], list[Any]] = {}
+    for names, group in alike.items():
+        known = [name for name in names if name in space]
+        active = frozenset([*new, *known])
+        for name, value in new.items():
+            values.setdefault((name, active), []).append(value)
+        for name in known:
+            telling = _telling(space[name], [config[name] for config in group])
+            fitted = (project(space[name], one, fallback.get(name)) for one in telling)
+            values.setdefault((name, active), []).extend(fitted)
     return {
         (name, active): (min(found), max(found))
         if is_ordered(space[name])
         else frozenset(label_of(space[name], one) for one in found)
         for (name, active), found in values.items()
     }
+
+
+def _telling(distribution: BaseDistribution, values: Sequence[Any]) -> Iterable[Any]:
+    """Return the values that tell what there was: the ends of numbers, else each different one."""
+    if is_ordered(distribution) and all(map(is_number, values)):
+        return min(values), max(values)
+    return {(type(one), repr(one)): one for one in values}.values()
 
 
 def _diverse(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from optuna_metallmix._candidates import Candidate
 from optuna_metallmix._history import History
 from optuna_metallmix._meta_dataset import Config
+from optuna_metallmix._meta_dataset import labels_of
 from optuna_metallmix._meta_dataset import to_frame
 from optuna_metallmix._meta_features import MetaFeatures
 from optuna_metallmix._meta_features import distances
@@ -39,8 +40,6 @@ N_EVIDENCE = 10
 N_NEAREST = 3
 MIN_EFFECT = 0.01
 """Smallest effect worth a line, in score units."""
-MAX_ROWS = 2_000
-"""Past trials that effects are averaged over: an even part of more."""
 
 
 @dataclass(frozen=True)
@@ -146,10 +145,9 @@ def explain(
     meta_features: MetaFeatures,
 ) -> Explanation:
     """Explain the past and the candidates by the meta-learner's SHAP values."""
-    last = len(learner.dataset.configs) - 1
-    rows = np.unique(np.linspace(0, last, MAX_ROWS).round().astype(np.int64))
+    rows = learner.explained
     configs = tuple(learner.dataset.configs[i] for i in rows)
-    values, base = learner.shap_values(configs)
+    values, base = learner.past_shap_values
     names = list(learner.space)
     importance = dict(zip(names, np.abs(values).mean(axis=0).tolist(), strict=True))
     return Explanation(
@@ -211,7 +209,7 @@ _Part = tuple[str, float | None, float | None, str | None]
 
 def _parts(distribution: Any, raw: Sequence[Any]) -> list[tuple[_Part, NDArray[np.bool_]]]:
     """Cut past values into parts, each with the mask of the trials in it."""
-    labels = np.array([label_of(distribution, value) for value in raw], object)
+    labels = np.array(labels_of(distribution, raw), object)
     ordered = is_ordered(distribution)
     numbers = np.array(raw if ordered else [], float)
     if not ordered or len(set(labels)) <= N_BINS:

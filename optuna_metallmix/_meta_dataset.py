@@ -7,6 +7,7 @@ DESIGN, "What the field has learned"). They say which past studies are nearest i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -102,13 +103,22 @@ def to_frame(space: SearchSpace, configs: Sequence[Config]) -> pd.DataFrame:
         {
             name: np.array([_number(config.get(name)) for config in configs], float)
             if is_ordered(distribution)
-            else [
-                label_of(distribution, config[name]) if name in config else ABSENT
-                for config in configs
-            ]
+            else _texts(distribution, name, configs)
             for name, distribution in space.items()
         }
     )
+
+
+def labels_of(distribution: BaseDistribution, values: Iterable[Any]) -> list[str]:
+    """Return :func:`label_of` each of many values; each different one is looked up once."""
+    known: dict[tuple[type, str], str] = {}
+    labels = []
+    for value in values:
+        key = type(value), repr(value)
+        if key not in known:
+            known[key] = label_of(distribution, value)
+        labels.append(known[key])
+    return labels
 
 
 def categorical_columns(space: SearchSpace) -> list[str]:
@@ -124,6 +134,11 @@ def _spread(trials: Sequence[PastTrial], n: int) -> list[PastTrial]:
 
 def _fits(distribution: BaseDistribution, value: Any) -> bool:
     return is_number(value) or not is_ordered(distribution)
+
+
+def _texts(distribution: BaseDistribution, name: str, configs: Sequence[Config]) -> list[str]:
+    labels = iter(labels_of(distribution, (one[name] for one in configs if name in one)))
+    return [next(labels) if name in config else ABSENT for config in configs]
 
 
 def _number(value: Any) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,11 +27,14 @@ from optuna_metallmix._meta_dataset import to_frame
 if TYPE_CHECKING:
     import pandas as pd
     from catboost import CatBoostRegressor
+    from catboost import Pool
 
 Floats = NDArray[np.float64]
 
 N_MEMBERS = 5
 STUDY_FRACTION = 0.7
+MAX_EXPLAINED = 2_000
+"""Past trials that effects are averaged over: an even part of more."""
 MIN_ROWS = 8
 """Fewest rows: below, CatBoost fits noise or raises (one row, constant target)."""
 
@@ -95,8 +99,8 @@ class MetaLearner:
 
     def predict(self, configs: Sequence[Config]) -> Prediction:
         """Predict the scores of ``configs``."""
-        frame = to_frame(self.space, configs)
-        scores = np.stack([member.predict(frame) for member in self.members_])
+        pool = self._pool(configs)
+        scores = np.stack([member.predict(pool) for member in self.members_])
         return Prediction(scores.mean(axis=0), scores.std(axis=0))
 
     def shap_values(self, configs: Sequence[Config]) -> tuple[Floats, float]:
@@ -104,14 +108,32 @@ class MetaLearner:
 
         Each row's values and the base value add up to :meth:`predict`'s mean.
         """
+        pool = self._pool(configs)
+        values = np.mean(
+            [
+                one.get_feature_importance(pool, type="ShapValues", thread_count=self.thread_count)
+                for one in self.members_
+            ],
+            axis=0,
+        )
+        return values[:, :-1], float(values[0, -1])
+
+    @cached_property
+    def explained(self) -> NDArray[np.int64]:
+        """The rows of the dataset that :attr:`past_shap_values` are of, shape (n,)."""
+        last = len(self.dataset.configs) - 1
+        return np.unique(np.linspace(0, last, MAX_EXPLAINED).round().astype(np.int64))
+
+    @cached_property
+    def past_shap_values(self) -> tuple[Floats, float]:
+        """:meth:`shap_values` of past trials; they are the same for every study that asks."""
+        return self.shap_values([self.dataset.configs[i] for i in self.explained])
+
+    def _pool(self, configs: Sequence[Config]) -> Pool:
         from catboost import Pool
 
         frame = to_frame(self.space, configs)
-        pool = Pool(frame, cat_features=categorical_columns(self.space))
-        values = np.mean(
-            [one.get_feature_importance(pool, type="ShapValues") for one in self.members_], axis=0
-        )
-        return values[:, :-1], float(values[0, -1])
+        return Pool(frame, cat_features=categorical_columns(self.space))
 
     def _new_member(self, member: int) -> CatBoostRegressor:
         from catboost import CatBoostRegressor

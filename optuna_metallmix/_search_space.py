@@ -31,6 +31,8 @@ def config_key(params: Mapping[str, Any]) -> str:
 
 def is_number(value: Any) -> bool:
     """Tell whether ``value`` is a finite number; ``True`` and ``False`` are not."""
+    if type(value) is float:  # almost always, and the questions below take four times as long
+        return math.isfinite(value)
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return False
     try:
@@ -245,7 +247,7 @@ def _bounds(distribution: BaseDistribution) -> tuple[float, float, bool]:
 
 def _merge(distributions: Sequence[BaseDistribution]) -> BaseDistribution:
     latest = distributions[-1]
-    if all(_alike(one, latest) for one in distributions):
+    if all(one is latest or _alike(one, latest) for one in distributions):
         return latest
     choices = [one for one in distributions if isinstance(one, CategoricalDistribution)]
     tie = 2 * len(choices) == len(distributions)

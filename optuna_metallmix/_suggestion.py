@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Hashable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from optuna_metallmix._explanation import explain
 from optuna_metallmix._history import History
 from optuna_metallmix._judge import Verdict
 from optuna_metallmix._judge import judge
+from optuna_metallmix._memory import Memory
+from optuna_metallmix._memory import Same
 from optuna_metallmix._meta_dataset import Config
 from optuna_metallmix._meta_dataset import build_meta_dataset
 from optuna_metallmix._meta_features import MetaFeatures
@@ -48,6 +51,8 @@ from optuna_metallmix.llm import Message
 SOURCE_LLM = "llm"
 SOURCE_META_LEARNER = "meta-learner"
 SOURCE_BASE_SAMPLER = "base-sampler"
+
+_LEARNED: Memory[MetaLearner] = Memory(4)
 
 
 @dataclass(frozen=True)
@@ -200,20 +205,24 @@ def _learn(draft: Suggestion, seed: int) -> Suggestion:
     """Past -> meta-learner -> candidates -> explanation."""
     seconds: dict[str, float] = {}
     with _timed(seconds, "meta-learner"):
-        dataset = build_meta_dataset(draft.history, draft.space)
-        learner = MetaLearner(seed=seed).fit(dataset)
+        learner = _LEARNED.recall(_learned_from(draft, seed), lambda: _fitted(draft, seed))
     with _timed(seconds, "candidates"):
         rng = np.random.default_rng(seed)
         candidates = propose_candidates(learner, draft.history, rng)
     with _timed(seconds, "explanation"):
         explanation = explain(learner, candidates, draft.history, draft.meta_features)
-    return replace(
-        draft,
-        learner=learner,
-        candidates=candidates,
-        explanation=explanation,
-        seconds=seconds,
-    )
+    draft = replace(draft, learner=learner, candidates=candidates, explanation=explanation)
+    return replace(draft, seconds=seconds)
+
+
+def _learned_from(draft: Suggestion, seed: int) -> Hashable:
+    """Return what decides the meta-learner; the next study on the same past has the same."""
+    studies = tuple((one.name, Same(one.trials)) for one in draft.history.studies)
+    return seed, repr(list(draft.space.items())), studies
+
+
+def _fitted(draft: Suggestion, seed: int) -> MetaLearner:
+    return MetaLearner(seed=seed).fit(build_meta_dataset(draft.history, draft.space))
 
 
 def _without_past(draft: Suggestion, reason: str, seed: int) -> Suggestion:

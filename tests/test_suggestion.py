@@ -263,6 +263,15 @@ def test_suggestion_repeats_with_its_seed(learned: Learned, by_learner: Suggesti
     assert other.candidates != by_learner.candidates
 
 
+def test_the_same_past_is_learned_from_once(learned: Learned, by_learner: Suggestion) -> None:
+    studies = tuple(replace(one, meta_features={"n": 1}) for one in learned.history.studies)
+    again = suggest(History(studies), learned.space, {"n": 2}, None)
+    assert again.learner is by_learner.learner
+    assert _suggest(learned, None, seed=3).learner is not by_learner.learner
+    copied = tuple(replace(one, trials=(*one.trials,)) for one in studies)
+    assert suggest(History(copied), learned.space, {}, None).learner is not by_learner.learner
+
+
 def test_own_trials_are_told_to_the_model(learned: Learned) -> None:
     llm = ScriptedLLM([_good_answer])
     history = replace(learned.history, tried=(({"lr": 0.02, "depth": 2}, 0.00004),))
