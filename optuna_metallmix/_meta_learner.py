@@ -79,11 +79,13 @@ class MetaLearner:
         Raises:
             HistoryError: There are too few rows, or nothing varies.
         """
-        _check_learnable(dataset)
+        frame = to_frame(dataset.space, dataset.configs)
+        _check_learnable(dataset, frame)
         rng = np.random.default_rng(self.seed)
         self.space = dataset.space
         self.dataset = dataset
-        frame = to_frame(dataset.space, dataset.configs)
+        for name in ("explained", "past_shap_values"):
+            self.__dict__.pop(name, None)  # of another past, where this is not the first fit
         weights = 1.0 / np.bincount(dataset.groups)[dataset.groups]
         unseen = np.full((N_MEMBERS, len(dataset.scores)), np.nan)
         self.members_: list[CatBoostRegressor] = []
@@ -152,14 +154,14 @@ class MetaLearner:
         )
 
 
-def _check_learnable(dataset: MetaDataset) -> None:
+def _check_learnable(dataset: MetaDataset, frame: pd.DataFrame) -> None:
     n_rows = len(dataset.configs)
     if n_rows < MIN_ROWS:
         raise HistoryError(
             f"There are only {n_rows} past trials, and {MIN_ROWS} are the least that anything "
             "can be learned from: run more trials."
         )
-    if not _vary(to_frame(dataset.space, dataset.configs)):
+    if not _vary(frame):
         raise HistoryError(
             "All past trials have the same values, so nothing can be learned from them: run "
             "trials that differ."

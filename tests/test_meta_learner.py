@@ -9,6 +9,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 
+from optuna_metallmix import _meta_learner
 from optuna_metallmix._errors import HistoryError
 from optuna_metallmix._meta_dataset import MetaDataset
 from optuna_metallmix._meta_learner import MetaLearner
@@ -133,3 +134,20 @@ def test_study_without_a_row_is_no_study() -> None:
     rows = _rising(20, 1)
     learner = MetaLearner(n_trees=5).fit(_dataset(rows))
     assert learner.predict([{"x": 0.9, "kind": "a"}]).spread[0] > 0
+
+
+def test_a_second_fit_forgets_the_first(learned: Learned) -> None:
+    learner = MetaLearner(n_trees=5).fit(learned.learner.dataset)
+    assert len(learner.past_shap_values[0]) == len(learned.learner.dataset.configs)
+    learner.fit(_dataset(_rising(12) + _rising(12, 1)))
+    values, base = learner.past_shap_values
+    assert values.shape == (24, 2)
+    expected = learner.predict(learner.dataset.configs).mean
+    np.testing.assert_allclose(values.sum(axis=1) + base, expected, atol=1e-9, rtol=0)
+
+
+def test_the_past_is_explained_by_an_even_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_meta_learner, "MAX_EXPLAINED", 5)
+    learner = MetaLearner(n_trees=5).fit(_dataset(_rising(12) + _rising(13, 1)))
+    assert list(learner.explained) == [0, 6, 12, 18, 24]
+    assert len(learner.past_shap_values[0]) == 5
