@@ -9,6 +9,7 @@ from optuna_metallmix._provenance import read_record
 from optuna_metallmix._sampler import MetaLLMiXSampler
 from optuna_metallmix._suggestion import Suggestion
 from optuna_metallmix._suggestion import suggest
+from optuna_metallmix._transfer import TransferSampler
 from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import EmbeddedLLM
 from optuna_metallmix.llm import OllamaLLM
@@ -26,6 +27,7 @@ __all__ = [
     "ProposalError",
     "ScriptedLLM",
     "Suggestion",
+    "TransferSampler",
     "image_meta_features",
     "read_record",
     "suggest",

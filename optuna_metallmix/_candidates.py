@@ -118,6 +118,14 @@ def spread_candidates(
     )
 
 
+def candidate_pool(
+    learner: MetaLearner, history: History, rng: np.random.Generator
+) -> list[Config]:
+    """Return what candidates are chosen from, each once."""
+    unlike = {config_key(draft.params): draft.params for draft in _pool(learner, history, rng)}
+    return list(unlike.values())
+
+
 def best_choices(learner: MetaLearner, space: SearchSpace) -> dict[str, Any]:
     """Return, by unordered parameter, its choice in ``space`` that the meta-learner likes best.
 

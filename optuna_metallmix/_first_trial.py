@@ -14,17 +14,15 @@ from optuna.distributions import BaseDistribution
 from optuna_metallmix._errors import HistoryError
 from optuna_metallmix._errors import LLMError
 from optuna_metallmix._history import History
-from optuna_metallmix._history import read_history
 from optuna_metallmix._history import score_study
 from optuna_metallmix._meta_features import scalar_features
 from optuna_metallmix._optuna_access import all_trials
-from optuna_metallmix._optuna_access import same_storage
 from optuna_metallmix._optuna_access import storage_of
 from optuna_metallmix._optuna_access import study_id_of
+from optuna_metallmix._past import read_past
 from optuna_metallmix._search_space import SearchSpace
 from optuna_metallmix._search_space import merge_spaces
 from optuna_metallmix._settings import Settings
-from optuna_metallmix._source import open_source
 from optuna_metallmix._suggestion import Suggestion
 from optuna_metallmix._suggestion import suggest
 from optuna_metallmix.llm import LLM
@@ -100,7 +98,7 @@ def _nothing_known(history: History, found: _Found, settings: Settings) -> str:
 
 def _past(study: Study, settings: Settings, found: _Found) -> History:
     try:
-        history = _other_studies(study, settings)
+        history = read_past(study, settings.source_storage, settings.source_study_names)
     except HistoryError as error:
         found.reasons.append(str(error))
         history = History()
@@ -112,13 +110,6 @@ def _past(study: Study, settings: Settings, found: _Found) -> History:
     except HistoryError:  # too little to be ranked, but its values are known all the same
         scored = None
     return history.with_target(scored, own)
-
-
-def _other_studies(study: Study, settings: Settings) -> History:
-    own = storage_of(study)
-    storage = own if settings.source_storage is None else open_source(settings.source_storage)
-    exclude = study_id_of(study) if same_storage(storage, own) else None
-    return read_history(storage, names=settings.source_study_names, exclude=exclude)
 
 
 def _space(

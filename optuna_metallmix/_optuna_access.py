@@ -100,3 +100,10 @@ def describe_storage(storage: BaseStorage) -> str:
     if isinstance(storage, JournalStorage):
         return str(getattr(backend, "_file_path", type(backend).__name__))
     return type(storage).__name__
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Tell whether no constraint of the trial is violated: each at most 0 (Optuna 4 and 5)."""
+    constraints = trial.system_attrs.get("constraints") or ()
+    named = [v for k, v in trial.system_attrs.items() if k.startswith("constraints:")]
+    return all(value <= 0 for value in [*constraints, *named])

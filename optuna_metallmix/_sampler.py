@@ -14,7 +14,6 @@ import optuna
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
@@ -32,11 +31,13 @@ from optuna_metallmix._report import render_note
 from optuna_metallmix._report import write_note
 from optuna_metallmix._search_space import SearchSpace
 from optuna_metallmix._search_space import contains
+from optuna_metallmix._settings import check_base_sampler
 from optuna_metallmix._settings import check_settings
 from optuna_metallmix._source import Source
 from optuna_metallmix._suggestion import SOURCE_BASE_SAMPLER
 from optuna_metallmix._suggestion import SOURCE_LLM
 from optuna_metallmix._suggestion import Suggestion
+from optuna_metallmix._transfer import TransferSampler
 from optuna_metallmix.llm import LLMSpec
 
 
@@ -84,14 +85,13 @@ class MetaLLMiXSampler(BaseSampler):
             ``generate(messages, *, schema) -> str``; ``False`` for the meta-learner alone.
         judge: The language model that reviews the proposal: ``None`` for the same one, ``False``
             for none, or as ``llm``.
-        base_sampler: Makes all other trials. Default: ``TPESampler(seed=seed)``. Each study gets
-            a copy of its own, since most samplers cannot serve two.
+        base_sampler: Makes all other trials; each study gets a copy of its own. Default:
+            :class:`TransferSampler` on the same past, ``TPESampler`` where there is none.
         n_attempts: How often the model may answer, from 1; a refusal goes back with its reasons.
         seed: Seeds the meta-learner, the candidates and the default base sampler.
 
     Raises:
-        HistoryError: ``source_storage`` is not there or no Optuna storage, or has no study of
-            ``source_study_names``.
+        HistoryError: ``source_storage`` is no Optuna storage, or lacks ``source_study_names``.
         LLMError: ``llm`` names a model file that cannot be used.
         TypeError, ValueError: An argument is of the wrong kind; the message says what is accepted.
     """
@@ -119,9 +119,12 @@ class MetaLLMiXSampler(BaseSampler):
             n_attempts=n_attempts,
             seed=seed,
         )
-        if base_sampler is not None and not isinstance(base_sampler, BaseSampler):
-            raise TypeError(f"base_sampler={base_sampler!r} must be an Optuna sampler.")
-        self._base_sampler = base_sampler or TPESampler(seed=seed)
+        self._base_sampler = check_base_sampler(base_sampler) or TransferSampler(
+            source_storage=source_storage,
+            source_study_names=source_study_names,
+            seed=seed,
+            warn_without_past=False,  # the suggestion's own warning has said it
+        )
         self._bases: dict[tuple[str, str, int], BaseSampler] = {}
         self._settled: set[tuple[str, str, int]] = set()
         self._postponed: set[tuple[str, str, int]] = set()
@@ -130,8 +133,7 @@ class MetaLLMiXSampler(BaseSampler):
         self._said: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what belongs to trials that run in this process."""
-        return {**self.__dict__, "_claimed": set(), "_served": {}}
+        return {**self.__dict__, "_claimed": set(), "_served": {}}  # trials of this process
 
     def reseed_rng(self) -> None:
         """Reseed the base samplers, as Optuna does in each worker."""
@@ -259,12 +261,10 @@ class MetaLLMiXSampler(BaseSampler):
         self._warn_no_suggestion(study, trial, reason)
 
     def _warn_no_suggestion(self, study: Study, trial: FrozenTrial, reason: str) -> None:
-        base = type(self._base_sampler).__name__
-        self._warn_once(
-            f"Study {study.study_name!r} gets no suggestion at trial {trial.number} ({base} makes "
-            f"it): {reason}",
-            f"{study.study_name} {reason}",
+        message = (
+            f"gets no suggestion at trial {trial.number}, the base sampler makes it: {reason}"
         )
+        self._warn_once(f"Study {study.study_name!r} {message}", f"{study.study_name} {reason}")
 
     def _tell(self, study: Study, trial: FrozenTrial, suggestion: Suggestion) -> None:
         reasons = " ".join(suggestion.reasons)
@@ -272,9 +272,9 @@ class MetaLLMiXSampler(BaseSampler):
             self._warn_no_suggestion(study, trial, reasons)
             return
         who = suggestion.model if suggestion.source == SOURCE_LLM else f"the {suggestion.source}"
+        past = f"{len(suggestion.history.studies)} past studies"
         message = (
-            f"Study {study.study_name!r}, trial {trial.number}: suggested by {who} from "
-            f"{len(suggestion.history.studies)} past studies "
+            f"Study {study.study_name!r}, trial {trial.number}: suggested by {who} from {past} "
             f"({suggestion.history.n_trials} trials): {suggestion.why}."
         )
         # That there is no past was said when the suggestion was put off.

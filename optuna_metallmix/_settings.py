@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
 from optuna_metallmix._errors import HistoryError
@@ -54,11 +55,7 @@ def check_settings(
     Raises:
         HistoryError, LLMError, TypeError, ValueError: See :class:`MetaLLMiXSampler`.
     """
-    names = _check_study_names(source_study_names)
-    if source_storage is not None:
-        storage = open_source(source_storage)
-        if names is not None:
-            check_names(names, _names_in(storage), storage)
+    names = check_source(source_storage, source_study_names)
     _check_model(llm)
     _check_model(judge)
     if isinstance(n_attempts, bool) or not isinstance(n_attempts, int) or n_attempts < 1:
@@ -71,7 +68,7 @@ def check_settings(
         llm,
         judge,
         n_attempts,
-        _check_seed(seed),
+        check_seed(seed),
     )
 
 
@@ -83,6 +80,27 @@ def _names_in(storage: BaseStorage) -> list[str]:
             f"source_storage cannot be read ({type(error).__name__}: {error}): check that it is "
             "there and whole."
         ) from error
+
+
+def check_source(source: Source | None, names: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Check where the past is said to be, and return the names of its studies.
+
+    Raises:
+        HistoryError, TypeError, ValueError: See :class:`MetaLLMiXSampler`.
+    """
+    checked = _check_study_names(names)
+    if source is not None:
+        storage = open_source(source)
+        if checked is not None:
+            check_names(checked, _names_in(storage), storage)
+    return checked
+
+
+def check_base_sampler(sampler: BaseSampler | None) -> BaseSampler | None:
+    """Return the sampler, or raise TypeError where it is none."""
+    if sampler is not None and not isinstance(sampler, BaseSampler):
+        raise TypeError(f"base_sampler={sampler!r} must be an Optuna sampler.")
+    return sampler
 
 
 def _check_model(spec: LLMSpec) -> None:
@@ -139,7 +157,8 @@ def _check_features(features: Mapping[str, float | int | str] | None) -> MetaFea
     return kept
 
 
-def _check_seed(seed: int | None) -> int:
+def check_seed(seed: int | None) -> int:
+    """Return a seed, drawn where none is given; raises ValueError where it is none."""
     if seed is None:
         return int(np.random.default_rng().integers(2**31))
     whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)

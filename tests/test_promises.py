@@ -46,6 +46,7 @@ CORRIDOR = (
     "_scoring",
     "_history",
     "_source",
+    "_past",
     "_settings",
     "_meta_dataset",
     "_meta_learner",
@@ -59,6 +60,9 @@ CORRIDOR = (
     "_claim",
     "_provenance",
     "_report",
+    "_gaussian_process",
+    "_transfer_model",
+    "_transfer",
     "_sampler",
     "",
 )
