@@ -188,13 +188,13 @@ def from_json(distribution: BaseDistribution, raw: Any) -> Any:
     Raises:
         ValueError: ``raw`` is outside ``distribution``; the sentence says what is allowed.
     """
-    value = raw
     if isinstance(distribution, CategoricalDistribution) and isinstance(raw, str):
-        value = choice_labels(distribution).get(raw, raw)
-    if not contains(distribution, value):
+        if raw in (labels := choice_labels(distribution)):
+            return labels[raw]
+    if not contains(distribution, raw):
         written = json.dumps(raw, default=str)[:80]
         raise ValueError(f"{written} does not fit: {describe(distribution)}")
-    return project(distribution, value)
+    return project(distribution, raw)
 
 
 def _plain(value: Any) -> Any:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import optuna
 import pytest
@@ -36,6 +37,10 @@ from optuna_metallmix._meta_dataset import build_meta_dataset
 from optuna_metallmix._meta_learner import MetaLearner
 from optuna_metallmix._search_space import merge_spaces
 
+
+# The same examples in every run: a test that passed here passes in CI.
+hypothesis.settings.register_profile("repeat", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("repeat")
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]  # end_to_end; benchmarks

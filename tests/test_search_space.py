@@ -204,3 +204,9 @@ def test_configurations_are_the_same_whatever_order_and_float_type() -> None:
     assert config_key({"a": 1}) != config_key({"a": True})
     assert config_key({"a": 1}) != config_key({"a": "1"})
     assert config_key({"a": None}) != config_key({})
+
+
+def test_label_stands_for_the_choice_of_its_own_type() -> None:
+    distribution = CategoricalDistribution([0, 0.0])
+    for label, choice in choice_labels(distribution).items():
+        assert type(from_json(distribution, label)) is type(choice)
