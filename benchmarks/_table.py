@@ -73,6 +73,7 @@ def _head(
     yield f"{family.title} Each task is left out once. Regret: {family.unit}; less is better."
     yield ""
     yield f"Tasks: {len(tasks)} of {len(family.tasks)}. Seeds: {', '.join(map(str, seeds))}."
+    yield "A method may have fewer: the column `searches` counts them."
     yield f"{datetime.date.today()}, Python {platform.python_version()}, {versions}, "
     yield f"library code {', '.join(codes)}. Written by:"
     yield ""
