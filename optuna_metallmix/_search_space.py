@@ -188,9 +188,9 @@ def from_json(distribution: BaseDistribution, raw: Any) -> Any:
     Raises:
         ValueError: ``raw`` is outside ``distribution``; the sentence says what is allowed.
     """
-    if isinstance(distribution, CategoricalDistribution) and isinstance(raw, str):
-        if raw in (labels := choice_labels(distribution)):
-            return labels[raw]
+    chosen = isinstance(distribution, CategoricalDistribution) and choice_labels(distribution)
+    if chosen and isinstance(raw, str) and raw in chosen:
+        return chosen[raw]
     if not contains(distribution, raw):
         written = json.dumps(raw, default=str)[:80]
         raise ValueError(f"{written} does not fit: {describe(distribution)}")
