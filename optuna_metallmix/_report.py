@@ -8,6 +8,7 @@ person's, and is kept byte for byte.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import Any
 
 from optuna import Study
 
+from optuna_metallmix._errors import MetaLLMiXError
 from optuna_metallmix._explanation import Evidence
 from optuna_metallmix._optuna_access import real_study
 from optuna_metallmix._search_space import format_number
@@ -32,6 +34,10 @@ _MARKS = re.compile(r"[\\|`*\[\]<>#]|(?<!\w)_|_(?!\w)")  # an underscore within 
 
 Projected = Mapping[str, tuple[Any, Any]]
 """Suggested values that the objective did not allow, by name: (suggested, used)."""
+
+
+class _DashboardError(MetaLLMiXError):
+    """optuna-dashboard could not read or write a note."""
 
 
 def render_note(suggestion: Suggestion, trial_number: int, projected: Projected) -> str:
@@ -62,15 +68,24 @@ def write_note(study: Study, text: str) -> str | None:
             "The study's note was not written, because optuna-dashboard is not installed: "
             "pip install optuna-dashboard."
         )
+    study = real_study(study)
     try:
-        study = real_study(study)
-        save_note(study, merge_note(get_note(study), text))
+        note = _ask(get_note, study)
+        _ask(save_note, study, merge_note(note, text))
+    except _DashboardError as error:
+        return str(error)
+    return None
+
+
+def _ask(call: Callable[..., Any], *args: object) -> Any:
+    """Call one function of optuna-dashboard, and nothing of ours: a bug here is to show."""
+    try:
+        return call(*args)
     except Exception as error:  # Other people's code: a note is not worth a training.
-        return (
+        raise _DashboardError(
             "The study's note was not written, because optuna-dashboard raised "
             f"{type(error).__name__} ({error}): pip install --upgrade optuna-dashboard."
-        )
-    return None
+        ) from error
 
 
 def merge_note(note: str, text: str) -> str:

@@ -216,3 +216,12 @@ def test_absent_dashboard_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = write_note(optuna.create_study(), "ours")
     assert problem is not None
     assert "pip install optuna-dashboard" in problem
+
+
+def test_a_bug_of_ours_is_not_taken_for_the_dashboards(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(note: str, text: str) -> str:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("optuna_metallmix._report.merge_note", broken)
+    with pytest.raises(KeyError, match="a bug"):
+        write_note(optuna.create_study(), "text")
