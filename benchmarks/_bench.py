@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -16,22 +15,18 @@ from benchmarks._family import code_of_library
 from benchmarks._plot import plot
 from benchmarks._rows import Rows
 from benchmarks._table import write_table
+from benchmarks._work import Chunk
+from benchmarks._work import Done
+from benchmarks._work import MakeFamily
+from benchmarks._work import run_chunks
 
 
 QUICK_TASKS = 3
 
 
-@dataclass(frozen=True)
-class Job:
-    """One search that may be there already."""
-
-    task: str
-    seed: int
-    method: str
-
-
-def run(family: Family, options: Options, folder: Path, command: str) -> Path:
+def run(make: MakeFamily, options: Options, n_jobs: int, folder: Path, command: str) -> Path:
     """Run a family and return its table; a quick one stands apart from a real one."""
+    family = make(options)
     if unknown := sorted(set(options.methods or ()) - set(family.methods)):
         print(f"{family.name} has no method {', '.join(unknown)}")
     methods = chosen(family, options.methods)
@@ -42,40 +37,55 @@ def run(family: Family, options: Options, folder: Path, command: str) -> Path:
         rows.drop(methods)
     skipped: dict[str, str] = {}
     try:
-        _run_missing(family, options, rows, skipped)
+        _run_missing(make, family, options, n_jobs, rows, skipped)
     except KeyboardInterrupt:
         print(f"{family.name} is stopped; the same command takes it up again")
     if not rows.rows:
         raise SkippedError(f"nothing was run. {skipped or ''}")
+    rows.write()
     figure = None
     if max(row.trial for row in rows.rows) > 5:
         figure = plot(family, rows.rows, folder / f"{name}.png")
     return write_table(family, rows.rows, skipped, figure, folder / f"{name}.md", command)
 
 
-def jobs(family: Family, options: Options) -> Iterator[Job]:
-    """Yield what has to be there, all methods of a task together: a run that is stopped early
-    leaves methods that can be compared."""
+def missing(family: Family, options: Options, rows: Rows) -> Iterator[Chunk]:
+    """Yield what has to be run, seed by seed and all methods of a task together: a run that is
+    stopped early leaves methods that can be compared."""
     n_tasks = options.tasks or (QUICK_TASKS if options.quick else None)
     for seed in range(options.seeds or family.n_seeds):
         for task in family.tasks[:n_tasks]:
-            for method in chosen(family, options.methods):
-                yield Job(task, seed, method)
+            searches = [
+                (method, n_trials)
+                for method in chosen(family, options.methods)
+                if seed < (options.seeds or family.seeds.get(method, family.n_seeds))
+                for n_trials in [options.trials or family.trials.get(method, family.n_trials)]
+                if not rows.has(task, seed, method, n_trials)
+            ]
+            if searches:
+                yield Chunk(task, seed, tuple(searches))
 
 
-def _run_missing(family: Family, options: Options, rows: Rows, skipped: dict[str, str]) -> None:
+def _run_missing(
+    make: MakeFamily,
+    family: Family,
+    options: Options,
+    n_jobs: int,
+    rows: Rows,
+    skipped: dict[str, str],
+) -> None:
     """Run what is not there; ``skipped`` takes the reasons of methods that cannot be run."""
-    n_trials = options.trials or family.n_trials
+    chunks = list(missing(family, options, rows))
     code = code_of_library()
-    with tqdm(list(jobs(family, options)), desc=family.name, unit="search") as bar:
-        for job in bar:
-            if job.method in skipped or rows.has(job.task, job.seed, job.method, n_trials):
-                continue
-            bar.set_postfix_str(f"{job.method} on {job.task}")
-            try:
-                steps = family.run(job.task, job.seed, job.method, n_trials)
-            except SkippedError as reason:
-                skipped[job.method] = str(reason)
-                bar.write(f"{family.name}: {job.method} is left out: {reason}")
-                continue
-            rows.add(job.task, job.seed, job.method, steps, code)
+    total = sum(len(one.searches) for one in chunks)
+    with tqdm(total=total, desc=family.name, unit="search") as bar:
+
+        def take(done: Done) -> None:
+            bar.update()
+            if done.skipped is None:
+                rows.add(done.task, done.seed, done.method, done.steps, code)
+            elif done.method not in skipped:
+                skipped[done.method] = done.skipped
+                bar.write(f"{family.name}: {done.method} is left out: {done.skipped}")
+
+        run_chunks(make, options, chunks, n_jobs, take)

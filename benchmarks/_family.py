@@ -8,6 +8,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -73,6 +74,8 @@ class Family:
         n_trials: Trials of a search.
         n_seeds: How often each is repeated.
         bars: What is asked of it.
+        trials: Of the methods that need more or fewer.
+        seeds: Of the methods that are too slow for all.
     """
 
     name: str
@@ -85,6 +88,8 @@ class Family:
     n_trials: int
     n_seeds: int
     bars: tuple[Bar, ...] = ()
+    trials: Mapping[str, int] = field(default_factory=dict)
+    seeds: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

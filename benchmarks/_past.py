@@ -1,7 +1,7 @@
 """tasks and what was tried on them -> the past that other people's studies would be.
 
-The controls are the same past with its scores shuffled
-inside each study (nothing to learn), or with their signs turned (everything learned is wrong).
+Two controls are the same past with its scores shuffled inside each study (nothing to learn), or
+with their signs turned (everything learned is wrong); a third is in `_unrelated.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from typing import Literal
 from typing import TypeAlias
@@ -55,36 +56,65 @@ class Past:
     """What was tried before on each task.
 
     Attributes:
-        storage: The studies.
-        permuted: The same with shuffled scores.
-        inverted: The same with turned signs.
+        tasks: The tasks.
+        space: What was searched.
         configs: What was tried, by task.
         values: The values, by task.
+        seed: Which repetition.
     """
 
-    storage: InMemoryStorage
-    permuted: InMemoryStorage
-    inverted: InMemoryStorage
+    tasks: Sequence[Task]
+    space: Mapping[str, BaseDistribution]
     configs: Mapping[str, list[Config]]
     values: Mapping[str, Floats]
+    seed: int
+
+    @cached_property
+    def storage(self) -> InMemoryStorage:
+        """The studies."""
+        return self.told(lambda task: self.values[task.name])
+
+    @cached_property
+    def permuted(self) -> InMemoryStorage:
+        """The same with scores shuffled inside each study."""
+        return self.told(
+            lambda task: np.random.default_rng(
+                seed_of("permuted", task.name, self.seed)
+            ).permutation(self.values[task.name])
+        )
+
+    @cached_property
+    def inverted(self) -> InMemoryStorage:
+        """The same with scores whose signs are turned."""
+        return self.told(lambda task: -self.values[task.name])
+
+    def told(self, values: Callable[[Task], Floats]) -> InMemoryStorage:
+        """Make a study of what was tried on each task, with ``values(task)`` for results."""
+        storage = InMemoryStorage()
+        for task in self.tasks:
+            _add_study(storage, task, self.space, self.configs[task.name], values(task))
+        return storage
+
+    @cached_property
+    def everywhere(self) -> Floats:
+        """Losses of all configurations, in the order of the tasks, on each task: shape (task, n).
+
+        Costly, and the same whichever task is left out.
+        """
+        configs = [config for one in self.tasks for config in self.configs[one.name]]
+        return np.stack([_loss(one.values(configs), one) for one in self.tasks])
 
 
 def past_of(
     tasks: Sequence[Task],
     space: Mapping[str, BaseDistribution],
-    tried: Callable[[str, int], list[Config]],
+    tried: Callable[[str], list[Config]],
     seed: int,
 ) -> Past:
-    """Make a study of what was tried on each task: ``tried(task, seed)``."""
-    storages = InMemoryStorage(), InMemoryStorage(), InMemoryStorage()
-    configs = {one.name: tried(one.name, seed) for one in tasks}
+    """Evaluate what was tried on each task."""
+    configs = {one.name: tried(one.name) for one in tasks}
     values = {one.name: one.values(configs[one.name]) for one in tasks}
-    for one in tasks:
-        found = values[one.name]
-        rng = np.random.default_rng(seed_of("permuted", one.name, seed))
-        for storage, told in zip(storages, (found, rng.permutation(found), -found), strict=True):
-            _add_study(storage, one, space, configs[one.name], told)
-    return Past(*storages, configs, values)
+    return Past(tasks, space, configs, values, seed)
 
 
 def random_configs(space: Mapping[str, BaseDistribution], n: int, *seeds: object) -> list[Config]:
@@ -107,22 +137,25 @@ def best_by_study(past: Past, tasks: Sequence[Task], seed: int, target: Task) ->
 
 def best_index(values: Floats, task: Task) -> int:
     """Return where the best value is."""
-    return int(values.argmin() if task.direction == "minimize" else values.argmax())
+    return int(_loss(values, task).argmin())
 
 
-def best_mean_rank(past: Past, tasks: Sequence[Task]) -> Config:
+def best_mean_rank(past: Past, target: Task) -> Config:
     """Return the past configuration whose rank over all past tasks is best.
 
     It is told more than any method that only reads the past: each task's configurations were
     evaluated on its own task alone, and this evaluates all of them on all past tasks.
     """
-    configs = [config for one in tasks for config in past.configs[one.name]]
-    ranks = np.zeros(len(configs))
-    for one in tasks:
-        values = one.values(configs)
-        worse = values if one.direction == "minimize" else -values
-        ranks += worse.argsort().argsort()
-    return configs[int(ranks.argmin())]
+    tried = [(config, one) for one in past.tasks for config in past.configs[one.name]]
+    others = np.array([one is not target for one in past.tasks])
+    own = np.array([one is not target for _, one in tried])
+    losses = past.everywhere[others][:, own]
+    ranks = losses.argsort(axis=1).argsort(axis=1).sum(axis=0)
+    return tried[int(np.flatnonzero(own)[ranks.argmin()])][0]
+
+
+def _loss(values: Floats, task: Task) -> Floats:
+    return values if task.direction == "minimize" else -values
 
 
 def _add_study(

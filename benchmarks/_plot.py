@@ -19,7 +19,7 @@ STYLES = ("-", "--", ":")
 
 
 def plot(family: Family, rows: Sequence[Row], path: Path) -> Path:
-    """Draw each method's mean regret at the trials that were written down."""
+    """Draw the usual methods' mean regret at the trials that were written down."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -28,7 +28,7 @@ def plot(family: Family, rows: Sequence[Row], path: Path) -> Path:
     table = frame(rows)
     figure, axes = pyplot.subplots(figsize=(9.0, 5.5), layout="constrained")
     known = {row.method for row in rows}
-    for i, method in enumerate(name for name in family.methods if name in known):
+    for i, method in enumerate(name for name in family.usual if name in known):
         _draw(axes, table, method, i)
     axes.set_xscale("log")
     trials = sorted({row.trial for row in rows})

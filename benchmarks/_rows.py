@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from collections.abc import Sequence
 from dataclasses import astuple
 from dataclasses import dataclass
@@ -11,6 +12,10 @@ from pathlib import Path
 
 from benchmarks._family import CHECKPOINTS
 from benchmarks._family import Step
+
+
+WRITE_EVERY = 5.0
+"""Seconds between two writings of the file while a run goes on."""
 
 
 @dataclass(frozen=True)
@@ -45,41 +50,44 @@ class Rows:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows: list[Row] = _read(path) if path.is_file() else []
+        self._written = time.monotonic()
+        self._searches: dict[tuple[str, str, int], list[Row]] = {}
+        for row in _read(path) if path.is_file() else []:
+            self._searches.setdefault((row.method, row.task, row.seed), []).append(row)
+
+    @property
+    def rows(self) -> list[Row]:
+        """All rows, by method, task, seed and trial."""
+        return [row for key in sorted(self._searches) for row in self._searches[key]]
 
     def has(self, task: str, seed: int, method: str, n_trials: int) -> bool:
         """Tell whether a search of so many trials is there."""
         last = max(checkpoints(n_trials))
-        return any(
-            (row.task, row.seed, row.method) == (task, seed, method) and row.trial >= last
-            for row in self.rows
-        )
+        return any(row.trial >= last for row in self._searches.get((method, task, seed), ()))
 
     def add(self, task: str, seed: int, method: str, steps: Sequence[Step], code: str) -> None:
-        """Add a search in place of a shorter one, and write the file."""
-        self.rows = [
-            row for row in self.rows if (row.task, row.seed, row.method) != (task, seed, method)
+        """Add a search in place of a shorter one, and write the file now and then."""
+        self._searches[method, task, seed] = [
+            Row(task, seed, method, trial, step.regret, round(step.seconds, 4), code)
+            for trial in checkpoints(len(steps))
+            for step in [steps[trial - 1]]
         ]
-        for trial in checkpoints(len(steps)):
-            step = steps[trial - 1]
-            self.rows.append(
-                Row(task, seed, method, trial, step.regret, round(step.seconds, 4), code)
-            )
-        self._write()
+        if time.monotonic() - self._written > WRITE_EVERY:
+            self.write()
 
     def drop(self, methods: Sequence[str]) -> None:
         """Forget what these methods did."""
-        self.rows = [row for row in self.rows if row.method not in methods]
+        self._searches = {key: one for key, one in self._searches.items() if key[0] not in methods}
 
-    def _write(self) -> None:
+    def write(self) -> None:
         """Write beside the file first: a run may be stopped at any moment."""
-        self.rows.sort(key=lambda row: (row.method, row.task, row.seed, row.trial))
         new = self.path.with_suffix(".csv.new")
         with new.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(field.name for field in fields(Row))
             writer.writerows(astuple(row) for row in self.rows)
         new.replace(self.path)
+        self._written = time.monotonic()
 
 
 def checkpoints(n_trials: int) -> list[int]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,12 +17,12 @@ from benchmarks import hpobench
 from benchmarks import lcbench
 from benchmarks import medmnist
 from benchmarks import quicktune
-from benchmarks._family import Family
 from benchmarks._family import Options
 from benchmarks._family import SkippedError
+from benchmarks._work import MakeFamily
 
 
-FAMILIES: dict[str, Callable[[Options], Family]] = {
+FAMILIES: dict[str, MakeFamily] = {
     "quicktune": quicktune.family,
     "medmnist": medmnist.family,
     "hpobench": hpobench.family,
@@ -39,6 +39,9 @@ def add_command(parser: argparse.ArgumentParser, families: Sequence[str]) -> Non
     parser.add_argument("--seeds", type=int, help="repetitions")
     parser.add_argument("--tasks", type=int, help="only the first so many")
     parser.add_argument("--trials", type=int, help="of each search")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="worker processes; default: cores"
+    )
     parser.add_argument("--redo", action="store_true", help="forget what these methods did")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     parser.set_defaults(run=lambda args: run(args, families))
@@ -55,10 +58,10 @@ def run(args: argparse.Namespace, families: Sequence[str]) -> None:
         redo=args.redo,
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as `timeout` stops a program
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # one line a trial, one a study
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     for name in families:
         try:
-            path = _bench.run(FAMILIES[name](options), options, args.out, command())
+            path = _bench.run(FAMILIES[name], options, args.jobs, args.out, command())
         except SkippedError as reason:
             print(f"{name} is left out: {reason}")
         else:

@@ -14,17 +14,20 @@ from functools import partial
 import optuna
 from optuna.distributions import BaseDistribution
 
+from benchmarks._baselines import Search
+from benchmarks._baselines import Setting
 from benchmarks._family import Step
 from benchmarks._family import seed_of
 from benchmarks._methods import METHODS
-from benchmarks._methods import Search
-from benchmarks._methods import Setting
 from benchmarks._past import Config
 from benchmarks._past import Past
 from benchmarks._past import Task
 from benchmarks._past import best_by_study
-from benchmarks._past import best_mean_rank
 from benchmarks._past import past_of
+
+
+N_SIZES = 4
+"""The usual past and those of `ours-10-trials` to `ours-100-trials` are kept, of one seed."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,16 @@ class Searches:
         tasks: All tasks by name.
         space: What is searched.
         default: What people who know nothing start from.
-        tried: (task, seed) -> the configurations of its past study.
+        tried: (task, seed, n) -> the ``n`` configurations of its past study.
+        n_past: How many they are.
     """
 
     family: str
     tasks: Mapping[str, Task]
     space: Mapping[str, BaseDistribution]
     default: Config
-    tried: Callable[[str, int], list[Config]]
+    tried: Callable[[str, int, int], list[Config]]
+    n_past: int
 
     def run(self, task: str, seed: int, method: str, n_trials: int) -> list[Step]:
         """Run one method on one task."""
@@ -52,7 +57,7 @@ class Searches:
         return trace(target, self.space, search, n_trials)
 
     def _setting(self, target: Task, seed: int, method: str) -> Setting:
-        past = self.past(seed)
+        past = self.past(seed, self.n_past)
         others = [one for one in self.tasks.values() if one is not target]
         return Setting(
             task=target,
@@ -61,16 +66,17 @@ class Searches:
             others=[one.name for one in others],
             default=self.default,
             best=partial(best_by_study, past, others, seed, target),
-            best_mean_rank=partial(best_mean_rank, past, others),
+            past_with=partial(self.past, seed),
         )
 
     @cached_property
-    def past(self) -> Callable[[int], Past]:
-        """Seed -> the past, made once."""
-        return lru_cache(maxsize=1)(self._past)
+    def past(self) -> Callable[[int, int], Past]:
+        """(seed, trials a study) -> the past, made once."""
+        return lru_cache(maxsize=N_SIZES)(self._past)
 
-    def _past(self, seed: int) -> Past:
-        return past_of(list(self.tasks.values()), self.space, self.tried, seed)
+    def _past(self, seed: int, n: int) -> Past:
+        tasks = list(self.tasks.values())
+        return past_of(tasks, self.space, lambda task: self.tried(task, seed, n), seed)
 
 
 def _kin(method: str) -> str:

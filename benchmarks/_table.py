@@ -73,7 +73,10 @@ def _head(
     yield f"{family.title} Each task is left out once. Regret: {family.unit}; less is better."
     yield ""
     yield f"Tasks: {len(tasks)} of {len(family.tasks)}. Seeds: {', '.join(map(str, seeds))}."
-    yield "A method may have fewer: the column `searches` counts them."
+    yield "A method may have fewer: the column `searches` counts them. " + "".join(
+        f"{method} is slow and has only {n} of {family.n_seeds} seeds. "
+        for method, n in family.seeds.items()
+    )
     yield f"{datetime.date.today()}, Python {platform.python_version()}, {versions}, "
     yield f"library code {', '.join(codes)}. Written by:"
     yield ""

@@ -15,11 +15,13 @@ import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.distributions import IntDistribution
 
+from benchmarks._bars import SAFE
 from benchmarks._family import Bar
 from benchmarks._family import Family
 from benchmarks._family import Options
 from benchmarks._family import SkippedError
 from benchmarks._methods import QUICK
+from benchmarks._methods import TRIALS
 from benchmarks._methods import USUAL
 from benchmarks._methods import describe
 from benchmarks._past import Config
@@ -42,26 +44,7 @@ BARS = (
     Bar("first pick no worse than best mean rank", "ours-no-llm", 1, ("tpe+best-mean-rank", 1)),
     Bar("trial 10 at or below TPE's at 25", "ours-no-llm", 10, ("tpe", 25)),
     Bar("trial 25 at or below TPE's at 50", "ours-no-llm", 25, ("tpe", 50)),
-    Bar("hostile model within 5 %", "ours-hostile-random", 1, ("ours-no-llm", 1), 1.05),
-    Bar("hostile model within 5 %", "ours-hostile-worst", 1, ("ours-no-llm", 1), 1.05),
-    Bar("hostile model, trial 10", "ours-hostile-random", 10, ("ours-no-llm", 10), 1.05),
-    Bar("hostile model, trial 10", "ours-hostile-worst", 10, ("ours-no-llm", 10), 1.05),
-    Bar("inverted past, trial 10, within 5 % of TPE", "ours-inverted", 10, ("tpe", 10), 1.05),
-    Bar("permuted past, trial 10, within 5 % of TPE", "ours-permuted", 10, ("tpe", 10), 1.05),
-    Bar(
-        "inverted past, trial 25, within 5 % of no past",
-        "ours-inverted",
-        25,
-        ("no-past", 25),
-        1.05,
-    ),
-    Bar(
-        "permuted past, trial 25, within 5 % of no past",
-        "ours-permuted",
-        25,
-        ("no-past", 25),
-        1.05,
-    ),
+    *SAFE,
 )
 
 
@@ -71,10 +54,10 @@ def family(options: Options) -> Family:
     default = dict(zip(NAMES, DEFAULT, strict=True))
     n_past = 30 if options.quick else N_PAST
 
-    def tried(task: str, seed: int) -> list[Config]:
-        return random_configs(SPACE, n_past, "past", task, seed)
+    def tried(task: str, seed: int, n: int) -> list[Config]:
+        return random_configs(SPACE, n, "past", task, seed)
 
-    searches = Searches("hpobench", tasks, SPACE, default, tried)
+    searches = Searches("hpobench", tasks, SPACE, default, tried, n_past)
     return Family(
         "hpobench",
         f"HPOBench, 8 MLP tasks, exact grid; the past is {n_past} random trials on each of the "
@@ -87,6 +70,7 @@ def family(options: Options) -> Family:
         10 if options.quick else N_TRIALS,
         1 if options.quick else 5,
         BARS,
+        {} if options.quick else TRIALS,
     )
 
 
