@@ -25,7 +25,7 @@ SAFE = (
             f"{kind} past, trial {trial}, within 5 % of {words}",
             f"ours-{kind}",
             trial,
-            other,
+            (other, trial),
             WITHIN,
         )
         for kind in _HARMFUL

@@ -24,10 +24,10 @@ from benchmarks._past import Task
 from benchmarks._past import best_by_study
 from benchmarks._past import best_mean_rank
 from benchmarks._past import past_of
+from benchmarks._picks import expected_best
 from benchmarks._rows import Row
 from benchmarks._rows import Rows
 from benchmarks._search import trace
-from benchmarks.quicktune import expected_best
 
 
 SPACE = {"x": IntDistribution(0, 9)}
