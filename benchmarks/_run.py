@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from benchmarks import medmnist
 from benchmarks import quicktune
 from benchmarks._family import Options
 from benchmarks._family import SkippedError
+from benchmarks._table import typed
 from benchmarks._work import MakeFamily
 
 
@@ -61,13 +60,8 @@ def run(args: argparse.Namespace, families: Sequence[str]) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for name in families:
         try:
-            path = _bench.run(FAMILIES[name], options, args.jobs, args.out, command())
+            path = _bench.run(FAMILIES[name], options, args.jobs, args.out, typed())
         except SkippedError as reason:
             print(f"{name} is left out: {reason}")
         else:
             print(f"{name}: {path}")
-
-
-def command() -> str:
-    """Return what was typed."""
-    return shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])

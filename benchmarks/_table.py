@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import platform
+import shlex
+import sys
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -49,7 +51,7 @@ def write_table(
     ]
     if figure is not None:
         parts += ["", f"![Regret over trials]({figure.name})"]
-    parts += _section("The methods", "What each name stands for.")
+    parts += section("The methods", "What each name stands for.")
     parts += [f"- `{name}`: {family.methods[name]}" for name in methods]
     path.write_text("\n".join(parts) + "\n", encoding="utf-8")
     return path
@@ -65,7 +67,6 @@ def _commands(path: Path, command: str) -> list[str]:
 def _head(
     family: Family, rows: Sequence[Row], skipped: Mapping[str, str], commands: Sequence[str]
 ) -> Iterator[str]:
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     tasks, seeds = {row.task for row in rows}, sorted({row.seed for row in rows})
     codes = sorted({row.code for row in rows})
     yield f"# {family.name}"
@@ -77,22 +78,32 @@ def _head(
         f"{method} is slow and has only {n} of {family.n_seeds} seeds. "
         for method, n in family.seeds.items()
     )
-    yield f"{datetime.date.today()}, Python {platform.python_version()}, {versions}, "
-    yield f"library code {', '.join(codes)}. Written by:"
+    yield f"{ran_with()}, library code {', '.join(codes)}. Written by:"
     yield ""
     yield from commands
     for method, reason in skipped.items():
         yield f"\nNot run: {method}: {reason}."
 
 
+def ran_with() -> str:
+    """Return the date and the versions that a page was written with."""
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    return f"{datetime.date.today()}, Python {platform.python_version()}, {versions}"
+
+
+def typed() -> str:
+    """Return the command that this is."""
+    return shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
+
+
 def _bars(family: Family, table: pd.DataFrame) -> Iterator[str]:
     found = [one for one in (outcome(bar, table) for bar in family.bars) if one is not None]
     if not found:
         return
-    yield from _section("The bars", "On the searches that both sides have.")
-    yield from _header("bar", "method", "regret", "at most", "searches", "met")
+    yield from section("The bars", "On the searches that both sides have.")
+    yield from header("bar", "method", "regret", "at most", "searches", "met")
     for one in found:
-        yield _line(
+        yield line(
             one.bar.text,
             one.bar.method,
             f"{one.regret:.3f}",
@@ -103,21 +114,21 @@ def _bars(family: Family, table: pd.DataFrame) -> Iterator[str]:
 
 
 def _means(methods: Sequence[str], table: pd.DataFrame, unit: str) -> Iterator[str]:
-    yield from _section(
+    yield from section(
         "Mean regret", f"{unit}; 95 % bootstrap intervals over tasks, at the trial that heads."
     )
-    yield from _header("method", "searches", *_trials(table))
+    yield from header("method", "searches", *_trials(table))
     for method in methods:
         cells = [_measured(table, method, trial) for trial in _trials(table)]
         n = max(one.n for one in cells if one is not None)
-        yield _line(method, n, *map(_shown, cells))
+        yield line(method, n, *map(_shown, cells))
 
 
 def _medians(methods: Sequence[str], table: pd.DataFrame) -> Iterator[str]:
-    yield from _section("Median regret", "Over all searches.")
-    yield from _header("method", *_trials(table))
+    yield from section("Median regret", "Over all searches.")
+    yield from header("method", *_trials(table))
     for method in methods:
-        yield _line(
+        yield line(
             method,
             *(
                 f"{table[method, trial].median():.3f}" if (method, trial) in table else ""
@@ -129,12 +140,12 @@ def _medians(methods: Sequence[str], table: pd.DataFrame) -> Iterator[str]:
 def _differences(methods: Sequence[str], table: pd.DataFrame) -> Iterator[str]:
     if (REFERENCE, 1) not in table:
         return
-    yield from _section(
+    yield from section(
         f"Regret minus {REFERENCE}'s", "Search by search; below 0 is better than it."
     )
-    yield from _header("method", *_trials(table))
+    yield from header("method", *_trials(table))
     for method in (one for one in methods if one != REFERENCE):
-        yield _line(
+        yield line(
             method,
             *(
                 _shown(interval(table[method, trial] - table[REFERENCE, trial]))
@@ -146,17 +157,17 @@ def _differences(methods: Sequence[str], table: pd.DataFrame) -> Iterator[str]:
 
 
 def _seconds(methods: Sequence[str], rows: Sequence[Row]) -> Iterator[str]:
-    yield from _section(
+    yield from section(
         "Own seconds", "Without the trainings; machines are noisy, so compare within a column."
     )
-    yield from _header("method", "first trial", "each later one")
+    yield from header("method", "first trial", "each later one")
     taken = pd.DataFrame([vars(row) for row in rows])
     for method in methods:
         own = taken[taken["method"] == method]
         runs = own.sort_values("trial").groupby(["task", "seed"])
         first, last = runs.first(), runs.last()
         later = (last["seconds"] - first["seconds"]) / (last["trial"] - first["trial"])
-        yield _line(method, f"{first['seconds'].mean():.3f}", _or_empty(float(later.mean())))
+        yield line(method, f"{first['seconds'].mean():.3f}", _or_empty(float(later.mean())))
 
 
 def _or_empty(value: float) -> str:
@@ -175,13 +186,16 @@ def _trials(table: pd.DataFrame) -> list[int]:
     return sorted({int(trial) for trial in table.columns.get_level_values("trial")})
 
 
-def _section(title: str, text: str) -> Iterable[str]:
+def section(title: str, text: str) -> Iterable[str]:
+    """Return a heading and what is said under it."""
     return ["", f"## {title}", "", text, ""]
 
 
-def _header(*cells: object) -> Iterable[str]:
-    return [_line(*cells), _line(*["---"] * len(cells))]
+def header(*cells: object) -> Iterable[str]:
+    """Return the first two lines of a table."""
+    return [line(*cells), line(*["---"] * len(cells))]
 
 
-def _line(*cells: object) -> str:
+def line(*cells: object) -> str:
+    """Return a line of a table."""
     return "| " + " | ".join(map(str, cells)) + " |"

