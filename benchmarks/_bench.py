@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 from tqdm import tqdm
@@ -38,15 +39,21 @@ def run(make: MakeFamily, options: Options, n_jobs: int, folder: Path, command: 
     skipped: dict[str, str] = {}
     try:
         _run_missing(make, family, options, n_jobs, rows, skipped)
-    except KeyboardInterrupt:
-        print(f"{family.name} is stopped; the same command takes it up again")
+    finally:  # stopped or broken, what is there is kept
+        rows.write()
+        page = _written(family, rows, skipped, folder / f"{name}.md", command)
+    return page
+
+
+def _written(
+    family: Family, rows: Rows, skipped: Mapping[str, str], path: Path, command: str
+) -> Path:
     if not rows.rows:
         raise SkippedError(f"nothing was run. {skipped or ''}")
-    rows.write()
     figure = None
     if max(row.trial for row in rows.rows) > 5:
-        figure = plot(family, rows.rows, folder / f"{name}.png")
-    return write_table(family, rows.rows, skipped, figure, folder / f"{name}.md", command)
+        figure = plot(family, rows.rows, path.with_suffix(".png"))
+    return write_table(family, rows.rows, skipped, figure, path, command)
 
 
 def missing(family: Family, options: Options, rows: Rows) -> Iterator[Chunk]:

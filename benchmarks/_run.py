@@ -63,5 +63,7 @@ def run(args: argparse.Namespace, families: Sequence[str]) -> None:
             path = _bench.run(FAMILIES[name], options, args.jobs, args.out, typed())
         except SkippedError as reason:
             print(f"{name} is left out: {reason}")
+        except KeyboardInterrupt:
+            raise SystemExit(f"{name} is stopped; the same command takes it up again") from None
         else:
             print(f"{name}: {path}")

@@ -74,10 +74,9 @@ def _head(
     yield f"{family.title} Each task is left out once. Regret: {family.unit}; less is better."
     yield ""
     yield f"Tasks: {len(tasks)} of {len(family.tasks)}. Seeds: {', '.join(map(str, seeds))}."
-    yield "A method may have fewer: the column `searches` counts them. " + "".join(
-        f"{method} is slow and has only {n} of {family.n_seeds} seeds. "
-        for method, n in family.seeds.items()
-    )
+    yield "A method may have fewer: the column `searches` counts them."
+    for method, n in family.seeds.items():
+        yield f"`{method}` is slow and usually has {n} of {family.n_seeds} seeds."
     yield f"{ran_with()}, library code {', '.join(codes)}. Written by:"
     yield ""
     yield from commands

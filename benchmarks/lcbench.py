@@ -67,7 +67,7 @@ N_REFERENCE = 20_000
 N_PAST = 60
 N_TRIALS = 50
 SEEDS = {"gp": 2}
-"""It takes as long as all other methods together."""
+"""50 trials take 14 CPU seconds on one thread, a third of all methods' together."""
 BARS = (
     Bar("trial 1 at or below TPE's at 25", "ours-no-llm", 1, ("tpe", 25)),
     Bar("trial 5 at or below TPE's at 100", "ours-no-llm", 5, ("tpe", 100)),
@@ -103,7 +103,7 @@ def family(options: Options) -> Family:
         1 if options.quick else 5,
         BARS,
         {} if options.quick else {**TRIALS, "tpe": 100},
-        SEEDS,
+        {} if options.quick else SEEDS,
     )
 
 

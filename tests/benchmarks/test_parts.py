@@ -13,7 +13,10 @@ from optuna.distributions import IntDistribution
 from optuna.samplers import RandomSampler
 
 from benchmarks._baselines import Search
+from benchmarks._bench import missing
 from benchmarks._family import Bar
+from benchmarks._family import Family
+from benchmarks._family import Options
 from benchmarks._family import Step
 from benchmarks._family import seed_of
 from benchmarks._hostile import HostileLLM
@@ -28,6 +31,7 @@ from benchmarks._picks import expected_best
 from benchmarks._rows import Row
 from benchmarks._rows import Rows
 from benchmarks._search import trace
+from benchmarks._work import Chunk
 
 
 SPACE = {"x": IntDistribution(0, 9)}
@@ -115,6 +119,36 @@ def test_intervals_are_over_tasks_and_bars_over_common_searches():
     below = outcome(Bar("", "ours", 1, ("low", 1), 1.05), frame([*rows, row("a", "low", -0.2)]))
     assert below is not None
     assert below.limit == pytest.approx(-0.19)
+
+
+def test_what_is_missing_goes_seed_by_seed_with_each_methods_own_numbers(tmp_path: Path):
+    family = Family(
+        "f",
+        "",
+        "",
+        ("a", "b"),
+        {"tpe": "", "slow": "", "asked": ""},
+        ("tpe", "slow"),
+        lambda task, seed, method, n: steps(*[0.0] * n),
+        n_trials=2,
+        n_seeds=2,
+        trials={"tpe": 3},
+        seeds={"slow": 1},
+    )
+    rows = Rows(tmp_path / "rows.csv")
+    rows.add("b", 0, "tpe", steps(1, 1, 1), "code")
+    rows.add("a", 1, "tpe", steps(1, 1), "code")  # too short
+    assert list(missing(family, Options(), rows)) == [
+        Chunk("a", 0, (("tpe", 3), ("slow", 2))),
+        Chunk("b", 0, (("slow", 2),)),
+        Chunk("a", 1, (("tpe", 3),)),
+        Chunk("b", 1, (("tpe", 3),)),
+    ]
+    asked = Options(methods=("slow",), seeds=2, trials=1, tasks=1)
+    assert list(missing(family, asked, rows)) == [
+        Chunk("a", 0, (("slow", 1),)),
+        Chunk("a", 1, (("slow", 1),)),
+    ]
 
 
 def test_every_search_has_a_seed_of_its_own():

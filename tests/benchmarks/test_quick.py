@@ -132,14 +132,12 @@ def test_two_workers_measure_what_one_does(tmp_path):
 @pytest.mark.usefixtures("hpobench")
 def test_a_stopped_run_writes_its_table_and_leaves_no_worker(tmp_path):
     asked = command(tmp_path, "hpobench", "--methods", "random,ours-no-llm", "--jobs", "2")
-    with subprocess.Popen(
-        asked, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as running:
+    with subprocess.Popen(asked, cwd=ROOT, stderr=subprocess.PIPE, text=True) as running:
         wait_for((tmp_path / "hpobench.csv").is_file)
         workers = children(running.pid)
         assert len(workers) >= 2
         running.terminate()
-        said, _ = running.communicate(timeout=60)
+        _, said = running.communicate(timeout=60)
     assert "is stopped" in said
     assert "## Mean regret" in (tmp_path / "hpobench.md").read_text(encoding="utf-8")
     wait_for(lambda: not any(map(is_running, workers)))
