@@ -229,7 +229,8 @@ def _page(table: pd.DataFrame) -> Iterator[str]:
         "(best - picked) / (best - median) of the set's accuracies; less is better. Seconds: "
         "what the picked run took, all its epochs; x middling: beside the median of the set's "
         "runs that were not aborted; ratio: beside the best predicted pick's, geometric mean. "
-        "Means over sets with 95 % bootstrap intervals."
+        "Means over sets with 95 % bootstrap intervals. Runs that hit the recorders' time limit "
+        "(about 57,000 s) count with what they had by then."
     )
     yield ""
     yield (
