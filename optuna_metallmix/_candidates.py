@@ -19,6 +19,8 @@ from typing import TypeAlias
 import numpy as np
 from optuna.distributions import BaseDistribution
 
+from optuna_metallmix._cost import CostModel
+from optuna_metallmix._cost import cheapest_equal
 from optuna_metallmix._history import History
 from optuna_metallmix._meta_dataset import Config
 from optuna_metallmix._meta_learner import MetaLearner
@@ -51,11 +53,12 @@ class Candidate:
     """One configuration offered to the language model.
 
     Attributes:
-        number: Its place in the list, from 1; 1 is predicted best.
+        number: Its place in the list, from 1; 1 is predicted best, or as good and cheaper.
         params: Its values by name.
         origin: Where it comes from, in words.
         predicted: Expected score, about [0, 1]; ``None`` without a past.
         spread: Standard deviation between the meta-learner's members, in score units.
+        cost: What its training takes, in middling past trainings; ``None`` where not asked.
     """
 
     number: int
@@ -63,6 +66,7 @@ class Candidate:
     origin: str
     predicted: float | None = None
     spread: float | None = None
+    cost: float | None = None
 
 
 _Seen: TypeAlias = dict[tuple[str, frozenset[str]], tuple[float, float] | frozenset[str]]
@@ -76,19 +80,29 @@ class _Draft:
 
 
 def propose_candidates(
-    learner: MetaLearner, history: History, rng: np.random.Generator, n: int = N_CANDIDATES
+    learner: MetaLearner,
+    history: History,
+    rng: np.random.Generator,
+    n: int = N_CANDIDATES,
+    costs: CostModel | None = None,
 ) -> tuple[Candidate, ...]:
     """Return ``n`` candidates (fewer where the space has fewer), best predicted score first.
 
+    With ``costs`` the cheapest of the whole pool that may be as good stands before them.
     Configurations that the asking study itself has tried are not offered again.
     """
     space = learner.space
     tried = _tried(history, space)
     pool = {config_key(draft.params): draft for draft in _pool(learner, history, rng)}
     drafts = [draft for key, draft in pool.items() if key not in tried] or list(pool.values())
-    prediction = learner.predict([draft.params for draft in drafts])
+    configs = [draft.params for draft in drafts]
+    prediction = learner.predict(configs)
     order = np.argsort(-prediction.mean, kind="stable")
-    chosen = _diverse([int(i) for i in order], [draft.params for draft in drafts], space, n)
+    chosen = _diverse([int(i) for i in order], configs, space, n)
+    taken = None if costs is None else costs.predict(configs)
+    if taken is not None:
+        first = cheapest_equal(prediction, taken)
+        chosen = [first, *(i for i in chosen if i != first)][:n]
     return tuple(
         Candidate(
             place,
@@ -96,6 +110,7 @@ def propose_candidates(
             drafts[i].origin,
             float(prediction.mean[i]),
             float(prediction.spread[i]),
+            None if taken is None else float(taken[i]),
         )
         for place, i in enumerate(chosen, start=1)
     )

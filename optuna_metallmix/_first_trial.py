@@ -74,6 +74,7 @@ def first_trial(
         reviewer=llm if settings.judge is None else _model(settings.judge, found),
         n_attempts=settings.n_attempts,
         seed=settings.seed,
+        cost_aware=settings.cost_aware,
     )
     return replace(
         suggestion,

@@ -54,7 +54,8 @@ class PastTrial:
         params: Its values by name; parameters that were not active are absent.
         score: In [0, 1]; 1 is the best of its study.
         value: The objective's value in the study's own unit; ``None`` where it failed.
-        seconds: How long its longest run took, ``None`` where the storage does not say.
+        seconds: How long its longest complete run took; ``None`` where there is none, or the
+            storage does not say.
     """
 
     params: Mapping[str, Any]

@@ -29,6 +29,7 @@ from optuna_metallmix._search_space import SearchSpace
 from optuna_metallmix._search_space import contains
 from optuna_metallmix._search_space import describe
 from optuna_metallmix._search_space import label_of
+from optuna_metallmix._trade import best_predicted
 from optuna_metallmix.llm import LLM
 
 
@@ -124,13 +125,13 @@ def _expectation(
     proposal: Proposal, candidates: Sequence[Candidate], learner: MetaLearner
 ) -> Verdict:
     predicted = float(learner.predict([proposal.params]).mean[0])
-    best = candidates[0].predicted or 0.0
-    margin = max(MARGIN, candidates[0].spread or 0.0)
-    if predicted >= best - margin:
+    best = best_predicted(candidates)
+    expected = best.predicted or 0.0
+    if predicted >= expected - max(MARGIN, best.spread or 0.0):
         return Verdict(True, predicted=predicted)
     failure = (
-        f"The past expects a score of {predicted:.2f} of this configuration and {best:.2f} of "
-        "candidate 1: choose or change so that less is lost."
+        f"The past expects a score of {predicted:.2f} of this configuration and {expected:.2f} of "
+        f"candidate {best.number}: choose or change so that less is lost."
     )
     return Verdict(False, (failure,), "meta-learner", predicted)
 
@@ -154,8 +155,9 @@ def _review(
         scores, remarks = _scores(proposal.params, reasons, space, explanation, reviewer)
         failures = _below(scores, remarks)
         if failures:
-            known = _known_reasons(candidates[0], space, explanation)
-            control, _ = _scores(candidates[0].params, known, space, explanation, reviewer)
+            best = best_predicted(candidates)
+            known = _known_reasons(best, space, explanation)
+            control, _ = _scores(best.params, known, space, explanation, reviewer)
             if _below(control, remarks):
                 note = "its scores do not count: it refuses a proposal known to be right, too."
                 return replace(verdict, scores=scores, remarks=remarks, note=note)
@@ -201,7 +203,7 @@ def _known_reasons(
     speaking = [
         one.sentence for one in explanation.evidence if bearing(one, space, candidate.params) > 0
     ]
-    return f"Candidate 1 is expected to do best. {'; '.join(speaking[:3])}."
+    return f"Candidate {candidate.number} is expected to do best. {'; '.join(speaking[:3])}."
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ DESIGN, "What the field has learned"). They say which past studies are nearest i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -53,6 +54,7 @@ class MetaDataset:
         scores: Their scores within their own study, shape (n_rows,), in [0, 1].
         groups: The index of each row's study in ``studies``, shape (n_rows,).
         studies: The names of the studies, shape (n_studies,).
+        seconds: How long each training took, shape (n_rows,); NaN where that is unknown.
     """
 
     space: SearchSpace
@@ -60,6 +62,7 @@ class MetaDataset:
     scores: NDArray[np.float64]
     groups: NDArray[np.int64]
     studies: tuple[str, ...]
+    seconds: NDArray[np.float64]
 
 
 def build_meta_dataset(history: History, space: SearchSpace) -> MetaDataset:
@@ -77,6 +80,7 @@ def build_meta_dataset(history: History, space: SearchSpace) -> MetaDataset:
             {n: v for n, v in trial.params.items() if n in space and _fits(space[n], v)},
             trial.score,
             i,
+            math.nan if trial.seconds is None else trial.seconds,
         )
         for i, study in enumerate(history.studies)
         for trial in _spread(study.trials, share)
@@ -87,9 +91,15 @@ def build_meta_dataset(history: History, space: SearchSpace) -> MetaDataset:
             "There is no past trial to learn from: run a few studies in this storage first, or "
             "pass source_storage= with a storage that has some."
         )
-    configs, scores, groups = zip(*rows, strict=True)
-    names = tuple(study.name for study in history.studies)
-    return MetaDataset(space, configs, np.array(scores, float), np.array(groups, np.int64), names)
+    configs, scores, groups, seconds = zip(*rows, strict=True)
+    return MetaDataset(
+        space,
+        configs,
+        np.array(scores, float),
+        np.array(groups, np.int64),
+        tuple(study.name for study in history.studies),
+        np.array(seconds, float),
+    )
 
 
 def to_frame(space: SearchSpace, configs: Sequence[Config]) -> pd.DataFrame:

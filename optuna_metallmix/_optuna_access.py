@@ -53,6 +53,11 @@ def trial_id_of(trial: FrozenTrial) -> int:
     return trial._trial_id
 
 
+def trial_key(study: Study, trial: FrozenTrial) -> tuple[str, str, int, int]:
+    """Return what tells ``trial`` apart from all others one sampler object serves."""
+    return (*study_key(study), trial._trial_id)
+
+
 def real_study(study: Study) -> Study:
     """Return an ordinary study also where Hyperband hands over a stand-in."""
     return Study(study_name=study.study_name, storage=study._storage)

@@ -67,6 +67,7 @@ _QUESTION_WITHOUT_EVIDENCE = (
     '2. "candidate": the number of the candidate you choose; 1 is expected to do best.\n'
     '3. "why": one sentence for the person who will train it.'
 )
+_EQUALS = ("1 is expected to do best", "1 trains fastest of those that may do best")
 _RUBRIC = (
     "You review a colleague's choice of hyperparameters before anything is trained. Score it from "
     "1 (unusable) to 5 (nothing to object to), with one short sentence each: format (is every "
@@ -94,6 +95,8 @@ def suggestion_messages(
     if explanation is not None:
         parts += [_trust(explanation), _nearest(explanation, shown), _evidence(explanation)]
         question = _QUESTION if explanation.evidence else _QUESTION_WITHOUT_EVIDENCE
+    if candidates[0].cost is not None:
+        question = question.replace(*_EQUALS)
     parts += [_candidates(candidates, shown), question]
     return [
         {"role": "system", "content": _ROLE},
@@ -186,7 +189,10 @@ def _task(meta_features: MetaFeatures) -> str:
     if not meta_features:
         return "Task: nothing is known about it."
     shown = list(meta_features.items())[:_MAX_FEATURES]
-    return "Task: " + ", ".join(f"{_name(name)}={_value(value)}" for name, value in shown)
+    return "Task: " + ", ".join(
+        f"{_name(name)}={quote(value) if isinstance(value, str) else format_number(value)}"
+        for name, value in shown
+    )
 
 
 def _shown(space: SearchSpace, explanation: Explanation | None) -> SearchSpace:
@@ -222,9 +228,8 @@ def _nearest(explanation: Explanation, space: SearchSpace) -> str:
 
 def _past(study: NearestStudy, space: SearchSpace) -> str:
     away = "" if study.distance is None else f", distance {study.distance:.2f}"
-    return f"- {quote(study.name)} ({study.n_trials} trials{away}): " + configuration(
-        study.best, space
-    )
+    best = configuration(study.best, space)
+    return f"- {quote(study.name)} ({study.n_trials} trials{away}): {best}"
 
 
 def _tried(tried: Sequence[tuple[Config, float]], space: SearchSpace) -> str:
@@ -255,7 +260,9 @@ def _candidates(candidates: Sequence[Candidate], space: SearchSpace) -> str:
 def _expected(candidate: Candidate) -> str:
     if candidate.predicted is None or candidate.spread is None:
         return ""
-    return f" | expected score {candidate.predicted:.2f} +- {candidate.spread:.2f}"
+    expected = f" | expected score {candidate.predicted:.2f} +- {candidate.spread:.2f}"
+    cost = candidate.cost
+    return expected if cost is None else f"{expected} | training time {cost:.2f} (1 is usual)"
 
 
 def _offered(space: SearchSpace, candidates: Sequence[Candidate]) -> list[str]:
@@ -271,10 +278,6 @@ def _changeable(
         return offered
     evident = {one.parameter for one in explanation.evidence}
     return [name for name in offered if name in evident]
-
-
-def _value(value: float | int | str) -> str:
-    return quote(value) if isinstance(value, str) else format_number(value)
 
 
 def _name(text: str) -> str:

@@ -84,6 +84,7 @@ def as_record(suggestion: Suggestion) -> dict[str, Any]:
         "params": dict(suggestion.params),
         "predicted": suggestion.predicted,
         "effects": dict(suggestion.effects),
+        "trade": asdict(suggestion.trade) if suggestion.trade else None,
         "model": suggestion.model,
         "prompt_version": suggestion.prompt_version,
         "reasons": list(suggestion.reasons),

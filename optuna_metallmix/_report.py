@@ -24,6 +24,7 @@ from optuna_metallmix._search_space import label_of
 from optuna_metallmix._suggestion import SOURCE_LLM
 from optuna_metallmix._suggestion import SOURCE_META_LEARNER
 from optuna_metallmix._suggestion import Suggestion
+from optuna_metallmix._trade import Trade
 
 
 BEGIN = "[//]: # (optuna-metallmix begin: written again by the sampler)"
@@ -45,6 +46,7 @@ def render_note(suggestion: Suggestion, trial_number: int, projected: Projected)
     parts = [
         f"## Where trial {trial_number} comes from",
         _headline(suggestion),
+        _cost(suggestion.trade),
         _parameters(suggestion, projected),
         _reasoning(suggestion),
         _past(suggestion),
@@ -112,6 +114,19 @@ def _headline(suggestion: Suggestion) -> str:
         "study)."
     )
     return f"{who}{expected}\n\n> {_plain(suggestion.why)}"
+
+
+def _cost(trade: Trade | None) -> str:
+    if trade is None:
+        return ""
+    cost = f"Cost: about **{trade.cost:.2f}** of a middling past training."
+    if trade.given_up <= 0:
+        return f"{cost} Nothing more is expected of any other candidate."
+    where = "within" if trade.given_up <= trade.uncertainty else "beyond"
+    return (
+        f"{cost} The best predicted candidate would take {trade.best_cost:.2f} and is expected to "
+        f"score {trade.given_up:.3f} more, {where} the uncertainty of {trade.uncertainty:.3f}."
+    )
 
 
 def _parameters(suggestion: Suggestion, projected: Projected) -> str:

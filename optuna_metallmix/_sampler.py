@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
-from typing import TypeAlias
 
 import optuna
 from optuna import Study
@@ -24,6 +23,7 @@ from optuna_metallmix._optuna_access import is_single_objective
 from optuna_metallmix._optuna_access import storage_of
 from optuna_metallmix._optuna_access import study_key
 from optuna_metallmix._optuna_access import trial_id_of
+from optuna_metallmix._optuna_access import trial_key
 from optuna_metallmix._provenance import record
 from optuna_metallmix._provenance import record_missing
 from optuna_metallmix._provenance import record_projected
@@ -42,10 +42,6 @@ from optuna_metallmix.llm import LLMSpec
 
 
 _logger = optuna.logging.get_logger("optuna.metallmix")
-
-
-_Place: TypeAlias = tuple[str, str, int, int]
-"""A trial of a study of a storage."""
 
 
 @dataclass
@@ -89,6 +85,8 @@ class MetaLLMiXSampler(BaseSampler):
             :class:`TransferSampler` on the same past, ``TPESampler`` where there is none.
         n_attempts: How often the model may answer, from 1; a refusal goes back with its reasons.
         seed: Seeds the meta-learner, the candidates and the default base sampler.
+        cost_aware: Whether the suggestion prefers, among what is predicted equal within its
+            uncertainty, the training that took least time in the past; the note tells the trade.
 
     Raises:
         HistoryError: ``source_storage`` is no Optuna storage, or lacks ``source_study_names``.
@@ -108,6 +106,7 @@ class MetaLLMiXSampler(BaseSampler):
         base_sampler: BaseSampler | None = None,
         n_attempts: int = 2,
         seed: int | None = None,
+        cost_aware: bool = False,
     ) -> None:
         self._settings = check_settings(
             source_storage=source_storage,
@@ -118,6 +117,7 @@ class MetaLLMiXSampler(BaseSampler):
             judge=judge,
             n_attempts=n_attempts,
             seed=seed,
+            cost_aware=cost_aware,
         )
         self._base_sampler = check_base_sampler(base_sampler) or TransferSampler(
             source_storage=source_storage,
@@ -128,8 +128,8 @@ class MetaLLMiXSampler(BaseSampler):
         self._bases: dict[tuple[str, str, int], BaseSampler] = {}
         self._settled: set[tuple[str, str, int]] = set()
         self._postponed: set[tuple[str, str, int]] = set()
-        self._claimed: set[_Place] = set()
-        self._served: dict[_Place, _Served | None] = {}
+        self._claimed: set[tuple[str, str, int, int]] = set()
+        self._served: dict[tuple[str, str, int, int], _Served | None] = {}
         self._said: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -156,13 +156,13 @@ class MetaLLMiXSampler(BaseSampler):
         elif _claim.is_settled(study):
             self._settled.add(key)
         elif _claim.claim(study, trial):
-            self._claimed.add(_place(study, trial))
+            self._claimed.add(trial_key(study, trial))
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """Ask the base sampler; a suggestion is served name by name instead."""
-        if _place(study, trial) in self._claimed:
+        if trial_key(study, trial) in self._claimed:
             return {}
         return self._base(study).infer_relative_search_space(study, trial)
 
@@ -170,7 +170,7 @@ class MetaLLMiXSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Ask the base sampler; a suggestion is served name by name instead."""
-        if _place(study, trial) in self._claimed:
+        if trial_key(study, trial) in self._claimed:
             return {}
         return self._base(study).sample_relative(study, trial, search_space)
 
@@ -202,7 +202,7 @@ class MetaLLMiXSampler(BaseSampler):
         values: Sequence[float] | None,
     ) -> None:
         """Complete the note with what was moved, and forget the trial."""
-        place = _place(study, trial)
+        place = trial_key(study, trial)
         self._claimed.discard(place)
         served = self._served.pop(place, None)
         if served and served.projected:
@@ -218,7 +218,7 @@ class MetaLLMiXSampler(BaseSampler):
     def _serving(
         self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
     ) -> _Served | None:
-        place = _place(study, trial)
+        place = trial_key(study, trial)
         if place not in self._claimed:
             return None
         if place not in self._served:
@@ -294,7 +294,3 @@ class MetaLLMiXSampler(BaseSampler):
         if (matter or message) not in self._said:
             self._said.add(matter or message)
             _logger.warning(message)
-
-
-def _place(study: Study, trial: FrozenTrial) -> _Place:
-    return (*study_key(study), trial_id_of(trial))

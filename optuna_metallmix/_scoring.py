@@ -40,7 +40,8 @@ class TriedConfig:
         params: Its values by name.
         worth: What it is ranked by, more is better: its value, turned round where less is.
         state: How far its best run went.
-        seconds: How long its longest run took, ``None`` where the storage does not say.
+        seconds: How long its longest complete run took; ``None`` where there is none, or the
+            storage does not say: a trial that was added starts and ends at once.
     """
 
     params: Mapping[str, Any]
@@ -93,5 +94,6 @@ def scores_of(configs: Sequence[TriedConfig]) -> list[float]:
 
 
 def _seconds(runs: Sequence[FrozenTrial]) -> float | None:
-    seconds = [one.duration.total_seconds() for one in runs if one.duration is not None]
-    return max(seconds, default=None)
+    complete = [one.duration for one in runs if one.state is TrialState.COMPLETE]
+    seconds = [one.total_seconds() for one in complete if one is not None]
+    return max((one for one in seconds if one > 0), default=None)

@@ -37,6 +37,7 @@ class Settings:
     judge: LLMSpec
     n_attempts: int
     seed: int
+    cost_aware: bool
 
 
 def check_settings(
@@ -49,6 +50,7 @@ def check_settings(
     judge: LLMSpec,
     n_attempts: int,
     seed: int | None,
+    cost_aware: bool,
 ) -> Settings:
     """Check the arguments of :class:`MetaLLMiXSampler`.
 
@@ -60,6 +62,8 @@ def check_settings(
     _check_model(judge)
     if isinstance(n_attempts, bool) or not isinstance(n_attempts, int) or n_attempts < 1:
         raise ValueError(f"n_attempts={n_attempts!r} must be a whole number from 1.")
+    if not isinstance(cost_aware, bool):
+        raise TypeError(f"cost_aware={cost_aware!r} must be True or False.")
     return Settings(
         source_storage,
         names,
@@ -69,6 +73,7 @@ def check_settings(
         judge,
         n_attempts,
         check_seed(seed),
+        cost_aware,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from optuna.distributions import BaseDistribution
 from optuna_metallmix._candidates import Candidate
 from optuna_metallmix._candidates import propose_candidates
 from optuna_metallmix._candidates import spread_candidates
+from optuna_metallmix._cost import CostModel
 from optuna_metallmix._errors import HistoryError
 from optuna_metallmix._errors import LLMError
 from optuna_metallmix._errors import ProposalError
@@ -27,10 +27,9 @@ from optuna_metallmix._explanation import explain
 from optuna_metallmix._history import History
 from optuna_metallmix._judge import Verdict
 from optuna_metallmix._judge import judge
-from optuna_metallmix._memory import Memory
-from optuna_metallmix._memory import Same
+from optuna_metallmix._learned import learned_costs
+from optuna_metallmix._learned import learned_scores
 from optuna_metallmix._meta_dataset import Config
-from optuna_metallmix._meta_dataset import build_meta_dataset
 from optuna_metallmix._meta_features import MetaFeatures
 from optuna_metallmix._meta_learner import MetaLearner
 from optuna_metallmix._prompt import PROMPT_VERSION
@@ -44,6 +43,8 @@ from optuna_metallmix._search_space import choices_of
 from optuna_metallmix._search_space import contains
 from optuna_metallmix._search_space import is_ordered
 from optuna_metallmix._search_space import project
+from optuna_metallmix._trade import Trade
+from optuna_metallmix._trade import weigh
 from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import Message
 
@@ -51,8 +52,6 @@ from optuna_metallmix.llm import Message
 SOURCE_LLM = "llm"
 SOURCE_META_LEARNER = "meta-learner"
 SOURCE_BASE_SAMPLER = "base-sampler"
-
-_LEARNED: Memory[MetaLearner] = Memory(4)
 
 
 @dataclass(frozen=True)
@@ -81,6 +80,7 @@ class Suggestion:
         candidates: What the model chose from.
         explanation: Why the past favours them; ``None`` without a past.
         learner: The fitted meta-learner; ``None`` without a past.
+        costs: What tells how long a training takes; ``None`` where not asked, or nothing does.
         model: The language model's name; ``None`` where none was asked.
         prompt_version: Which wording was used.
         proposal: The accepted proposal; ``None`` where none was.
@@ -89,6 +89,7 @@ class Suggestion:
         predicted: The score the past expects of ``params``, about [0, 1]; ``None`` without a past.
         effects: The SHAP value of each of ``params``, in score units; with
             ``explanation.base`` they add up to ``predicted``.
+        trade: What ``params`` cost, and what score that gives up; ``None`` without ``costs``.
         reasons: Why it is not better founded, in words: each step down the ladder, a past that
             could not be used. Empty where all went as it should.
         seconds: Wall seconds by stage.
@@ -102,6 +103,7 @@ class Suggestion:
     candidates: tuple[Candidate, ...] = ()
     explanation: Explanation | None = None
     learner: MetaLearner | None = None
+    costs: CostModel | None = None
     model: str | None = None
     prompt_version: str = PROMPT_VERSION
     proposal: Proposal | None = None
@@ -109,6 +111,7 @@ class Suggestion:
     attempts: tuple[Attempt, ...] = ()
     predicted: float | None = None
     effects: Mapping[str, float] = field(default_factory=dict)
+    trade: Trade | None = None
     reasons: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
@@ -169,6 +172,7 @@ def suggest(
     reviewer: LLM | None = None,
     n_attempts: int = 2,
     seed: int = 0,
+    cost_aware: bool = False,
 ) -> Suggestion:
     """Suggest a first configuration; never raises for a poor past or a poor model.
 
@@ -180,12 +184,14 @@ def suggest(
         reviewer: The language model that judges; ``None`` to judge by code and meta-learner.
         n_attempts: How often the model may answer, from 1.
         seed: Seeds the meta-learner and the candidates.
+        cost_aware: Whether the cheapest training that may be as good as the best comes first.
     """
     draft = Suggestion(SOURCE_BASE_SAMPLER, {}, search_space, meta_features, history)
     try:
-        draft = _learn(draft, seed)
+        draft = _learn(draft, seed, cost_aware)
     except HistoryError as error:
-        draft = _without_past(draft, str(error), seed)
+        candidates = spread_candidates(search_space, np.random.default_rng(seed))
+        draft = replace(draft, candidates=candidates, reasons=(str(error),))
     if llm is not None:
         draft = _converse(draft, llm, reviewer, n_attempts)
     if draft.proposal is not None:
@@ -201,39 +207,34 @@ def suggest(
     return draft
 
 
-def _learn(draft: Suggestion, seed: int) -> Suggestion:
+def _learn(draft: Suggestion, seed: int, cost_aware: bool) -> Suggestion:
     """Past -> meta-learner -> candidates -> explanation."""
     seconds: dict[str, float] = {}
     with _timed(seconds, "meta-learner"):
-        learner = _LEARNED.recall(_learned_from(draft, seed), lambda: _fitted(draft, seed))
+        learner = learned_scores(draft.history, draft.space, seed)
+    if cost_aware:
+        with _timed(seconds, "cost"):
+            draft = _with_costs(draft, learner)
     with _timed(seconds, "candidates"):
         rng = np.random.default_rng(seed)
-        candidates = propose_candidates(learner, draft.history, rng)
+        candidates = propose_candidates(learner, draft.history, rng, costs=draft.costs)
     with _timed(seconds, "explanation"):
         explanation = explain(learner, candidates, draft.history, draft.meta_features)
     draft = replace(draft, learner=learner, candidates=candidates, explanation=explanation)
     return replace(draft, seconds=seconds)
 
 
-def _learned_from(draft: Suggestion, seed: int) -> Hashable:
-    """Return what decides the meta-learner; the next study on the same past has the same."""
-    studies = tuple((one.name, Same(one.trials)) for one in draft.history.studies)
-    return seed, repr(list(draft.space.items())), studies
-
-
-def _fitted(draft: Suggestion, seed: int) -> MetaLearner:
-    return MetaLearner(seed=seed).fit(build_meta_dataset(draft.history, draft.space))
-
-
-def _without_past(draft: Suggestion, reason: str, seed: int) -> Suggestion:
-    candidates = spread_candidates(draft.space, np.random.default_rng(seed))
-    return replace(draft, candidates=candidates, reasons=(*draft.reasons, reason))
+def _with_costs(draft: Suggestion, learner: MetaLearner) -> Suggestion:
+    try:
+        return replace(draft, costs=learned_costs(learner))
+    except HistoryError as error:
+        return replace(draft, reasons=(str(error),))
 
 
 def _converse(draft: Suggestion, llm: LLM, reviewer: LLM | None, n_attempts: int) -> Suggestion:
     """Ask, check, judge; quote a refusal back; stop at the first accepted answer."""
     seconds = dict(draft.seconds)
-    draft = replace(draft, model=model_name(llm))
+    draft = replace(draft, model=str(getattr(llm, "name", type(llm).__name__)))
     asked = suggestion_messages(
         draft.space, draft.meta_features, draft.candidates, draft.explanation, draft.history.tried
     )
@@ -262,9 +263,8 @@ def _attempt(
     verdict = judge(
         proposal, draft.space, draft.candidates, draft.learner, draft.explanation, reviewer
     )
-    draft = replace(_noted(draft, answer, verdict.failures), verdict=verdict)
-    if verdict.accepted:
-        draft = replace(draft, proposal=proposal)
+    kept = proposal if verdict.accepted else None
+    draft = replace(_noted(draft, answer, verdict.failures), verdict=verdict, proposal=kept)
     return draft, answer, verdict.failures
 
 
@@ -278,16 +278,13 @@ def _explained(draft: Suggestion) -> Suggestion:
         return draft
     values, base = draft.learner.shap_values([draft.params])
     effects = dict(zip(draft.learner.space, values[0].tolist(), strict=True))
+    predicted = base + float(values[0].sum())
     return replace(
         draft,
-        predicted=base + float(values[0].sum()),
+        predicted=predicted,
         effects={name: effects[name] for name in draft.space},
+        trade=weigh(draft.costs, draft.params, predicted, draft.candidates),
     )
-
-
-def model_name(llm: LLM) -> str:
-    """Return what trials and notes call a language model."""
-    return str(getattr(llm, "name", type(llm).__name__))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,7 @@ def test_waiting_and_running_trials_are_passed_over() -> None:
     assert {trial.params["x"] for trial in past.trials} == {0.1, 0.2}
 
 
-def test_study_keeps_its_space_features_and_seconds() -> None:
+def test_study_keeps_its_space_and_features() -> None:
     study = optuna.create_study(direction="maximize", study_name="past")
     study.set_user_attr("n_instances", 300)
     study.set_user_attr("notes", {"not": "a scalar"})
@@ -187,7 +188,26 @@ def test_study_keeps_its_space_features_and_seconds() -> None:
     assert past.name == "past"
     assert past.space == X
     assert past.meta_features == {"n_instances": 300}
-    assert all(trial.seconds is not None and trial.seconds >= 0 for trial in past.trials)
+
+
+def lasting(trial: FrozenTrial, seconds: float) -> FrozenTrial:
+    assert trial.datetime_start is not None
+    trial.datetime_complete = trial.datetime_start + timedelta(seconds=seconds)
+    return trial
+
+
+def test_seconds_are_those_of_the_longest_complete_run() -> None:
+    trials = [
+        lasting(run(0.1, 1.0), 20),
+        lasting(run(0.1, 1.0), 30),
+        lasting(failed(0.1), 99),
+        lasting(failed(0.2), 5),
+        lasting(pruned(0.3, 0.5), 5),
+        run(0.4, 2.0),  # added, not run: it starts and ends at once
+    ]
+    past = score_study("past", UP, trials, {})
+    found = {one.params["x"]: one.seconds for one in past.trials}
+    assert found == {0.1: 30.0, 0.2: None, 0.3: None, 0.4: None}
 
 
 def test_names_select_and_exclude_passes_over(past_storage: BaseStorage) -> None:

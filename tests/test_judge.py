@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
@@ -138,6 +139,24 @@ def test_clearly_worse_proposal_is_refused_with_the_numbers(learned: Learned) ->
     assert (verdict.accepted, verdict.refused_by) == (False, "meta-learner")
     assert f"a score of {expected:.2f} of this" in verdict.failures[0]
     assert f"and {learned.candidates[0].predicted:.2f} of candidate 1" in verdict.failures[0]
+
+
+def test_proposal_is_held_against_the_best_predicted_where_a_cheaper_one_stands_first(
+    learned: Learned,
+) -> None:
+    best, *others = learned.candidates
+    cheap = replace(others[-1], number=1, predicted=0.1)
+    offered = (cheap, replace(best, number=2))
+    explanation = replace(learned.explanation, evidence=())
+
+    def judged(params: Mapping[str, Any]) -> Verdict:
+        proposal = Proposal("{}", (), "", 1, {}, "", params)
+        return judge(proposal, learned.space, offered, learned.learner, explanation, None)
+
+    assert judged(best.params).accepted
+    refused = judged({**best.params, "lr": 0.1})
+    assert refused.refused_by == "meta-learner"
+    assert f"and {best.predicted:.2f} of candidate 2" in refused.failures[0]
 
 
 def test_margin_is_the_disagreement_of_the_members_where_that_is_larger(learned: Learned) -> None:

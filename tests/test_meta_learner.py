@@ -24,7 +24,8 @@ SPACE = {"x": FloatDistribution(0, 1), "kind": CategoricalDistribution(["a", "b"
 def _dataset(rows: list[tuple[dict[str, Any], float, int]]) -> MetaDataset:
     configs, scores, groups = zip(*rows, strict=True)
     names = tuple(f"study {i}" for i in range(max(groups) + 1))
-    return MetaDataset(SPACE, configs, np.array(scores, float), np.array(groups), names)
+    unknown = np.full(len(scores), np.nan)
+    return MetaDataset(SPACE, configs, np.array(scores, float), np.array(groups), names, unknown)
 
 
 def _rising(n: int, group: int = 0) -> list[tuple[dict[str, Any], float, int]]:

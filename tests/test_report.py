@@ -30,6 +30,7 @@ from optuna_metallmix._report import merge_note
 from optuna_metallmix._report import render_note
 from optuna_metallmix._report import write_note
 from optuna_metallmix._suggestion import Attempt
+from optuna_metallmix._trade import Trade
 from optuna_metallmix.llm import Message
 from optuna_metallmix.llm import ScriptedLLM
 
@@ -141,6 +142,25 @@ def test_other_peoples_text_is_no_markdown(handmade: Handmade) -> None:
     for mark in ("`c`", "*d*", "[f]", "<h>", "![j]", "[//]"):
         assert mark not in bare
     assert not re.search(r"^# title", note, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("trade", "told"),
+    [
+        (
+            Trade(0.3, 1.1, 0.01, 0.03),
+            "about **0.30** of a middling past training. The best predicted candidate would take "
+            "1.10 and is expected to score 0.010 more, within the uncertainty of 0.030.",
+        ),
+        (Trade(0.3, 1.1, 0.04, 0.03), "score 0.040 more, beyond the uncertainty of 0.030."),
+        (Trade(1.1, 1.1, 0.0, 0.03), "training. Nothing more is expected of any other candidate."),
+    ],
+)
+def test_note_tells_what_the_cheaper_training_gives_up(
+    suggestion: Suggestion, trade: Trade, told: str
+) -> None:
+    assert told in render_note(replace(suggestion, trade=trade), 0, {})
+    assert "Cost:" not in render_note(suggestion, 0, {})
 
 
 def test_moved_values_are_shown(suggestion: Suggestion) -> None:
