@@ -6,6 +6,7 @@ import argparse
 
 from benchmarks import _run
 from benchmarks import timing
+from benchmarks import unseen
 
 
 def main() -> None:
@@ -13,6 +14,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     commands = parser.add_subparsers(required=True)
     timing.add_command(commands.add_parser("timing", help=timing.__doc__))
+    unseen.add_command(commands.add_parser("unseen", help=unseen.__doc__))
     for name in _run.FAMILIES:
         _run.add_command(commands.add_parser(name, help=f"measure on {name}"), [name])
     _run.add_command(commands.add_parser("all", help="measure on all"), list(_run.FAMILIES))
