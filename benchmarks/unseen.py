@@ -202,8 +202,9 @@ def by_set(table: pd.DataFrame) -> dict[str, pd.Series[float]]:
 
 def agreement(rows: pd.DataFrame, column: str) -> float:
     """Return the rank correlation of predicted and true places; 0 where all are one."""
-    found = float(rows[column].corr(rows["true"], method="spearman"))
-    return 0.0 if np.isnan(found) else found
+    if rows[column].nunique() == 1:
+        return 0.0
+    return float(rows[column].corr(rows["true"], method="spearman"))
 
 
 def page(table: pd.DataFrame) -> Iterator[str]:

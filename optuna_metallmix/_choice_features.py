@@ -95,8 +95,8 @@ def _timm() -> ModuleType | None:
     except Exception as error:  # beside another build of torch, torchvision raises RuntimeError
         _forget(set(sys.modules) - before)
         _logger.info(
-            f"Choices that no past trial has are treated as unknown, because timm cannot be used "
-            f"({type(error).__name__}: {error}). `pip install timm` lets them be described."
+            "Networks that no past trial has are treated as unknown, because timm cannot be used "
+            f"({type(error).__name__}: {error}). Install or mend it to have them described."
         )
     return None
 
