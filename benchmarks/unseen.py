@@ -4,8 +4,8 @@
 
 Quick-Tune's 24 networks are held out three at a time, from all 12 other sets, and the left-out
 set's runs are ranked with them in. `unknown` is what CatBoost makes of a name it never saw,
-`described` the library's: the network is taken for the most similar one. `known` holds nothing
-out. All three are the same learner's code, the first two the very same learner.
+`described` the library's: the network is taken for the most similar one; `another`, a control,
+takes it for one drawn at random. These three are the very same learner. `known` holds nothing out.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from optuna_metallmix._search_space import choices_of
 N_HELD_OUT = 3
 N_SWAPPED = 40
 """Runs of the set that every network is put into in turn."""
-METHODS = ("unknown", "described", "known")
+METHODS = ("unknown", "another", "described", "known")
 PACKAGES = ("optuna", "catboost", "timm", "torch", "numpy", "pandas")
 
 Row: TypeAlias = dict[str, Any]
@@ -112,9 +112,21 @@ def measured(sets: Sets, accuracies: Mapping[str, Floats], seed: int) -> Iterato
             target = Target(one, accuracies[task], group, seed)
             fitted = learner(history, one, seed)
             yield from target.judge("described", fitted)
-            with mock.patch.object(_meta_dataset, "stand_in", lambda label, seen: label):
-                yield from target.judge("unknown", fitted)
+            for method, other in (("unknown", unchanged), ("another", another)):
+                with mock.patch.object(_meta_dataset, "stand_in", other):
+                    yield from target.judge(method, fitted)
             yield from target.judge("known", learners[task])
+
+
+def unchanged(label: str, seen: frozenset[str]) -> str:
+    """Leave an unseen name to CatBoost."""
+    return label
+
+
+def another(label: str, seen: frozenset[str]) -> str:
+    """Return a seen name at random, the same for the same names."""
+    names = sorted(seen)
+    return names[seed_of("another", label, *names) % len(names)]
 
 
 def past(sets: Sets, held_out: Sequence[str]) -> History:
@@ -213,12 +225,13 @@ def page(table: pd.DataFrame) -> Iterator[str]:
     seeds = ", ".join(map(str, sorted(table["seed"].unique())))
     yield "# unseen"
     yield ""
-    yield f"Quick-Tune, {table['set'].nunique()} image sets, each left out once. Of its "
+    yield f"Quick-Tune, {table['set'].nunique()} image sets, each left out once. Of its"
     yield f"{table['network'].nunique()} networks, {N_HELD_OUT} at a time have no past run at all."
     yield "`unknown`: a name as CatBoost takes one it never saw. `described`: taken for the most"
-    yield "similar network by what timm knows. `known`: nothing held out, what could be reached."
+    yield "similar network by what timm knows; `another`, a control: for a random one."
+    yield "`known`: nothing held out, what could be reached."
     yield ""
-    yield f"Seeds: {seeds}. {datetime.date.today()}, Python {platform.python_version()}, "
+    yield f"Seeds: {seeds}. {datetime.date.today()}, Python {platform.python_version()},"
     yield f"{versions}. 95 % bootstrap intervals over sets. Written by `{command()}`."
     yield ""
     yield "| | " + " | ".join(METHODS) + " | described - unknown |"
@@ -226,7 +239,8 @@ def page(table: pd.DataFrame) -> Iterator[str]:
     found = {one: by_set(table[table["method"] == one]) for one in METHODS}
     for measure in MEASURES:
         values = [found[one][measure] for one in METHODS]
-        cells = [shown(one) for one in (*values, values[1] - values[0])]
+        gain = found["described"][measure] - found["unknown"][measure]
+        cells = [shown(one) for one in (*values, gain)]
         yield f"| {measure} | " + " | ".join(cells) + " |"
     yield ""
     yield from (f"- **{name}**: {text}" for name, text in MEASURES.items())

@@ -36,10 +36,11 @@ def test_the_page_has_each_measure_and_the_difference():
     table = pd.concat(
         [
             rows("unknown", [0.5, 0.5, 0.5], 0.3),
+            rows("another", [1.0, 0.5, 0.0], 0.5),
             rows("described", [0.0, 0.5, 1.0], 0.1),
             rows("known", [0.0, 0.5, 1.0], 0.0),
         ]
     )
     lines = [one for one in unseen.page(table) if one.startswith("| order, in its own")]
     cells = [one.split(" (")[0].strip() for one in lines[0].split("|")[2:-1]]
-    assert cells == ["0.000", "1.000", "1.000", "1.000"]
+    assert cells == ["0.000", "-1.000", "1.000", "1.000", "1.000"]
