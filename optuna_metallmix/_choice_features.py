@@ -1,11 +1,12 @@
 """a choice no past trial has -> the past choice most like it, by what timm knows of networks.
 
 A model of the past can say nothing of a name it never saw. Where the name is a network that timm
-knows, it is taken for the most similar one that has been tried; benchmarks/results/unseen.md says
-what that is worth. (What timm knows as columns of the meta-learner's own measured no better: rank
-correlation with the true order .795, this .801, an unseen name as it is .758; Quick-Tune, 3 of
-24 networks held out at a time, one seed, 2026-11.) timm is optional, and is imported only where
-there is such a name among names of its kind.
+knows, it is taken for the most similar one that has been tried. That orders unseen networks
+better, and leaves the first pick's regret as it was: benchmarks/results/unseen.md. (What timm
+knows as columns of the meta-learner's own measured no better: rank correlation with the true order
+.795, this .801, an unseen name as it is .758; Quick-Tune, 3 of 24 networks held out at a time, one
+seed, 2026-11.) timm is optional, and is imported only where there is such a name among names of
+its kind.
 """
 
 from __future__ import annotations
