@@ -7,6 +7,7 @@ import argparse
 from benchmarks import _run
 from benchmarks import cost
 from benchmarks import timing
+from benchmarks import unseen
 
 
 def main() -> None:
@@ -15,6 +16,7 @@ def main() -> None:
     commands = parser.add_subparsers(required=True)
     timing.add_command(commands.add_parser("timing", help=timing.__doc__))
     cost.add_command(commands.add_parser("cost", help=cost.__doc__))
+    unseen.add_command(commands.add_parser("unseen", help=unseen.__doc__))
     for name in _run.FAMILIES:
         _run.add_command(commands.add_parser(name, help=f"measure on {name}"), [name])
     _run.add_command(commands.add_parser("all", help="measure on all"), list(_run.FAMILIES))

@@ -3,8 +3,9 @@
 The pool: each past study's best configurations, small perturbations of them, and random draws.
 (Planning on LCBench: a pool enriched this way took the first pick's mean regret from .42 to .37.)
 Which parameters are active together is never invented: every pool member keeps the active set of
-a past trial. A choice is exchanged only for one that some past trial had with that same set, a
-whole number only within the range it had there: ``n_layers=3`` may be why a third layer is active.
+a past trial. A choice is exchanged only for one that some past trial had with that same set (or
+that is taken for such a one, see :mod:`optuna_metallmix._choice_features`), a whole number only
+within the range it had there: ``n_layers=3`` may be why a third layer is active.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from optuna_metallmix._cost import CostModel
 from optuna_metallmix._cost import cheapest_equal
 from optuna_metallmix._history import History
 from optuna_metallmix._meta_dataset import Config
+from optuna_metallmix._meta_dataset import MetaDataset
 from optuna_metallmix._meta_learner import MetaLearner
 from optuna_metallmix._search_space import SearchSpace
 from optuna_metallmix._search_space import choices_of
@@ -186,12 +188,12 @@ def _pool(learner: MetaLearner, history: History, rng: np.random.Generator) -> I
             best = {**new, **_fit(params, space, fallback)}
             yield _Draft(best, f"one of the best of {study.name!r}")
             for _ in range(N_NEAR):
-                near = _vary(best, space, seen, rng, 0.1)
+                near = _vary(best, learner.dataset, seen, rng, 0.1)
                 yield _Draft(near, f"near one of the best of {study.name!r}")
     for _ in range(N_RANDOM):
         template = templates[int(rng.integers(len(templates)))]
         fitted = {**new, **_fit(template, space, fallback)}
-        yield _Draft(_vary(fitted, space, seen, rng, None), "random")
+        yield _Draft(_vary(fitted, learner.dataset, seen, rng, None), "random")
 
 
 def _fit(params: Config, space: SearchSpace, fallback: Config) -> dict[str, Any]:
@@ -205,13 +207,13 @@ def _fit(params: Config, space: SearchSpace, fallback: Config) -> dict[str, Any]
 
 def _vary(
     params: dict[str, Any],
-    space: SearchSpace,
+    dataset: MetaDataset,
     seen: _Seen,
     rng: np.random.Generator,
     width: float | None,
 ) -> dict[str, Any]:
     """Draw values anew, numbers near by ``width`` if given; keep those where that is unsafe."""
-    active = frozenset(params)
+    space, active = dataset.space, frozenset(params)
     varied = dict(params)
     for name, value in params.items():
         if width is not None and rng.random() < 0.5:
@@ -221,15 +223,19 @@ def _vary(
             if width is None or not is_ordered(space[name])
             else perturb(space[name], value, width, rng)
         )
-        varied[name] = new if _is_safe(seen.get((name, active)), space[name], new) else value
+        varied[name] = new if _is_safe(seen.get((name, active)), dataset, name, new) else value
     return varied
 
 
 def _is_safe(
-    known: tuple[float, float] | frozenset[str] | None, distribution: BaseDistribution, value: Any
+    known: tuple[float, float] | frozenset[str] | None,
+    dataset: MetaDataset,
+    name: str,
+    value: Any,
 ) -> bool:
     if isinstance(known, frozenset):
-        return label_of(distribution, value) in known
+        label = label_of(dataset.space[name], value)
+        return label in known or dataset.stand_in(name, label) in known
     return known is None or known[0] <= value <= known[1]
 
 

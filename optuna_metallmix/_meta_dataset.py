@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import TypeAlias
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 
+from optuna_metallmix._choice_features import stand_in
 from optuna_metallmix._errors import HistoryError
 from optuna_metallmix._history import History
 from optuna_metallmix._history import PastTrial
@@ -63,6 +65,27 @@ class MetaDataset:
     groups: NDArray[np.int64]
     studies: tuple[str, ...]
     seconds: NDArray[np.float64]
+
+    @cached_property
+    def seen(self) -> dict[str, frozenset[str]]:
+        """By unordered parameter, the labels of its choices that some row has."""
+        return {
+            name: frozenset(_texts(self.space[name], name, self.configs))
+            for name in categorical_columns(self.space)
+        }
+
+    def stand_in(self, name: str, label: str) -> str:
+        """Return the label of a choice that rows have in place of one that none has."""
+        seen = self.seen[name]
+        return label if label in seen or label == ABSENT else stand_in(label, seen)
+
+    def to_frame(self, configs: Sequence[Config]) -> pd.DataFrame:
+        """Encode configurations as :func:`to_frame` does, in choices that rows have."""
+        frame = to_frame(self.space, configs)
+        for name in self.seen:
+            labels = {label: self.stand_in(name, label) for label in set(frame[name])}
+            frame[name] = frame[name].map(labels)
+        return frame
 
 
 def build_meta_dataset(history: History, space: SearchSpace) -> MetaDataset:

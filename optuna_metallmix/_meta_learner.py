@@ -134,7 +134,7 @@ class MetaLearner:
     def _pool(self, configs: Sequence[Config]) -> Pool:
         from catboost import Pool
 
-        frame = to_frame(self.space, configs)
+        frame = self.dataset.to_frame(configs)
         return Pool(frame, cat_features=categorical_columns(self.space))
 
     def _new_member(self, member: int) -> CatBoostRegressor:

@@ -18,6 +18,7 @@ from optuna.distributions import IntDistribution
 from optuna.trial import TrialState
 from optuna.trial import create_trial
 
+from optuna_metallmix import _meta_dataset
 from optuna_metallmix._candidates import MIN_DISTANCE
 from optuna_metallmix._candidates import Candidate
 from optuna_metallmix._candidates import _distance
@@ -184,6 +185,28 @@ def test_past_trial_without_any_parameter_of_the_space_makes_no_empty_candidate(
     history = History((PastStudy("past", both, without + with_k, {}),))
     found = _propose(_fit(history, space), history, 20)
     assert all(set(one.params) == {"k"} for one in found)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_new_choice_is_offered_where_its_stand_in_has_been(
+    monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """``depth`` is active for the networks like ``net_1``, ``heads`` for those like ``vit_1``."""
+    kin = {"net_2": "net_1", "vit_2": "vit_1"} if known else {}
+    monkeypatch.setattr(_meta_dataset, "stand_in", lambda label, seen: kin.get(label, label))
+    new = ["net_2", "vit_2", "other"]
+    space = {
+        "network": CategoricalDistribution(["net_1", "vit_1", *new]),
+        "depth": IntDistribution(1, 50),
+        "heads": IntDistribution(1, 50),
+    }
+    rows = [{"network": "net_1", "depth": i} for i in range(1, 20)]
+    rows += [{"network": "vit_1", "heads": i} for i in range(1, 20)]
+    trials = tuple(PastTrial(row, 1 - i / 40, None, None) for i, row in enumerate(rows))
+    history = History((PastStudy("past", space, trials, {}),))
+    found = [one.params for one in _propose(_fit(history, space), history, 60)]
+    assert all(("depth" in one) == one["network"].startswith("net") for one in found)
+    assert {one["network"] for one in found} == {"net_1", "vit_1", *kin}
 
 
 def test_number_that_makes_others_active_stays_with_them() -> None:

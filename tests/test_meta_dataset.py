@@ -86,3 +86,17 @@ def test_columns_are_numbers_or_texts() -> None:
     assert frame["kind"].tolist() == ["null", "true", ABSENT, "new"]
     assert categorical_columns(SPACE) == ["kind"]
     assert categorical_columns({"n": IntDistribution(0, 1)}) == []
+
+
+def test_a_choice_that_no_row_has_is_written_as_its_stand_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        _meta_dataset, "stand_in", lambda label, seen: "a" if label == "like a" else label
+    )
+    space = {"lr": FloatDistribution(0, 1), "kind": CategoricalDistribution(["a", "b", "like a"])}
+    dataset = build_meta_dataset(History((_study("s", [{"kind": "a"}, {"kind": "b"}]),)), space)
+    assert dataset.seen == {"kind": frozenset({"a", "b"})}
+    asked = [{"kind": "like a"}, {"kind": "b"}, {"kind": "else"}, {"lr": 0.5}]
+    assert dataset.to_frame(asked)["kind"].tolist() == ["a", "b", "else", ABSENT]
+    assert dataset.stand_in("kind", "like a") == "a"

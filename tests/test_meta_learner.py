@@ -9,6 +9,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 
+from optuna_metallmix import _meta_dataset
 from optuna_metallmix import _meta_learner
 from optuna_metallmix._errors import HistoryError
 from optuna_metallmix._meta_dataset import MetaDataset
@@ -55,6 +56,22 @@ def test_shap_values_and_base_add_up_to_the_prediction(learned: Learned) -> None
     assert values.shape == (len(configs), len(learned.space))
     expected = learned.learner.predict(configs).mean
     np.testing.assert_allclose(values.sum(axis=1) + base, expected, atol=1e-9, rtol=0)
+
+
+def test_a_choice_is_predicted_and_explained_as_its_stand_in(
+    learned: Learned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner, config = learned.learner, {"lr": 1e-3, "optimizer": "adam", "depth": 3}
+    new, unknown = {**config, "optimizer": "adam_2"}, {**config, "optimizer": "else"}
+    monkeypatch.setattr(
+        _meta_dataset, "stand_in", lambda label, seen: "adam" if label == "adam_2" else label
+    )
+    as_adam, as_new, as_else = learner.predict([config, new, unknown]).mean
+    assert as_new == as_adam != as_else
+    values, base = learner.shap_values([new])
+    assert values.shape == (1, len(learned.space))
+    assert values.sum() + base == pytest.approx(as_new, abs=1e-6)
+    np.testing.assert_array_equal(values, learner.shap_values([config])[0])
 
 
 def test_same_seed_same_model() -> None:

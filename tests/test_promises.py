@@ -48,6 +48,7 @@ CORRIDOR = (
     "_source",
     "_past",
     "_settings",
+    "_choice_features",
     "_meta_dataset",
     "_meta_learner",
     "_cost",
