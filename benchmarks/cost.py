@@ -36,8 +36,8 @@ from benchmarks._family import seed_of
 from benchmarks._numbers import resampled
 from benchmarks._past import Floats
 from benchmarks._run import RESULTS
-from benchmarks._run import command
 from benchmarks._table import PACKAGES
+from benchmarks._table import typed
 from benchmarks.replay import QUICKTUNE
 from benchmarks.replay import Replay
 from benchmarks.replay import data_folder
@@ -237,7 +237,7 @@ def _page(table: pd.DataFrame) -> Iterator[str]:
         f"{datetime.date.today()}, Python {platform.python_version()}, {versions}, library code "
         f"{', '.join(sorted(set(table['code'])))}. Written by:"
     )
-    yield f"\n    {command()}\n"
+    yield f"\n    {typed()}\n"
     yield from _rows(table)
     yield ""
     yield (

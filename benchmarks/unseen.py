@@ -37,7 +37,7 @@ from benchmarks._family import seed_of
 from benchmarks._numbers import resampled
 from benchmarks._past import Floats
 from benchmarks._run import RESULTS
-from benchmarks._run import command
+from benchmarks._table import typed
 from benchmarks.replay import QUICKTUNE
 from benchmarks.replay import Replay
 from benchmarks.replay import data_folder
@@ -232,7 +232,7 @@ def page(table: pd.DataFrame) -> Iterator[str]:
     yield "`known`: nothing held out, what could be reached."
     yield ""
     yield f"Seeds: {seeds}. {datetime.date.today()}, Python {platform.python_version()},"
-    yield f"{versions}. 95 % bootstrap intervals over sets. Written by `{command()}`."
+    yield f"{versions}. 95 % bootstrap intervals over sets. Written by `{typed()}`."
     yield ""
     yield "| | " + " | ".join(METHODS) + " | described - unknown |"
     yield "| --- |" + " --- |" * (len(METHODS) + 1)

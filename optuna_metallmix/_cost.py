@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from optuna_metallmix._errors import HistoryError
 from optuna_metallmix._meta_dataset import Config
 from optuna_metallmix._meta_dataset import MetaDataset
-from optuna_metallmix._meta_dataset import categorical_columns
 from optuna_metallmix._meta_dataset import to_frame
 from optuna_metallmix._meta_learner import MIN_ROWS
 from optuna_metallmix._meta_learner import Prediction
+from optuna_metallmix._regressor import Trees
+from optuna_metallmix._regressor import fit_regressor
 
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 N_PARTS = 3
+_TREES = Trees(6, 60, 0.15)
 MIN_EXPLAINED = 0.1
 """Least share of the durations' variance that has to be predictable: on a machine that others use
 too, they can be noise, and the cheapest by noise is nobody's gain."""
@@ -45,18 +47,10 @@ class CostModel:
 
     Args:
         seed: Seeds CatBoost.
-        n_trees: Trees of each regressor.
-        depth: Depth of each tree.
-        thread_count: Processor threads.
     """
 
-    def __init__(
-        self, *, seed: int = 0, n_trees: int = 60, depth: int = 6, thread_count: int = 2
-    ) -> None:
+    def __init__(self, *, seed: int = 0) -> None:
         self.seed = seed
-        self.n_trees = n_trees
-        self.depth = depth
-        self.thread_count = thread_count
 
     def fit(self, dataset: MetaDataset) -> CostModel:
         """Fit on the past trials whose durations are known.
@@ -77,8 +71,11 @@ class CostModel:
         for part in range(N_PARTS):
             seen = parts != part
             _check_varied(costs[seen], frame[seen])
-            self.members_.append(self._new_member(part).fit(frame[seen], costs[seen]))
-            held_out[~seen] = self.members_[-1].predict(frame[~seen])
+            model = fit_regressor(
+                dataset.space, frame[seen], costs[seen], _TREES, self.seed + part
+            )
+            self.members_.append(model)
+            held_out[~seen] = model.predict(frame[~seen])
         self.explained = float(1.0 - np.mean((costs - held_out) ** 2) / np.var(costs))
         _check_explained(self.explained)
         return self
@@ -89,22 +86,6 @@ class CostModel:
         logs = np.mean([member.predict(frame) for member in self.members_], axis=0)
         costs: Floats = np.exp(logs)
         return costs
-
-    def _new_member(self, part: int) -> CatBoostRegressor:
-        from catboost import CatBoostRegressor
-
-        return CatBoostRegressor(
-            iterations=self.n_trees,
-            depth=self.depth,
-            learning_rate=0.15,
-            loss_function="RMSE",
-            boosting_type="Plain",
-            random_seed=self.seed + part,
-            cat_features=categorical_columns(self.space),
-            thread_count=self.thread_count,
-            allow_writing_files=False,
-            logging_level="Silent",
-        )
 
 
 def cheapest_equal(prediction: Prediction, costs: Floats) -> int:

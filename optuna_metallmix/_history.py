@@ -1,4 +1,4 @@
-"""storage -> past studies: read only, one score per trial, a reason for each study left out."""
+"""storage -> past studies: read only, one rank per trial, a reason for each study left out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from optuna_metallmix._optuna_access import frozen_id
 from optuna_metallmix._rdb import TrialReader
 from optuna_metallmix._rdb import trial_reader
 from optuna_metallmix._scoring import by_config
-from optuna_metallmix._scoring import scores_of
+from optuna_metallmix._scoring import ranks_of
 from optuna_metallmix._scoring import worth_of
 from optuna_metallmix._search_space import SearchSpace
 from optuna_metallmix._search_space import merge_spaces
@@ -52,14 +52,14 @@ class PastTrial:
 
     Attributes:
         params: Its values by name; parameters that were not active are absent.
-        score: In [0, 1]; 1 is the best of its study.
+        rank: In [0, 1]; 1 is the best of its study.
         value: The objective's value in the study's own unit; ``None`` where it failed.
         seconds: How long its longest complete run took; ``None`` where there is none, or the
             storage does not say.
     """
 
     params: Mapping[str, Any]
-    score: float
+    rank: float
     value: float | None
     seconds: float | None
 
@@ -71,7 +71,7 @@ class PastStudy:
     Attributes:
         name: The study's name.
         space: Its parameters' distributions by name.
-        trials: Its trials, by falling score.
+        trials: Its trials, by falling rank.
         meta_features: The scalar user attributes of the study.
         is_target: Whether these are the earlier trials of the very study that asks.
     """
@@ -215,14 +215,14 @@ def score_study(
     past = [
         PastTrial(
             one.params,
-            score,
+            rank,
             sign * one.worth if math.isfinite(one.worth) else None,
             one.seconds,
         )
-        for one, score in zip(configs, scores_of(configs), strict=True)
+        for one, rank in zip(configs, ranks_of(configs), strict=True)
     ]
     space = merge_spaces(one.distributions for one in measured)
-    ordered = tuple(sorted(past, key=lambda one: -one.score))
+    ordered = tuple(sorted(past, key=lambda one: -one.rank))
     return PastStudy(name, space, ordered, scalar_features(attributes), is_target)
 
 

@@ -122,7 +122,7 @@ class MetaLLMiXSampler(BaseSampler):
         self._base_sampler = check_base_sampler(base_sampler) or TransferSampler(
             source_storage=source_storage,
             source_study_names=source_study_names,
-            seed=seed,
+            seed=self._settings.seed,  # the same meta-learner serves both
             warn_without_past=False,  # the suggestion's own warning has said it
         )
         self._bases: dict[tuple[str, str, int], BaseSampler] = {}

@@ -1,15 +1,15 @@
-"""trials of one study -> its configurations, each with one score.
+"""trials of one study -> its configurations, each with one rank.
 
 Which trials count, and how much
 --------------------------------
-Scores compare a trial with the others of its own study only, so that studies on different data,
+Ranks compare a trial with the others of its own study only, so that studies on different data,
 metrics and directions can stand side by side: 1 is the best trial of its study, 0 the worst.
 
 * **Complete**: by the rank of its value, direction honoured, equal values sharing their mean rank.
 * **Pruned**: by the rank of its last report, but never above the middle of the complete trials:
   the value is of an unfinished training, and a pruner found it worse than its peers. Without a
   report, as failed.
-* **Failed**, and complete with an infinite value in the bad direction: score 0. A configuration
+* **Failed**, and complete with an infinite value in the bad direction: rank 0. A configuration
   that crashed or diverged is evidence (dropping such runs made the first pick worse, DESIGN).
 * A configuration tried several times counts once, with the mean of the values it completed with,
   else of its last reports: a run that was killed and tried again did not fail.
@@ -77,8 +77,8 @@ def worth_of(trial: FrozenTrial, sign: float) -> float | None:
     return None if sign * value == math.inf else sign * value
 
 
-def scores_of(configs: Sequence[TriedConfig]) -> list[float]:
-    """Return the scores of configurations, in [0, 1]; one of them at least is complete."""
+def ranks_of(configs: Sequence[TriedConfig]) -> list[float]:
+    """Return the ranks of configurations, in [0, 1]; one of them at least is complete."""
     complete = sorted(one.worth for one in configs if one.state is TrialState.COMPLETE)
     ceiling = complete[(len(complete) - 1) // 2]
     worths = [

@@ -41,8 +41,8 @@ from optuna_metallmix._transfer_model import TransferModel
 
 _logger = optuna.logging.get_logger("optuna.metallmix")
 
-WEIGHT_ATTR = "metallmix:transfer-weight"
-"""System attribute: the past's share in choosing a trial, in [0, 1]."""
+BELIEF_ATTR = "metallmix:past-belief"
+"""System attribute: how likely it was before a trial that the past is about its task, 0 to 1."""
 
 _Key = tuple[str, str, int]
 
@@ -51,8 +51,9 @@ class TransferSampler(BaseSampler):
     """Goes on learning from past studies in every trial, as long as they help.
 
     Each trial is the best expected improvement of a Gaussian process on the study's own trials,
-    around what a meta-learner of the past studies expects. The past's share follows how well it
-    orders the own trials; a past that misleads is dropped. Running trials count as middling,
+    around what a meta-learner of the past studies expects, for as long as it is likely that the
+    past is about the same task: a past that misorders the own trials is used less and less, one
+    that orders no past study left out is not used at all. Running trials count as middling,
     failed and infeasible ones as worst, pruned ones as at most middling.
 
     Without a past that can be learned from, and with several objectives, ``base_sampler`` makes
@@ -182,7 +183,7 @@ class TransferSampler(BaseSampler):
         worths = own_worths([one for one, _ in own], study.direction)
         rng = np.random.default_rng([self._seed, trial.number])
         step = model.next([fitted for _, fitted in own], worths, rng)
-        storage_of(study).set_trial_system_attr(trial_id_of(trial), WEIGHT_ATTR, step.weight)
+        storage_of(study).set_trial_system_attr(trial_id_of(trial), BELIEF_ATTR, step.belief)
         return step
 
     def _model(self, study: Study, known: SearchSpace) -> TransferModel | None:

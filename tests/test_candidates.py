@@ -19,10 +19,10 @@ from optuna.trial import TrialState
 from optuna.trial import create_trial
 
 from optuna_metallmix import _meta_dataset
+from optuna_metallmix._candidates import CAUTION
 from optuna_metallmix._candidates import MIN_DISTANCE
 from optuna_metallmix._candidates import Candidate
 from optuna_metallmix._candidates import _distance
-from optuna_metallmix._candidates import best_choices
 from optuna_metallmix._candidates import propose_candidates
 from optuna_metallmix._candidates import spread_candidates
 from optuna_metallmix._history import History
@@ -30,6 +30,8 @@ from optuna_metallmix._history import PastStudy
 from optuna_metallmix._history import PastTrial
 from optuna_metallmix._meta_dataset import build_meta_dataset
 from optuna_metallmix._meta_learner import MetaLearner
+from optuna_metallmix._pool import best_choices
+from optuna_metallmix._regressor import Trees
 from optuna_metallmix._search_space import config_key
 from optuna_metallmix._search_space import contains
 
@@ -41,7 +43,7 @@ Space = Mapping[str, BaseDistribution]
 
 
 def _fit(history: History, space: Space) -> MetaLearner:
-    return MetaLearner(n_trees=30).fit(build_meta_dataset(history, space))
+    return MetaLearner(trees=Trees(4, 30, 0.08)).fit(build_meta_dataset(history, space))
 
 
 def _propose(
@@ -63,8 +65,9 @@ def test_candidates_are_valid_ranked_and_different(learned: Learned, seed: int) 
         assert all(contains(learned.space[name], v) for name, v in one.params.items())
         assert frozenset(one.params) in _active_sets(learned.history, learned.space)
         assert ("momentum" in one.params) == (one.params["optimizer"] == "sgd")
-    predicted = [one.predicted for one in found if one.predicted is not None]
-    assert predicted == sorted(predicted, reverse=True)
+    surest = [_surely(one, learned.learner.trust) for one in found]
+    assert surest == sorted(surest, reverse=True)
+    predicted = [one.predicted for one in found]
     np.testing.assert_allclose(
         predicted, learned.learner.predict([one.params for one in found]).mean, atol=1e-12
     )
@@ -94,6 +97,31 @@ def test_best_candidate_is_near_the_true_optimum(learned: Learned) -> None:
     best = learned.candidates[0].params
     assert best["optimizer"] == "adam"
     assert 1e-4 < best["lr"] < 1e-2
+
+
+def _surely(one: Candidate, trust: float) -> float:
+    """What is expected of a candidate, less what is doubtful of one that nobody has tried."""
+    assert one.predicted is not None
+    assert one.spread is not None
+    doubt = 0.0 if one.origin.startswith("one of the best") else CAUTION * (1 - trust)
+    return one.predicted - doubt * one.spread
+
+
+def test_a_past_that_tells_all_is_followed(
+    learned: Learned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learned.learner, "quality", 1.0)
+    predicted = [one.predicted for one in _propose(learned.learner, learned.history)]
+    assert predicted == sorted(predicted, reverse=True)
+
+
+@pytest.mark.parametrize("quality", [-0.5, 0.0, 0.05])
+def test_a_past_that_tells_nothing_is_not_departed_from(
+    learned: Learned, monkeypatch: pytest.MonkeyPatch, quality: float
+) -> None:
+    monkeypatch.setattr(learned.learner, "quality", quality)
+    found = _propose(learned.learner, learned.history)
+    assert all(one.origin.startswith("one of the best of") for one in found)
 
 
 def test_same_seed_same_candidates(learned: Learned) -> None:

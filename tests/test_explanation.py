@@ -20,6 +20,7 @@ from optuna_metallmix._history import PastStudy
 from optuna_metallmix._history import PastTrial
 from optuna_metallmix._meta_dataset import build_meta_dataset
 from optuna_metallmix._meta_learner import MetaLearner
+from optuna_metallmix._regressor import Trees
 from optuna_metallmix._search_space import label_of
 
 
@@ -87,7 +88,7 @@ def test_evidence_of_nearly_equal_numbers_is_true() -> None:
         for i in range(20)
     )
     history = History((PastStudy("past", space, trials, {}),))
-    learner = MetaLearner(n_trees=30).fit(build_meta_dataset(history, space))
+    learner = MetaLearner(trees=Trees(4, 30, 0.08)).fit(build_meta_dataset(history, space))
     best = Candidate(1, {"lr": 0.5}, "test")
     explanation = explain(learner, [best], history, {})
     assert explanation.evidence

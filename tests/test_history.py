@@ -58,7 +58,7 @@ def failed(x: float) -> FrozenTrial:
 
 def scores(trials: Sequence[FrozenTrial], direction: StudyDirection = UP) -> dict[float, float]:
     study = score_study("past", direction, trials, {})
-    return {trial.params["x"]: trial.score for trial in study.trials}
+    return {trial.params["x"]: trial.rank for trial in study.trials}
 
 
 def test_scores_are_ranks_from_worst_to_best() -> None:

@@ -59,18 +59,18 @@ def test_any_study_is_scored_or_left_out_with_a_reason(
     except HistoryError:
         return
     sign = 1 if direction is UP else -1
-    found = [trial.score for trial in study.trials]
+    found = [trial.rank for trial in study.trials]
     assert all(0.0 <= score <= 1.0 for score in found)
     assert found == sorted(found, reverse=True)
     assert len({trial.params["x"] for trial in study.trials}) == len(found)
     complete = {x / 20 for x, kind, value in cases if kind == "complete" and math.isfinite(value)}
     done = [trial for trial in study.trials if trial.params["x"] in complete]
-    assert done[0].score == max(found)
+    assert done[0].rank == max(found)
     for better, worse in itertools.pairwise(done):
         assert better.value is not None
         assert worse.value is not None
         assert sign * better.value >= sign * worse.value
-        assert (better.value == worse.value) or better.score > worse.score
+        assert (better.value == worse.value) or better.rank > worse.rank
 
 
 @given(CASES)
@@ -80,7 +80,7 @@ def test_turning_the_direction_round_changes_nothing_else(
     def scored(sign: int, direction: StudyDirection) -> object:
         try:
             study = _scores(cases, direction, sign)
-            return [(trial.params, trial.score) for trial in study.trials]
+            return [(trial.params, trial.rank) for trial in study.trials]
         except HistoryError as reason:
             return str(reason)
 

@@ -143,7 +143,7 @@ def test_broken_dashboard(past, told, monkeypatch):
     assert "another version" in study.trials[0].user_attrs["metallmix:note"]
 
 
-ROOMS = ["build_meta_dataset", "propose_candidates", "explain", "suggestion_messages", "judge"]
+ROOMS = ["learned_scores", "propose_candidates", "explain", "suggestion_messages", "judge"]
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -14,6 +14,7 @@ from optuna_metallmix import _meta_learner
 from optuna_metallmix._errors import HistoryError
 from optuna_metallmix._meta_dataset import MetaDataset
 from optuna_metallmix._meta_learner import MetaLearner
+from optuna_metallmix._regressor import Trees
 
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def test_same_seed_same_model() -> None:
     dataset = _dataset(_rising(12) + _rising(12, 1) + _rising(12, 2))
     probe = [{"x": 0.3, "kind": "a"}, {"x": 0.9}]
     first, again, other = (
-        MetaLearner(seed=seed, n_trees=10).fit(dataset).predict(probe).mean.tolist()
+        MetaLearner(seed=seed, trees=Trees(4, 10, 0.08)).fit(dataset).predict(probe).mean.tolist()
         for seed in (5, 5, 6)
     )
     assert first == again
@@ -87,19 +88,19 @@ def test_same_seed_same_model() -> None:
 
 @pytest.mark.parametrize("seed", [2**31, 2**32 - 1])
 def test_large_seeds_fit(seed: int) -> None:
-    learner = MetaLearner(seed=seed, n_trees=2).fit(_dataset(_rising(9)))
+    learner = MetaLearner(seed=seed, trees=Trees(4, 2, 0.08)).fit(_dataset(_rising(9)))
     assert learner.predict([{"x": 1.0}]).mean.shape == (1,)
 
 
 def test_quality_is_unknown_with_one_study() -> None:
-    learner = MetaLearner(n_trees=5).fit(_dataset(_rising(20)))
+    learner = MetaLearner(trees=Trees(4, 5, 0.08)).fit(_dataset(_rising(20)))
     assert learner.quality is None
     assert learner.predict([{"x": 0.9, "kind": "a"}]).spread[0] > 0
 
 
 def test_quality_of_an_inverted_past_is_negative() -> None:
     rows = _rising(20) + [({**c}, 1 - s, 1) for c, s, _ in _rising(20)]
-    learner = MetaLearner(n_trees=20).fit(_dataset(rows))
+    learner = MetaLearner(trees=Trees(4, 20, 0.08)).fit(_dataset(rows))
     assert learner.quality is not None
     assert learner.quality < -0.5
 
@@ -107,7 +108,7 @@ def test_quality_of_an_inverted_past_is_negative() -> None:
 def test_every_study_weighs_the_same() -> None:
     crowd = [({"x": i / 300, "kind": "a"}, i / 299, 0) for i in range(300)]
     few = [({"x": i / 40, "kind": "a"}, 1 - i / 39, 1 + i % 4) for i in range(40)]
-    learner = MetaLearner(n_trees=40).fit(_dataset(crowd + few))
+    learner = MetaLearner(trees=Trees(4, 40, 0.08)).fit(_dataset(crowd + few))
     high, low = learner.predict([{"x": 0.95, "kind": "a"}, {"x": 0.05, "kind": "a"}]).mean
     assert low > high
 
@@ -131,31 +132,31 @@ def test_study_that_never_varied_a_parameter_does_not_stop_the_fit() -> None:
     constant = [({"kind": "a"}, i / 9, 0) for i in range(10)]
     varied = [({"kind": "ab"[i % 2]}, i / 9, 1) for i in range(10)]
     for seed in range(4):
-        learner = MetaLearner(seed=seed, n_trees=5).fit(_dataset(constant + varied))
+        learner = MetaLearner(seed=seed, trees=Trees(4, 5, 0.08)).fit(_dataset(constant + varied))
         assert np.isfinite(learner.predict([{"kind": "b"}]).mean).all()
 
 
 def test_parameter_that_is_active_or_not_is_something_to_learn_from() -> None:
     rows = [({"kind": "a"} | ({"x": 0.5} if i % 2 else {}), i % 2, 0) for i in range(12)]
-    learner = MetaLearner(n_trees=20).fit(_dataset(rows))
+    learner = MetaLearner(trees=Trees(4, 20, 0.08)).fit(_dataset(rows))
     with_x, without = learner.predict([{"kind": "a", "x": 0.5}, {"kind": "a"}]).mean
     assert with_x > without
 
 
 def test_study_whose_rows_score_alike_does_not_stop_the_fit() -> None:
     flat = [({"x": i / 9, "kind": "a"}, 0.5, 0) for i in range(10)]
-    learner = MetaLearner(n_trees=5).fit(_dataset(flat + _rising(10, 1)))
+    learner = MetaLearner(trees=Trees(4, 5, 0.08)).fit(_dataset(flat + _rising(10, 1)))
     assert all(math.isfinite(m) for m in learner.predict([{"x": 0.1}]).mean)
 
 
 def test_study_without_a_row_is_no_study() -> None:
     rows = _rising(20, 1)
-    learner = MetaLearner(n_trees=5).fit(_dataset(rows))
+    learner = MetaLearner(trees=Trees(4, 5, 0.08)).fit(_dataset(rows))
     assert learner.predict([{"x": 0.9, "kind": "a"}]).spread[0] > 0
 
 
 def test_a_second_fit_forgets_the_first(learned: Learned) -> None:
-    learner = MetaLearner(n_trees=5).fit(learned.learner.dataset)
+    learner = MetaLearner(trees=Trees(4, 5, 0.08)).fit(learned.learner.dataset)
     assert len(learner.past_shap_values[0]) == len(learned.learner.dataset.configs)
     learner.fit(_dataset(_rising(12) + _rising(12, 1)))
     values, base = learner.past_shap_values
@@ -166,6 +167,6 @@ def test_a_second_fit_forgets_the_first(learned: Learned) -> None:
 
 def test_the_past_is_explained_by_an_even_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_meta_learner, "MAX_EXPLAINED", 5)
-    learner = MetaLearner(n_trees=5).fit(_dataset(_rising(12) + _rising(13, 1)))
+    learner = MetaLearner(trees=Trees(4, 5, 0.08)).fit(_dataset(_rising(12) + _rising(13, 1)))
     assert list(learner.explained) == [0, 6, 12, 18, 24]
     assert len(learner.past_shap_values[0]) == 5

@@ -30,6 +30,7 @@ from optuna_metallmix._prompt import quote
 from optuna_metallmix._prompt import refusal
 from optuna_metallmix._prompt import suggestion_messages
 from optuna_metallmix._prompt import suggestion_schema
+from optuna_metallmix._regressor import Trees
 from optuna_metallmix.llm import Message
 
 
@@ -240,7 +241,7 @@ def test_large_past_fits_a_small_model() -> None:
         )
         studies.append(PastStudy(f"a study with a rather long name {number}", space, trials, {}))
     history = History(tuple(studies))
-    learner = MetaLearner(n_trees=20).fit(build_meta_dataset(history, space))
+    learner = MetaLearner(trees=Trees(4, 20, 0.08)).fit(build_meta_dataset(history, space))
     candidates = propose_candidates(learner, history, np.random.default_rng(0))
     features: dict[str, float | int | str] = {f"feature_{i}": i * 1000 for i in range(30)}
     explanation = explain(learner, candidates, history, features)

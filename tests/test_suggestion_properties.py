@@ -27,6 +27,7 @@ from optuna_metallmix._explanation import Explanation
 from optuna_metallmix._history import read_history
 from optuna_metallmix._meta_learner import MetaLearner
 from optuna_metallmix._provenance import as_record
+from optuna_metallmix._regressor import Trees
 from optuna_metallmix._report import render_note
 from optuna_metallmix._search_space import contains
 from optuna_metallmix._search_space import label_of
@@ -145,7 +146,7 @@ def _check_values(suggestion: Suggestion) -> None:
 
 @pytest.fixture(autouse=True)
 def _small_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MetaLearner.__init__.__kwdefaults__, "n_trees", 6)
+    monkeypatch.setitem(MetaLearner.__init__.__kwdefaults__, "trees", Trees(4, 6, 0.08))
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -17,7 +17,7 @@ from optuna.trial import create_trial
 from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix import TransferSampler
 from optuna_metallmix._errors import HistoryError
-from optuna_metallmix._transfer import WEIGHT_ATTR
+from optuna_metallmix._transfer import BELIEF_ATTR
 from optuna_metallmix._transfer import own_worths
 
 
@@ -70,15 +70,15 @@ def test_it_goes_on_from_what_the_past_knows(past) -> None:
     assert study.trials[0].params["kind"] == "b"
     assert study.trials[0].value < 1.0
     assert study.best_value < 0.2
-    weights = [trial.system_attrs[WEIGHT_ATTR] for trial in study.trials]
-    assert all(0 <= weight <= 1 for weight in weights)
+    beliefs = [trial.system_attrs[BELIEF_ATTR] for trial in study.trials]
+    assert all(0 <= belief <= 1 for belief in beliefs)
     assert len({tuple(sorted(trial.params.items())) for trial in study.trials}) == 12
 
 
 def test_it_is_the_default_after_the_first_trial(past) -> None:
     study = optuna.create_study(sampler=MetaLLMiXSampler(source_storage=past, llm=False, seed=0))
     study.optimize(objective, n_trials=3)
-    assert [WEIGHT_ATTR in trial.system_attrs for trial in study.trials] == [False, True, True]
+    assert [BELIEF_ATTR in trial.system_attrs for trial in study.trials] == [False, True, True]
 
 
 def test_without_a_past_it_is_its_base_sampler() -> None:
@@ -142,7 +142,7 @@ def test_it_pickles_in_the_middle_of_a_study(tmp_path: Path) -> None:
         storage=storage, study_name="one", sampler=pickle.loads(pickle.dumps(sampler))
     )
     again.optimize(objective, n_trials=2)
-    assert all(WEIGHT_ATTR in trial.system_attrs for trial in again.trials)
+    assert all(BELIEF_ATTR in trial.system_attrs for trial in again.trials)
 
 
 def test_threads_share_it(past) -> None:

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from optuna_metallmix._belief import PRIOR
 from optuna_metallmix._errors import HistoryError
 from optuna_metallmix._history import History
 from optuna_metallmix._search_space import contains
 from optuna_metallmix._search_space import merge_spaces
-from optuna_metallmix._transfer_model import LEAST_PAIRS
+from optuna_metallmix._transfer_model import N_START
 from optuna_metallmix._transfer_model import PROBE
 from optuna_metallmix._transfer_model import TransferModel
 from optuna_metallmix._transfer_model import _most_telling
@@ -45,24 +46,37 @@ def test_every_step_is_new_and_in_the_space(model, n: int) -> None:
     assert ("momentum" in step.params) is (step.params["optimizer"] == "sgd")
 
 
-def test_a_past_that_orders_own_trials_is_trusted(model) -> None:
+def test_a_past_that_orders_own_trials_is_believed(model) -> None:
     own = own_trials(model, 8)
-    assert model.next(own, expected(model, own), np.random.default_rng(0)).weight > 0.8
+    assert model.next(own, expected(model, own), np.random.default_rng(0)).belief > 0.99
 
 
-def test_a_past_that_misorders_own_trials_is_dropped(model) -> None:
+def test_a_past_that_misorders_own_trials_is_not(model) -> None:
     own = own_trials(model, 8)
-    assert model.next(own, -expected(model, own), np.random.default_rng(0)).weight == 0.0
+    assert model.next(own, -expected(model, own), np.random.default_rng(0)).belief < 0.01
 
 
-def test_a_past_is_not_dropped_on_a_pair_or_two(model) -> None:
-    own = own_trials(model, 3)
-    assert len(own) * (len(own) - 1) / 2 < LEAST_PAIRS
-    assert model.next(own, -expected(model, own), np.random.default_rng(0)).weight >= 0.0
+def test_a_past_that_carries_nothing_over_is_not_used(model, monkeypatch) -> None:
+    monkeypatch.setattr(model.learner, "quality", 0.02)
+    own = own_trials(model, 8)
+    assert model.next(own, expected(model, own), np.random.default_rng(0)).belief == 0.0
+
+
+def test_few_trials_without_the_past_are_random_ones(model, monkeypatch) -> None:
+    """A process that knows little would go to the corners of the space."""
+    monkeypatch.setattr(model.learner, "quality", 0.0)
+    own = own_trials(model, N_START - 1)
+    drawn = [model.next(own, expected(model, own), np.random.default_rng(i)) for i in range(9)]
+    assert all(step.params in model._random for step in drawn)
+    assert len({str(step.params) for step in drawn}) > 1
+    more = own_trials(model, N_START)
+    steps = [model.next(more, expected(model, more), np.random.default_rng(i)) for i in range(9)]
+    assert any(step.params not in model._random for step in steps)
 
 
 def test_the_probe_is_a_configuration_of_which_the_past_expects_little(model) -> None:
     own = [dict(one) for one in model._pool[:PROBE]]
+    assert np.random.default_rng(0).random() < PRIOR, "the past is used with this generator"
     probe = model.next(own, expected(model, own), np.random.default_rng(0)).params
     middle = np.median(expected(model, model._pool))
     assert abs(expected(model, [probe])[0] - middle) < abs(expected(model, own)[0] - middle)
