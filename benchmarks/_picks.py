@@ -17,12 +17,11 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial
 from optuna.trial import create_trial
 
-from benchmarks._family import SkippedError
 from benchmarks._family import Step
 from benchmarks._family import seed_of
 from benchmarks._past import Floats
 from benchmarks.replay import Replay
-from optuna_metallmix import _candidates
+from optuna_metallmix._candidates import diverse
 from optuna_metallmix._history import read_history
 from optuna_metallmix._meta_dataset import Config
 from optuna_metallmix._meta_dataset import build_meta_dataset
@@ -142,13 +141,9 @@ def _predicted(change: Change) -> Order:
 
 def _diverse(picks: Picks, task: str, seed: int) -> list[int]:
     """Take the same in order, each unlike those before."""
-    rule = getattr(_candidates, "_diverse", None)
-    if rule is None:
-        raise SkippedError("the library's rule of diversity has moved")
     order = _predicted(_as_it_was)(picks, task, seed)
     space = picks.learner(task, seed, _as_it_was).space
-    chosen: list[int] = rule(order, picks.pool(task), space, N_PICKS)
-    return chosen
+    return diverse(order, picks.pool(task), space, N_PICKS)
 
 
 def _likeness(first: Config, second: Config) -> float:

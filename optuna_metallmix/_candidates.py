@@ -81,7 +81,7 @@ def propose_candidates(
     configs = [draft.params for draft in drafts]
     prediction = learner.predict(configs)
     order = np.argsort(-_cautious(drafts, prediction, learner), kind="stable")
-    chosen = _diverse([int(i) for i in order], configs, space, n)
+    chosen = diverse([int(i) for i in order], configs, space, n)
     taken = None if costs is None else costs.predict(configs)
     if taken is not None:
         first = cheapest_equal(prediction, taken)
@@ -121,7 +121,7 @@ def spread_candidates(
     for draft in drafts:
         unlike.setdefault(config_key(draft.params), draft)
     drafts = list(unlike.values())
-    chosen = _diverse(range(len(drafts)), [draft.params for draft in drafts], space, n)
+    chosen = diverse(range(len(drafts)), [draft.params for draft in drafts], space, n)
     return tuple(
         Candidate(place, drafts[i].params, drafts[i].origin)
         for place, i in enumerate(chosen, start=1)
@@ -138,10 +138,13 @@ def _tried(history: History, space: SearchSpace) -> set[str]:
     }
 
 
-def _diverse(
+def diverse(
     order: Sequence[int], configs: Sequence[Config], space: SearchSpace, n: int
 ) -> list[int]:
-    """Take the first, then each next that differs enough from all taken; then fill up in order."""
+    """Return ``n`` of ``order``: the first, then each next that differs enough from all taken.
+
+    Where there are not enough such ones, the first of the others fill up. Sorted as ``order``.
+    """
     chosen: list[int] = []
     for i in order:
         if len(chosen) == n:

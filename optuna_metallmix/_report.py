@@ -18,6 +18,7 @@ from optuna import Study
 
 from optuna_metallmix._errors import MetaLLMiXError
 from optuna_metallmix._explanation import Evidence
+from optuna_metallmix._meta_learner import LEAST_TRUST
 from optuna_metallmix._optuna_access import real_study
 from optuna_metallmix._search_space import format_number
 from optuna_metallmix._search_space import label_of
@@ -214,9 +215,10 @@ def _used(names: Sequence[str]) -> str:
 def _trust(quality: float | None) -> str:
     if quality is None:
         return "How far to trust it: unknown, since there is only one past study."
+    kept = " So only what was best in a past study was offered." * (quality <= LEAST_TRUST)
     return (
         f"How far to trust it: on past studies held out, predicted and true order of the trials "
-        f"agree with a rank correlation of **{quality:.2f}** (1 perfect, 0 useless)."
+        f"agree with a rank correlation of **{quality:.2f}** (1 perfect, 0 useless).{kept}"
     )
 
 

@@ -174,7 +174,8 @@ class TransferSampler(BaseSampler):
     def _step(self, study: Study, trial: FrozenTrial, asked: SearchSpace) -> Step | None:
         if not is_single_objective(study):
             return None
-        others = [one for one in all_trials(study) if one.number != trial.number and one.params]
+        all_others = [one for one in all_trials(study) if one.number != trial.number]
+        others = [one for one in all_others if one.params]
         space = {**merge_spaces(one.distributions for one in others), **asked}
         model = self._model(study, space)
         if model is None:
@@ -182,7 +183,8 @@ class TransferSampler(BaseSampler):
         own = [(one, fitted) for one in others if (fitted := _within(one.params, model.space))]
         worths = own_worths([one for one, _ in own], study.direction)
         rng = np.random.default_rng([self._seed, trial.number])
-        step = model.next([fitted for _, fitted in own], worths, rng)
+        n_unknown = sum(_is_asking(one) and one.number < trial.number for one in all_others)
+        step = model.next([fitted for _, fitted in own], worths, rng, n_unknown)
         storage_of(study).set_trial_system_attr(trial_id_of(trial), BELIEF_ATTR, step.belief)
         return step
 
@@ -210,6 +212,11 @@ class TransferSampler(BaseSampler):
             self._level,
             f"Study {study.study_name!r} learns from no past, {base} makes its trials: {error}",
         )
+
+
+def _is_asking(trial: FrozenTrial) -> bool:
+    """Tell whether a trial may be choosing its values at this moment, in another worker."""
+    return trial.state is TrialState.RUNNING and not trial.params
 
 
 def _related(past: History, known: SearchSpace) -> History:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from optuna.distributions import BaseDistribution
 
 from optuna_metallmix._belief import PRIOR
 from optuna_metallmix._belief import belief
+from optuna_metallmix._candidates import diverse
 from optuna_metallmix._gaussian_process import Floats
 from optuna_metallmix._gaussian_process import fit_process
 from optuna_metallmix._gaussian_process import log_expected_improvement
@@ -98,16 +100,25 @@ class TransferModel:
         self._widths = [_coordinates([{}], name, one).shape[1] for name, one in space.items()]
         self._relevance = self._relevances()
 
-    def next(self, own: Sequence[Config], worths: Floats, rng: np.random.Generator) -> Step:
+    def next(
+        self,
+        own: Sequence[Config],
+        worths: Floats,
+        rng: np.random.Generator,
+        n_unknown: int = 0,
+    ) -> Step:
         """Choose what to try after the trials ``own``.
 
         Args:
             own: Configurations tried so far, shape (n,).
             worths: What they are worth, more is better, shape (n,), all finite.
             rng: Draws whether the past is used, and perturbations.
+            n_unknown: How many others ask at this moment, who are told the same: so many that
+                are unlike each other are left to them.
         """
         if not own:
-            return Step(self._pool[int(self._pool_expected.argmax())], PRIOR)
+            best = _in_order(self._pool, self._pool_expected)
+            return Step(self._after_others(best, n_unknown), PRIOR)
         own, worths = _most_telling(own, worths)
         near = self._near(own, worths, rng)
         expected = self._expected([*own, *near])  # one call: most of its time is per call
@@ -120,7 +131,11 @@ class TransferModel:
         asked = frozenset().union(*own)
         tried = {_key(one, asked) for one in own}
         fresh = (one for one in candidates if _key(one, asked) not in tried)
-        return Step(next(fresh, self._pool[0]), believed)
+        return Step(self._after_others(fresh, n_unknown), believed)
+
+    def _after_others(self, promising: Iterator[Config], n_unknown: int) -> Config:
+        first = list(islice(promising, 1 + 30 * n_unknown)) or self._pool[:1]
+        return first[diverse(range(len(first)), first, self.space, n_unknown + 1)[-1]]
 
     def _belief(self, expected: Floats, worths: Floats) -> float:
         trust = self.learner.trust

@@ -17,6 +17,8 @@ from optuna.trial import create_trial
 from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix import TransferSampler
 from optuna_metallmix._errors import HistoryError
+from optuna_metallmix._meta_dataset import MetaDataset
+from optuna_metallmix._meta_learner import MetaLearner
 from optuna_metallmix._transfer import BELIEF_ATTR
 from optuna_metallmix._transfer import own_worths
 
@@ -79,6 +81,19 @@ def test_it_is_the_default_after_the_first_trial(past) -> None:
     study = optuna.create_study(sampler=MetaLLMiXSampler(source_storage=past, llm=False, seed=0))
     study.optimize(objective, n_trials=3)
     assert [BELIEF_ATTR in trial.system_attrs for trial in study.trials] == [False, True, True]
+
+
+def test_the_suggestion_and_later_trials_share_one_meta_learner(past, monkeypatch) -> None:
+    fit, fitted = MetaLearner.fit, []
+
+    def counted(learner: MetaLearner, dataset: MetaDataset) -> MetaLearner:
+        fitted.append(learner)
+        return fit(learner, dataset)
+
+    monkeypatch.setattr(MetaLearner, "fit", counted)
+    study = optuna.create_study(sampler=MetaLLMiXSampler(source_storage=past, llm=False))
+    study.optimize(objective, n_trials=4)
+    assert len(fitted) == 1
 
 
 def test_without_a_past_it_is_its_base_sampler() -> None:
@@ -149,6 +164,17 @@ def test_threads_share_it(past) -> None:
     study = optuna.create_study(sampler=TransferSampler(source_storage=past, seed=0))
     study.optimize(objective, n_trials=12, n_jobs=4)
     assert all(trial.state is TrialState.COMPLETE for trial in study.trials)
+
+
+def test_workers_that_ask_at_once_are_told_different_things(past) -> None:
+    """With ``n_jobs`` the first trials all begin before one of them has a value."""
+    sampler = TransferSampler(source_storage=past, seed=0)
+    study = optuna.create_study(sampler=sampler)
+    trials = [study.ask() for _ in range(4)]
+    for trial in trials[::-1]:
+        objective(trial)
+    params = [tuple(sorted(trial.params.items())) for trial in study.trials]
+    assert len(set(params)) == 4
 
 
 def test_other_ranges_than_the_pasts_are_honoured(past) -> None:
