@@ -33,9 +33,11 @@ from optuna_metallmix._trade import best_predicted
 from optuna_metallmix.llm import LLM
 
 
-MARGIN = 0.05
-"""How much worse than the best candidate a proposal may be predicted, in score units, where the
-meta-learner's members agree; where they do not, one standard deviation between them."""
+MARGIN = 0.03
+"""How much worse than the best predicted candidate a proposal may be predicted, in score units,
+unless it is candidate 1 as it stands: the floor under a model that means harm. (HPOBench, regret of the
+first pick without a model .146; with one that chooses at random, or the last it may, .146 and .146
+at .03, .148 and .161 at .05 or one standard deviation; 16 searches, 2026-11.)"""
 LOWEST_SCORE = 2
 """A language model's score below this refuses: 1 means unusable."""
 
@@ -127,7 +129,7 @@ def _expectation(
     predicted = float(learner.predict([proposal.params]).mean[0])
     best = best_predicted(candidates)
     expected = best.predicted or 0.0
-    if predicted >= expected - max(MARGIN, best.spread or 0.0):
+    if predicted >= expected - MARGIN or dict(proposal.params) == dict(candidates[0].params):
         return Verdict(True, predicted=predicted)
     failure = (
         f"The past expects a score of {predicted:.2f} of this configuration and {expected:.2f} of "

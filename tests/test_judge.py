@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from optuna_metallmix._errors import LLMError
+from optuna_metallmix._judge import MARGIN
 from optuna_metallmix._judge import Verdict
 from optuna_metallmix._judge import judge
 from optuna_metallmix._proposal import Proposal
@@ -159,12 +160,20 @@ def test_proposal_is_held_against_the_best_predicted_where_a_cheaper_one_stands_
     assert f"and {best.predicted:.2f} of candidate 2" in refused.failures[0]
 
 
-def test_margin_is_the_disagreement_of_the_members_where_that_is_larger(learned: Learned) -> None:
-    params = {**learned.candidates[0].params, "lr": 0.1}
-    proposal = Proposal("{}", (), "", 1, {}, "", params)
+def test_the_first_candidate_as_it_stands_is_never_refused_for_what_is_expected(
+    learned: Learned,
+) -> None:
+    """It may be the cheapest of equals, or a past best that is expected a little less of."""
+    best, *others = learned.candidates
+    first = replace(others[-1], number=1)
+    assert (first.predicted or 0.0) < (best.predicted or 0.0) - MARGIN
+    proposal = Proposal("{}", (), "", 1, {}, "", first.params)
     explanation = replace(learned.explanation, evidence=())
-    unsure = (replace(learned.candidates[0], spread=0.9), *learned.candidates[1:])
-    assert judge(proposal, learned.space, unsure, learned.learner, explanation, None).accepted
+    offered = (first, replace(best, number=2))
+    assert judge(proposal, learned.space, offered, learned.learner, explanation, None).accepted
+    offered = (replace(best, number=1), replace(first, number=2))
+    refused = judge(proposal, learned.space, offered, learned.learner, explanation, None)
+    assert refused.refused_by == "meta-learner"
 
 
 def test_good_review_is_kept(handmade: Handmade) -> None:
