@@ -35,9 +35,9 @@ from optuna_metallmix.llm import LLM
 
 MARGIN = 0.03
 """How much worse than the best predicted candidate a proposal may be predicted, in score units,
-unless it is candidate 1 as it stands: the floor under a model that means harm. (HPOBench, regret of the
-first pick without a model .146; with one that chooses at random, or the last it may, .146 and .146
-at .03, .148 and .161 at .05 or one standard deviation; 16 searches, 2026-11.)"""
+unless it is candidate 1 as it stands: the floor under a model that means harm. (HPOBench, regret
+of the first pick without a model .146; with one that chooses at random, or the last it may, .146
+and .146 at .03, .148 and .161 at .05 or one standard deviation; 16 searches, 2026-11.)"""
 LOWEST_SCORE = 2
 """A language model's score below this refuses: 1 means unusable."""
 
