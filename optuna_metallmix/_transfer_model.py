@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution
 
 from optuna_metallmix._belief import PRIOR
 from optuna_metallmix._belief import belief
 from optuna_metallmix._candidates import diverse
+from optuna_metallmix._encoding import Encoding
 from optuna_metallmix._gaussian_process import Floats
 from optuna_metallmix._gaussian_process import fit_process
 from optuna_metallmix._gaussian_process import log_expected_improvement
@@ -32,13 +31,10 @@ from optuna_metallmix._meta_learner import LEAST_TRUST
 from optuna_metallmix._pool import RANDOM
 from optuna_metallmix._pool import draft_pool
 from optuna_metallmix._search_space import SearchSpace
-from optuna_metallmix._search_space import choices_of
 from optuna_metallmix._search_space import config_key
 from optuna_metallmix._search_space import is_number
 from optuna_metallmix._search_space import is_ordered
-from optuna_metallmix._search_space import label_of
 from optuna_metallmix._search_space import perturb
-from optuna_metallmix._search_space import to_unit
 
 
 PROBE = 1
@@ -94,10 +90,10 @@ class TransferModel:
         best = np.argsort(-expected, kind="stable")[: MAX_POOL // 2]
         others = np.setdiff1d(np.arange(len(pool)), best)
         kept = np.concatenate([best, others[-(MAX_POOL - len(best)) :]])
+        self._encoding = Encoding(space)
         self._pool = [pool[int(i)].params for i in kept]
         self._pool_expected = expected[kept] / self._scale
-        self._pool_points = self._encode(self._pool)
-        self._widths = [_coordinates([{}], name, one).shape[1] for name, one in space.items()]
+        self._pool_points = self._encoding.points(self._pool)
         self._relevance = self._relevances()
 
     def next(
@@ -150,7 +146,7 @@ class TransferModel:
         of_near: Floats,
     ) -> Iterator[Config]:
         """Yield candidates, the most promising first; some may have been tried."""
-        points = np.concatenate([self._pool_points, self._encode(near)])
+        points = np.concatenate([self._pool_points, self._encoding.points(near)])
         expected = np.concatenate([self._pool_expected, of_near])
         if len(own) == PROBE:
             worth = self._distances_of_middling(own, points, expected)
@@ -170,7 +166,7 @@ class TransferModel:
         """Yield candidates as :meth:`_with_past` does; while own trials are few, random ones."""
         if len(own) < N_START:
             yield from (self._random[int(i)] for i in rng.permutation(len(self._random)))
-        points = np.concatenate([self._pool_points, self._encode(near)])
+        points = np.concatenate([self._pool_points, self._encoding.points(near)])
         means = np.zeros(len(own)), np.zeros(len(points))
         worth = self._gain(own, worths, points, means, np.ones_like(self._relevance))
         yield from _in_order([*self._pool, *near], worth)
@@ -200,9 +196,10 @@ class TransferModel:
         trials and of points."""
         values = _standard(worths)
         rest = values - means[0]
-        asked = self._columns(frozenset().union(*own))
-        relevance = np.where(asked, relevance, _IGNORED)
-        process = fit_process(self._encode(own), rest - rest.mean(), relevance)
+        names = frozenset().union(*own)
+        asked = self._encoding.spread([name in names for name in self.space])
+        relevance = np.where(asked > 0, relevance, _IGNORED)
+        process = fit_process(self._encoding.points(own), rest - rest.mean(), relevance)
         mean, deviation = process.predict(points)
         return log_expected_improvement(
             mean + rest.mean() + means[1], deviation, float(values.max())
@@ -215,7 +212,7 @@ class TransferModel:
         scores; -1 for others."""
         from scipy.spatial.distance import cdist
 
-        away = cdist(points, self._encode(own)).min(axis=1)
+        away = cdist(points, self._encoding.points(own)).min(axis=1)
         middling = np.abs(expected - np.median(self._pool_expected)) < 0.5
         return np.where(middling, away, -1.0)
 
@@ -247,35 +244,12 @@ class TransferModel:
                 varied[name] = donor[name]
         return varied
 
-    def _encode(self, configs: Sequence[Config]) -> Floats:
-        """Return points in the unit cube, shape (n, d): a number one coordinate, a choice many."""
-        columns = [_coordinates(configs, name, one) for name, one in self.space.items()]
-        return np.concatenate(columns, axis=1)
-
-    def _columns(self, names: frozenset[str]) -> NDArray[np.bool_]:
-        """Return which coordinates are of parameters that own trials have."""
-        return np.repeat([name in names for name in self.space], self._widths)
-
     def _relevances(self) -> Floats:
         """Return by coordinate the past's mean absolute SHAP value, as a relative relevance."""
         configs = self.learner.dataset.configs[:: max(1, len(self.learner.dataset.configs) // 500)]
         importance = np.abs(self.learner.shap_values(configs)[0]).mean(axis=0)
         share = np.sqrt(np.clip(importance / max(importance.max(), 1e-12), 0.05, 1.0))
-        return np.repeat(share, self._widths)
-
-
-def _coordinates(configs: Sequence[Config], name: str, distribution: BaseDistribution) -> Floats:
-    if is_ordered(distribution):
-        units = [
-            to_unit(distribution, one[name]) if is_number(one.get(name)) else 0.5
-            for one in configs
-        ]
-        column: Floats = np.clip(np.array(units, float), 0.0, 1.0)[:, None]
-        return column
-    labels = [label_of(distribution, choice) for choice in choices_of(distribution)]
-    given = [label_of(distribution, one[name]) if name in one else None for one in configs]
-    points: Floats = np.array([[0.5 * (one == label) for label in labels] for one in given])
-    return points.reshape(len(configs), len(labels))
+        return self._encoding.spread(share)
 
 
 def _key(config: Config, asked: frozenset[str]) -> str:

@@ -68,6 +68,7 @@ CORRIDOR = (
     "_provenance",
     "_report",
     "_belief",
+    "_encoding",
     "_gaussian_process",
     "_transfer_model",
     "_transfer",
