@@ -210,6 +210,8 @@ class MetaLLMiXSampler(BaseSampler):
         self._base(study).after_trial(study, trial, state, values)
 
     def _base(self, study: Study) -> BaseSampler:
+        if isinstance(self._base_sampler, TransferSampler):
+            return self._base_sampler  # it serves many studies, and a copy would copy its storage
         key = study_key(study)
         if key not in self._bases:
             self._bases.setdefault(key, copy.deepcopy(self._base_sampler))

@@ -103,6 +103,9 @@ class TransferSampler(BaseSampler):
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Let the base sampler know; nothing slow, since Optuna cannot catch here."""
+        if trial.number == 0:  # a deleted study's name and id may serve a new one
+            for known in (self._bases, self._pasts, self._models):
+                known.pop(study_key(study), None)
         self._base(study).before_trial(study, trial)
 
     def infer_relative_search_space(
