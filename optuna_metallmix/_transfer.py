@@ -6,6 +6,7 @@ import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,9 @@ _logger = optuna.logging.get_logger("optuna.metallmix")
 
 BELIEF_ATTR = "metallmix:past-belief"
 """System attribute: how likely it was before a trial that the past is about its task, 0 to 1."""
+
+LONGEST_ASKED = timedelta(minutes=5)
+"""How long a trial may take to choose its first value: a language model is asked in the first."""
 
 _Key = tuple[str, str, int]
 
@@ -186,7 +190,7 @@ class TransferSampler(BaseSampler):
         own = [(one, fitted) for one in others if (fitted := _within(one.params, model.space))]
         worths = own_worths([one for one, _ in own], study.direction)
         rng = np.random.default_rng([self._seed, trial.number])
-        n_unknown = sum(_is_asking(one) and one.number < trial.number for one in all_others)
+        n_unknown = sum(_is_asking(one, trial) for one in all_others)
         step = model.next([fitted for _, fitted in own], worths, rng, n_unknown)
         storage_of(study).set_trial_system_attr(trial_id_of(trial), BELIEF_ATTR, step.belief)
         return step
@@ -217,9 +221,16 @@ class TransferSampler(BaseSampler):
         )
 
 
-def _is_asking(trial: FrozenTrial) -> bool:
-    """Tell whether a trial may be choosing its values at this moment, in another worker."""
-    return trial.state is TrialState.RUNNING and not trial.params
+def _is_asking(other: FrozenTrial, trial: FrozenTrial) -> bool:
+    """Tell whether an earlier trial may be choosing its values at this moment, in another worker.
+
+    One that began long before has been left behind by a worker that is gone.
+    """
+    if other.state is not TrialState.RUNNING or other.params or other.number > trial.number:
+        return False
+    if trial.datetime_start is None or other.datetime_start is None:
+        return False
+    return trial.datetime_start - other.datetime_start < LONGEST_ASKED
 
 
 def _related(past: History, known: SearchSpace) -> History:

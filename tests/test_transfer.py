@@ -16,10 +16,12 @@ from optuna.trial import create_trial
 
 from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix import TransferSampler
+from optuna_metallmix import _transfer
 from optuna_metallmix._errors import HistoryError
 from optuna_metallmix._meta_dataset import MetaDataset
 from optuna_metallmix._meta_learner import MetaLearner
 from optuna_metallmix._transfer import BELIEF_ATTR
+from optuna_metallmix._transfer import LONGEST_ASKED
 from optuna_metallmix._transfer import own_worths
 
 
@@ -175,6 +177,20 @@ def test_workers_that_ask_at_once_are_told_different_things(past) -> None:
         objective(trial)
     params = [tuple(sorted(trial.params.items())) for trial in study.trials]
     assert len(set(params)) == 4
+
+
+def test_a_trial_that_was_left_behind_keeps_nothing_from_others(past, monkeypatch) -> None:
+    first = []
+    for longest in (LONGEST_ASKED, -LONGEST_ASKED):
+        monkeypatch.setattr(_transfer, "LONGEST_ASKED", longest)
+        study = optuna.create_study(sampler=TransferSampler(source_storage=past, seed=0))
+        study.ask()
+        trial = study.ask()
+        objective(trial)
+        first.append(trial.params)
+    alone = optuna.create_study(sampler=TransferSampler(source_storage=past, seed=0))
+    alone.optimize(objective, n_trials=1)
+    assert first[0] != alone.trials[0].params == first[1]
 
 
 def test_other_ranges_than_the_pasts_are_honoured(past) -> None:
