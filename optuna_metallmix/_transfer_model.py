@@ -246,8 +246,7 @@ class TransferModel:
 
     def _relevances(self) -> Floats:
         """Return by coordinate the past's mean absolute SHAP value, as a relative relevance."""
-        configs = self.learner.dataset.configs[:: max(1, len(self.learner.dataset.configs) // 500)]
-        importance = np.abs(self.learner.shap_values(configs)[0]).mean(axis=0)
+        importance = np.abs(self.learner.past_shap_values[0]).mean(axis=0)
         share = np.sqrt(np.clip(importance / max(importance.max(), 1e-12), 0.05, 1.0))
         return self._encoding.spread(share)
 
