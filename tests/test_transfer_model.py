@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from optuna_metallmix._belief import PRIOR
 from optuna_metallmix._errors import HistoryError
 from optuna_metallmix._history import History
 from optuna_metallmix._search_space import contains
