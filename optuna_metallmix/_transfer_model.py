@@ -1,10 +1,11 @@
 """past studies + own trials -> the next configuration to try.
 
 A Gaussian process on the study's own trials, around what the past expects of them, while it is
-likelier than not that the past is about this task (``_belief.py``); the second trial is spent where it expects middling scores, so that there is something to hold
-against it. Without the past, and with few own trials, a process knows only where nobody has been,
-which is the corners of the space: then the trial is a random one. (Without the guard an inverted
-past costs +4.7 regret at trial 10 on HPOBench, DESIGN.)
+likelier than not that the past is about this task (``_belief.py``). The second trial is spent
+where it expects middling scores, so that there is something to hold against it. Without the past,
+and with few own trials, a process knows only where nobody has been, which is the corners of the
+space: then the trial is a random one. (Without the guard an inverted past costs +4.7 regret at
+trial 10 on HPOBench, DESIGN.)
 """
 
 from __future__ import annotations

@@ -75,7 +75,6 @@ def test_few_trials_without_the_past_are_random_ones(model, monkeypatch) -> None
 
 def test_the_probe_is_a_configuration_of_which_the_past_expects_little(model) -> None:
     own = [dict(one) for one in model._pool[:PROBE]]
-    assert np.random.default_rng(0).random() < PRIOR, "the past is used with this generator"
     probe = model.next(own, expected(model, own), np.random.default_rng(0)).params
     middle = np.median(expected(model, model._pool))
     assert abs(expected(model, [probe])[0] - middle) < abs(expected(model, own)[0] - middle)
