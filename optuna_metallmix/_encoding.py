@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution
 
 from optuna_metallmix._meta_dataset import Config
+from optuna_metallmix._meta_dataset import labels_of
 from optuna_metallmix._search_space import SearchSpace
 from optuna_metallmix._search_space import choices_of
 from optuna_metallmix._search_space import is_number
@@ -28,31 +29,39 @@ class Encoding:
 
     Args:
         space: The parameters.
+        stand_in: From a parameter's name and the label of its choice to the label that is taken
+            for it. Default: each is itself.
     """
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(
+        self, space: SearchSpace, stand_in: Callable[[str, str], str] | None = None
+    ) -> None:
         self.space = space
-        self._widths = [_coordinates([{}], name, one).shape[1] for name, one in space.items()]
+        self._stand_in = stand_in
+        self._widths = [self._coordinates([{}], name).shape[1] for name in space]
 
     def points(self, configs: Sequence[Config]) -> Floats:
         """Return points, shape (n, d)."""
-        columns = [_coordinates(configs, name, one) for name, one in self.space.items()]
-        return np.concatenate(columns, axis=1)
+        return np.concatenate([self._coordinates(configs, name) for name in self.space], axis=1)
 
     def spread(self, by_parameter: Sequence[float] | Floats) -> Floats:
         """Return by coordinate what is given by parameter, in the order of the space."""
         return np.repeat(np.asarray(by_parameter, dtype=np.float64), self._widths)
 
-
-def _coordinates(configs: Sequence[Config], name: str, distribution: BaseDistribution) -> Floats:
-    if is_ordered(distribution):
-        units = [
-            to_unit(distribution, one[name]) if is_number(one.get(name)) else 0.5
-            for one in configs
-        ]
-        column: Floats = np.clip(np.array(units, float), 0.0, 1.0)[:, None]
-        return column
-    labels = [label_of(distribution, choice) for choice in choices_of(distribution)]
-    given = [label_of(distribution, one[name]) if name in one else None for one in configs]
-    points: Floats = np.array([[0.5 * (one == label) for label in labels] for one in given])
-    return points.reshape(len(configs), len(labels))
+    def _coordinates(self, configs: Sequence[Config], name: str) -> Floats:
+        distribution = self.space[name]
+        if is_ordered(distribution):
+            units = [
+                to_unit(distribution, one[name]) if is_number(one.get(name)) else 0.5
+                for one in configs
+            ]
+            column: Floats = np.clip(np.array(units, float), 0.0, 1.0)[:, None]
+            return column
+        labels = [label_of(distribution, choice) for choice in choices_of(distribution)]
+        known = labels_of(distribution, (one[name] for one in configs if name in one))
+        if self._stand_in is not None:
+            known = [self._stand_in(name, label) for label in known]
+        by_config = iter(known)
+        given = [next(by_config) if name in one else None for one in configs]
+        points: Floats = np.array([[0.5 * (one == label) for label in labels] for one in given])
+        return points.reshape(len(configs), len(labels))

@@ -9,6 +9,7 @@ chapters 2 and 5). A grid costs a Cholesky factor each and cannot run away on fi
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,12 +64,22 @@ def fit_process(points: Floats, values: Floats, relevance: Floats) -> Process:
         values: About standardised, shape (n,).
         relevance: By coordinate, how much shorter than the others its length scale is, shape (d,).
     """
+    return fit_alike([(points, values)], relevance)[0]
+
+
+def fit_alike(known: Sequence[tuple[Floats, Floats]], relevance: Floats) -> list[Process]:
+    """Fit a process to each of several functions, with one length scale and noise for all.
+
+    Args:
+        known: Of each function, points and values as :func:`fit_process` takes them.
+        relevance: Likewise.
+    """
     fits = [
-        _fit(points, values, scale / relevance, scale, noise)
+        [_fit(points, values, scale / relevance, scale, noise) for points, values in known]
         for scale in LENGTH_SCALES
         for noise in NOISES
     ]
-    return max(fits, key=lambda one: one.evidence)
+    return max(fits, key=lambda alike: sum(one.evidence for one in alike))
 
 
 def _fit(points: Floats, values: Floats, scales: Floats, scale: float, noise: float) -> Process:

@@ -21,6 +21,7 @@ from optuna_metallmix._belief import PRIOR
 from optuna_metallmix._belief import belief
 from optuna_metallmix._candidates import diverse
 from optuna_metallmix._encoding import Encoding
+from optuna_metallmix._expectation import Expectation
 from optuna_metallmix._gaussian_process import Floats
 from optuna_metallmix._gaussian_process import fit_process
 from optuna_metallmix._gaussian_process import log_expected_improvement
@@ -51,10 +52,12 @@ MAX_OWN = 200
 """Most own trials in the process: its cost grows with their cube."""
 PRIOR_TRIALS = 2.0
 """How many trials' worth of evidence the slope on studies left out is."""
-WIDTHS = (0.03, 0.1, 0.25)
+WIDTHS = (0.1, 0.25, 0.5)
+"""Of perturbations, in unit space. (.03, .1 and .25 end worse: LCBench -.11 instead of -.13 at
+trial 25, HPOBench the same; 34 and 16 searches, 2026-11.)"""
 N_NEAR = 8
 """Perturbations of each of the three best own trials, at each width."""
-MAX_POOL = 900
+MAX_POOL = 1500
 _IGNORED = 1e-6
 """Relevance of a parameter that no own trial has had: it cannot tell trials apart."""
 
@@ -89,16 +92,15 @@ class TransferModel:
         self.learner = learned_scores(history, space, seed)
         pool = list(draft_pool(self.learner, history, np.random.default_rng(seed)).values())
         self._random = [one.params for one in pool if one.origin == RANDOM]
-        expected = self.learner.predict([one.params for one in pool]).mean
-        self._scale = max(float(expected.std()), 1e-3)
+        self._expectation = Expectation(self.learner, [one.params for one in pool])
+        expected = self._expectation.of([one.params for one in pool])
         best = np.argsort(-expected, kind="stable")[: MAX_POOL // 2]
         others = np.setdiff1d(np.arange(len(pool)), best)
         kept = np.concatenate([best, others[-(MAX_POOL - len(best)) :]])
         self._encoding = Encoding(space)
         self._pool = [pool[int(i)].params for i in kept]
-        self._pool_expected = expected[kept] / self._scale
+        self._pool_expected = expected[kept]
         self._pool_points = self._encoding.points(self._pool)
-        self._relevance = self._relevances()
 
     def next(
         self,
@@ -121,7 +123,7 @@ class TransferModel:
             return Step(self._after_others(best, n_unknown), PRIOR)
         own, worths = _most_telling(own, worths)
         near = self._near(own, worths, rng)
-        expected = self._expected([*own, *near])  # one call: most of its time is per call
+        expected = self._expectation.of([*own, *near])  # one call: most of its time is per call
         of_own, of_near = expected[: len(own)], expected[len(own) :]
         believed = self._belief(of_own, worths)
         if believed >= LEAST_BELIEF:
@@ -157,7 +159,7 @@ class TransferModel:
         else:
             slope = self._slope(of_own, worths)
             means = slope * of_own, slope * expected
-            worth = self._gain(own, worths, points, means, self._relevance)
+            worth = self._gain(own, worths, points, means, self._expectation.relevance)
         yield from _in_order([*self._pool, *near], worth)
 
     def _without_past(
@@ -172,12 +174,8 @@ class TransferModel:
             yield from (self._random[int(i)] for i in rng.permutation(len(self._random)))
         points = np.concatenate([self._pool_points, self._encoding.points(near)])
         means = np.zeros(len(own)), np.zeros(len(points))
-        worth = self._gain(own, worths, points, means, np.ones_like(self._relevance))
+        worth = self._gain(own, worths, points, means, np.ones_like(self._expectation.relevance))
         yield from _in_order([*self._pool, *near], worth)
-
-    def _expected(self, configs: Sequence[Config]) -> Floats:
-        """Return what the past expects, in standard deviations over the pool."""
-        return self.learner.predict(configs).mean / self._scale
 
     def _slope(self, expected: Floats, worths: Floats) -> float:
         """Return how standardised worths grow with what the past expects.
@@ -247,12 +245,6 @@ class TransferModel:
             elif not ordered and rng.random() < 0.2:
                 varied[name] = donor[name]
         return varied
-
-    def _relevances(self) -> Floats:
-        """Return by coordinate the past's mean absolute SHAP value, as a relative relevance."""
-        importance = np.abs(self.learner.past_shap_values[0]).mean(axis=0)
-        share = np.sqrt(np.clip(importance / max(importance.max(), 1e-12), 0.05, 1.0))
-        return self._encoding.spread(share)
 
 
 def _key(config: Config, asked: frozenset[str]) -> str:

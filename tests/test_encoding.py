@@ -32,3 +32,12 @@ def test_what_is_given_by_parameter_is_spread_over_its_coordinates() -> None:
 
 def test_values_outside_are_at_the_ends() -> None:
     assert Encoding(SPACE).points([{"lr": 50.0}])[0, 0] == 1.0
+
+
+def test_a_choice_can_stand_for_another() -> None:
+    known = {"c": "a"}
+    encoding = Encoding(SPACE, lambda name, label: known.get(label, label))
+    points = encoding.points([{"kind": "c"}, {"kind": "a"}, {"kind": "b"}, {}])
+    np.testing.assert_array_equal(points[0], points[1])
+    assert points[2, 2] == 0.5
+    assert not points[3, 1:4].any()

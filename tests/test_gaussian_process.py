@@ -6,6 +6,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from optuna_metallmix._gaussian_process import Process
+from optuna_metallmix._gaussian_process import fit_alike
 from optuna_metallmix._gaussian_process import fit_process
 from optuna_metallmix._gaussian_process import log_expected_improvement
 from optuna_metallmix._gaussian_process import matern
@@ -23,6 +24,17 @@ def test_it_passes_through_what_is_known(fitted) -> None:
     mean, deviation = process.predict(points)
     np.testing.assert_allclose(mean, values - values.mean(), atol=0.05)
     assert deviation.max() < 0.15
+
+
+def test_processes_fitted_alike_share_their_scales_and_nothing_else(fitted) -> None:
+    points, values, alone = fitted
+    values = values - values.mean()
+    rough = np.random.default_rng(3).standard_normal(25)
+    smooth, other = fit_alike([(points, values), (points, rough)], np.array([1.0, 0.3]))
+    np.testing.assert_array_equal(smooth.scales, other.scales)
+    assert np.corrcoef(smooth.predict(points)[0], values)[0, 1] > 0.9
+    again = fit_alike([(points, values)] * 2, np.array([1.0, 0.3]))
+    np.testing.assert_array_equal(again[1].weights, alone.weights)
 
 
 def test_it_is_less_sure_far_from_what_is_known(fitted) -> None:
