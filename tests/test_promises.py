@@ -70,6 +70,7 @@ CORRIDOR = (
     "_belief",
     "_encoding",
     "_gaussian_process",
+    "_expectation",
     "_transfer_model",
     "_transfer",
     "_sampler",
