@@ -17,27 +17,24 @@ from optuna.distributions import BaseDistribution
 from optuna_metallmix._candidates import Candidate
 from optuna_metallmix._candidates import propose_candidates
 from optuna_metallmix._candidates import spread_candidates
+from optuna_metallmix._conversation import Attempt
+from optuna_metallmix._conversation import Question
+from optuna_metallmix._conversation import converse
+from optuna_metallmix._conversation import model_name
 from optuna_metallmix._cost import CostModel
 from optuna_metallmix._errors import HistoryError
-from optuna_metallmix._errors import LLMError
-from optuna_metallmix._errors import ProposalError
 from optuna_metallmix._explanation import Evidence
 from optuna_metallmix._explanation import Explanation
 from optuna_metallmix._explanation import explain
 from optuna_metallmix._history import History
 from optuna_metallmix._judge import Verdict
-from optuna_metallmix._judge import judge
 from optuna_metallmix._learned import learned_costs
 from optuna_metallmix._learned import learned_scores
 from optuna_metallmix._meta_dataset import Config
 from optuna_metallmix._meta_features import MetaFeatures
 from optuna_metallmix._meta_learner import MetaLearner
 from optuna_metallmix._prompt import PROMPT_VERSION
-from optuna_metallmix._prompt import refusal
-from optuna_metallmix._prompt import suggestion_messages
-from optuna_metallmix._prompt import suggestion_schema
 from optuna_metallmix._proposal import Proposal
-from optuna_metallmix._proposal import parse_proposal
 from optuna_metallmix._search_space import SearchSpace
 from optuna_metallmix._search_space import choices_of
 from optuna_metallmix._search_space import contains
@@ -46,25 +43,11 @@ from optuna_metallmix._search_space import project
 from optuna_metallmix._trade import Trade
 from optuna_metallmix._trade import weigh
 from optuna_metallmix.llm import LLM
-from optuna_metallmix.llm import Message
 
 
 SOURCE_LLM = "llm"
 SOURCE_META_LEARNER = "meta-learner"
 SOURCE_BASE_SAMPLER = "base-sampler"
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One answer of the language model.
-
-    Attributes:
-        answer: Its text; empty where there was none.
-        failures: Why it was not used; empty where it was.
-    """
-
-    answer: str
-    failures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -193,7 +176,7 @@ def suggest(
         candidates = spread_candidates(search_space, np.random.default_rng(seed))
         draft = replace(draft, candidates=candidates, reasons=(str(error),))
     if llm is not None:
-        draft = _converse(draft, llm, reviewer, n_attempts)
+        draft = _ask(draft, llm, reviewer, n_attempts)
     if draft.proposal is not None:
         return _explained(replace(draft, source=SOURCE_LLM, params=draft.proposal.params))
     refused = tuple(
@@ -231,45 +214,27 @@ def _with_costs(draft: Suggestion, learner: MetaLearner) -> Suggestion:
         return replace(draft, reasons=(str(error),))
 
 
-def _converse(draft: Suggestion, llm: LLM, reviewer: LLM | None, n_attempts: int) -> Suggestion:
-    """Ask, check, judge; quote a refusal back; stop at the first accepted answer."""
+def _ask(draft: Suggestion, llm: LLM, reviewer: LLM | None, n_attempts: int) -> Suggestion:
+    """Have the language model choose; what it was asked and answered is kept."""
+    question = Question(
+        draft.space,
+        draft.meta_features,
+        draft.candidates,
+        draft.explanation,
+        draft.learner,
+        draft.history.tried,
+    )
     seconds = dict(draft.seconds)
-    draft = replace(draft, model=str(getattr(llm, "name", type(llm).__name__)))
-    asked = suggestion_messages(
-        draft.space, draft.meta_features, draft.candidates, draft.explanation, draft.history.tried
+    with _timed(seconds, "model"):
+        talk = converse(question, llm, reviewer, n_attempts)
+    return replace(
+        draft,
+        model=model_name(llm),
+        attempts=talk.attempts,
+        proposal=talk.proposal,
+        verdict=talk.verdict,
+        seconds=seconds,
     )
-    messages = asked
-    for _ in range(n_attempts):
-        with _timed(seconds, "model"):
-            draft, answer, failures = _attempt(draft, llm, reviewer, messages)
-        if answer is None or not failures:
-            break
-        messages = [*asked, *refusal(answer, failures)]
-    return replace(draft, seconds=seconds)
-
-
-def _attempt(
-    draft: Suggestion, llm: LLM, reviewer: LLM | None, messages: list[Message]
-) -> tuple[Suggestion, str | None, tuple[str, ...]]:
-    schema = suggestion_schema(
-        draft.space, draft.candidates, draft.explanation, may_change=not draft.attempts
-    )
-    answer: str | None = None
-    try:
-        answer = llm.generate(messages, schema=schema)
-        proposal = parse_proposal(answer, draft.space, draft.candidates, draft.explanation)
-    except (LLMError, ProposalError) as error:
-        return _noted(draft, answer, (str(error),)), answer, (str(error),)
-    verdict = judge(
-        proposal, draft.space, draft.candidates, draft.learner, draft.explanation, reviewer
-    )
-    kept = proposal if verdict.accepted else None
-    draft = replace(_noted(draft, answer, verdict.failures), verdict=verdict, proposal=kept)
-    return draft, answer, verdict.failures
-
-
-def _noted(draft: Suggestion, answer: str | None, failures: tuple[str, ...]) -> Suggestion:
-    return replace(draft, attempts=(*draft.attempts, Attempt(answer or "", failures)))
 
 
 def _explained(draft: Suggestion) -> Suggestion:

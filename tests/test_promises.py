@@ -62,6 +62,7 @@ CORRIDOR = (
     "_prompt",
     "_proposal",
     "_judge",
+    "_conversation",
     "_suggestion",
     "_first_trial",
     "_claim",

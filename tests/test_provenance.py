@@ -22,11 +22,11 @@ from optuna.trial import FrozenTrial
 from optuna_metallmix import Suggestion
 from optuna_metallmix import read_record
 from optuna_metallmix import suggest
+from optuna_metallmix._conversation import Attempt
 from optuna_metallmix._provenance import as_record
 from optuna_metallmix._provenance import record
 from optuna_metallmix._provenance import record_missing
 from optuna_metallmix._provenance import record_projected
-from optuna_metallmix._suggestion import Attempt
 from optuna_metallmix.llm import Message
 from optuna_metallmix.llm import ScriptedLLM
 
@@ -102,7 +102,8 @@ def test_people_see_the_reasons_for_a_step_down(suggestion: Suggestion) -> None:
 def test_any_answer_of_a_model_survives(suggestion: Suggestion, answer: str) -> None:
     found = read_record(_store(None, replace(suggestion, attempts=(Attempt(answer),))))
     assert found is not None
-    assert found["attempts"] == [{"answer": answer, "failures": []}]
+    (attempt,) = found["attempts"]
+    assert (attempt["answer"], attempt["failures"]) == (answer, [])
 
 
 def test_lone_surrogate_survives_sqlite(suggestion: Suggestion, tmp_path: Path) -> None:

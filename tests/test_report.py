@@ -19,6 +19,7 @@ from optuna.distributions import FloatDistribution
 from optuna_metallmix import Suggestion
 from optuna_metallmix import suggest
 from optuna_metallmix._candidates import Candidate
+from optuna_metallmix._conversation import Attempt
 from optuna_metallmix._explanation import Evidence
 from optuna_metallmix._explanation import NearestStudy
 from optuna_metallmix._history import History
@@ -29,7 +30,6 @@ from optuna_metallmix._report import END
 from optuna_metallmix._report import merge_note
 from optuna_metallmix._report import render_note
 from optuna_metallmix._report import write_note
-from optuna_metallmix._suggestion import Attempt
 from optuna_metallmix._trade import Trade
 from optuna_metallmix.llm import Message
 from optuna_metallmix.llm import ScriptedLLM
