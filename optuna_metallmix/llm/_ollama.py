@@ -165,8 +165,8 @@ class OllamaLLM:
             self._context = 0
         if not free(self._server, self.model):
             _logger.warning(
-                f"Model {self.model!r} may still be loaded by Ollama at {self.host}, and the "
-                f"training miss its memory: run `ollama stop {self.model}`."
+                f"Model {self.model!r} may still be loaded by Ollama at {self.host} and take "
+                f"memory from the training: run `ollama stop {self.model}`."
             )
 
     def __enter__(self) -> OllamaLLM:

@@ -12,6 +12,7 @@ from typing import Any
 from optuna_metallmix._errors import LLMError
 from optuna_metallmix.llm._backoff import Tries
 from optuna_metallmix.llm._context_size import context_size
+from optuna_metallmix.llm._context_size import estimated_tokens
 from optuna_metallmix.llm._ollama_errors import client_errors
 from optuna_metallmix.llm._ollama_errors import counted_tokens
 from optuna_metallmix.llm._ollama_errors import is_missing
@@ -69,7 +70,7 @@ class Chat:
                 )
             except client_errors() as error:
                 if not self._grown(error):
-                    sentence = self._why(error, tries.count)
+                    sentence = self._why(error, messages, tries.count)
                     raise LLMError(self.server.without_secrets(sentence)) from error
 
     def text(self, response: ollama.ChatResponse) -> str:
@@ -140,16 +141,21 @@ class Chat:
 
     @property
     def _who(self) -> str:
-        return f"Model {self.model!r} of Ollama at {self.server.address}"
+        return f"Model {self._model}"
 
-    def _why(self, error: Exception, n_tries: int) -> str:
+    @property
+    def _model(self) -> str:
+        return f"{self.model!r} of Ollama at {self.server.address}"
+
+    def _why(self, error: Exception, messages: Sequence[Message], n_tries: int) -> str:
         import ollama
 
         tried = f", tried {n_tries} times" if n_tries > 1 else ""
         if is_missing(error, self.model):
             return self._why_missing()
         if is_too_long(error):
-            return self._why_too_long(self._counted(error))
+            counted = counted_tokens(error) or f"about {estimated_tokens(messages)}"
+            return self._why_too_long(f"it has {counted} tokens")
         if isinstance(error, ollama.ResponseError):
             return why_refused(error, self._who, tried)
         if is_timeout(error):
@@ -169,17 +175,13 @@ class Chat:
             f"{', '.join(names) or 'none'}): run `ollama pull {self.model}`, or name another."
         )
 
-    def _counted(self, error: Exception) -> str:
-        counted = counted_tokens(error)
-        return "its tokens are more" if counted is None else f"it has {counted} tokens"
-
     def _why_too_long(self, reason: str) -> str:
         if self.limit is not None and self.num_ctx >= self.limit:
             return (
-                f"The prompt does not fit {self._who}, which holds at most {self.limit} tokens "
-                f"({reason}): shorten the prompt, or choose a model with a longer context."
+                f"The prompt does not fit model {self._model}, which holds at most {self.limit} "
+                f"tokens ({reason}): shorten the prompt, or choose a model with a longer context."
             )
         return (
-            f"The prompt does not fit {self._who} with num_ctx={self.num_ctx} ({reason}): raise "
-            "`num_ctx`, or shorten the prompt."
+            f"The prompt does not fit model {self._model} with num_ctx={self.num_ctx} "
+            f"({reason}): raise `num_ctx`, or shorten the prompt."
         )
