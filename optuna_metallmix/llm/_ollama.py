@@ -143,7 +143,7 @@ class OllamaLLM:
         with self._asking(), waiting(self.name + loading):
             chat = self._chat(messages)
             response = chat.ask(messages, schema)
-        self._context = max(self._context, chat.num_ctx)
+            self._context = max(self._context, chat.num_ctx)
         answer = chat.text(response)
         self.last_usage = Usage(
             response.prompt_eval_count,
