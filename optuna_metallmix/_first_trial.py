@@ -28,6 +28,7 @@ from optuna_metallmix._suggestion import suggest
 from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import NO_MODEL_HINT
 from optuna_metallmix.llm import LLMSpec
+from optuna_metallmix.llm import release
 from optuna_metallmix.llm import resolve_llm
 
 
@@ -66,16 +67,21 @@ def first_trial(
     if not (history.studies or settings.search_space or history.target_space):
         raise HistoryError(_nothing_known(history, found, settings))
     llm = _model(settings.llm, found)
-    suggestion = suggest(
-        history,
-        _space(history, settings.search_space, {name: distribution}),
-        {**_own_features(study), **settings.meta_features},
-        llm,
-        reviewer=llm if settings.judge is None else _model(settings.judge, found),
-        n_attempts=settings.n_attempts,
-        seed=settings.seed,
-        cost_aware=settings.cost_aware,
-    )
+    reviewer = llm if settings.judge is None else _model(settings.judge, found)
+    try:
+        suggestion = suggest(
+            history,
+            _space(history, settings.search_space, {name: distribution}),
+            {**_own_features(study), **settings.meta_features},
+            llm,
+            reviewer=reviewer,
+            n_attempts=settings.n_attempts,
+            seed=settings.seed,
+            cost_aware=settings.cost_aware,
+        )
+    finally:  # The training that follows needs the memory, an accelerator's above all.
+        release(llm)
+        release(reviewer)
     return replace(
         suggestion,
         reasons=(*found.reasons, *suggestion.reasons),

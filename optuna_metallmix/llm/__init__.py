@@ -6,13 +6,17 @@ from optuna_metallmix.llm._auto import ForeignLLM
 from optuna_metallmix.llm._auto import LLMSpec
 from optuna_metallmix.llm._auto import Resolved
 from optuna_metallmix.llm._auto import check_spec
+from optuna_metallmix.llm._auto import release
 from optuna_metallmix.llm._auto import resolve_llm
 from optuna_metallmix.llm._embedded import EmbeddedLLM
 from optuna_metallmix.llm._gguf import INSTALL_COMMAND
 from optuna_metallmix.llm._gguf import is_embedded_installed
 from optuna_metallmix.llm._ollama import OllamaLLM
-from optuna_metallmix.llm._ollama_server import InstalledModel
-from optuna_metallmix.llm._ollama_server import installed_models
+from optuna_metallmix.llm._ollama_choice import Ranked
+from optuna_metallmix.llm._ollama_choice import rank_installed
+from optuna_metallmix.llm._ollama_choice import rank_models
+from optuna_metallmix.llm._ollama_models import InstalledModel
+from optuna_metallmix.llm._ollama_models import installed_models
 from optuna_metallmix.llm._protocol import LLM
 from optuna_metallmix.llm._protocol import Message
 from optuna_metallmix.llm._protocol import Usage
@@ -32,6 +36,7 @@ __all__ = [
     "LLMSpec",
     "Message",
     "OllamaLLM",
+    "Ranked",
     "Resolved",
     "ScriptedAnswer",
     "ScriptedCall",
@@ -40,5 +45,8 @@ __all__ = [
     "check_spec",
     "installed_models",
     "is_embedded_installed",
+    "rank_installed",
+    "rank_models",
+    "release",
     "resolve_llm",
 ]

@@ -14,9 +14,7 @@ from optuna_metallmix._errors import LLMError
 from optuna_metallmix.llm._embedded import EmbeddedLLM
 from optuna_metallmix.llm._gguf import INSTALL_COMMAND
 from optuna_metallmix.llm._ollama import OllamaLLM
-from optuna_metallmix.llm._ollama_server import InstalledModel
-from optuna_metallmix.llm._ollama_server import can_chat
-from optuna_metallmix.llm._ollama_server import installed_models
+from optuna_metallmix.llm._ollama_choice import rank_installed
 from optuna_metallmix.llm._protocol import LLM
 from optuna_metallmix.llm._protocol import Message
 from optuna_metallmix.llm._scripted import ScriptedLLM
@@ -36,14 +34,6 @@ _ACCEPTED = (
     'None (automatic), False (no model), "ollama", "ollama:MODEL", "embedded", the path of a '
     ".gguf file, or an object with a method generate(messages, *, schema) -> str"
 )
-
-# Automatic choice takes the largest model that an ordinary accelerator holds beside a training:
-# 16 GB of weights. Above that, the smallest.
-_SENSIBLE_BYTES = 16 * 10**9
-
-# Models whose weights are elsewhere are listed with the size of their stub, a few hundred bytes.
-# Nothing leaves the machine unless the user asks for it, so these are never chosen automatically.
-_STUB_BYTES = 10**6
 
 
 @dataclass(frozen=True)
@@ -119,8 +109,8 @@ def resolve_llm(spec: LLMSpec = None) -> Resolved:
                                 strings below); else ``"ollama"`` where a server answers within a
                                 second; else ``"embedded"`` where it is installed; else none
     ``False``, ``"none"``       none
-    ``"ollama"``                the server's largest model of at most 16 GB that writes text and
-                                whose weights are on the server; else its smallest such model
+    ``"ollama"``                the server's best model as ``rank_models`` sees it: the largest
+                                that fits, made for instructions; nothing is pulled
     ``"ollama:qwen3:8b"``       that one
     ``"embedded"``              SmolLM2-135M-Instruct in this process
     path ending in ``.gguf``    that file in this process (any path, where it is a ``Path``)
@@ -144,6 +134,15 @@ def resolve_llm(spec: LLMSpec = None) -> Resolved:
         return Resolved(EmbeddedLLM(spec))
     ours = isinstance(spec, OllamaLLM | EmbeddedLLM | ScriptedLLM | ForeignLLM)
     return Resolved(spec if ours else ForeignLLM(spec))
+
+
+def release(llm: LLM | None) -> None:
+    """Give back the memory that one of this package's models holds; never raises.
+
+    Somebody else's object may have a ``close`` that ends it: it is left alone.
+    """
+    if isinstance(llm, OllamaLLM | EmbeddedLLM):
+        llm.close()
 
 
 def _named(spec: str) -> Resolved:
@@ -170,24 +169,14 @@ def _automatic() -> Resolved:
 
 
 def _best_of_ollama() -> OllamaLLM:
-    models = installed_models()
-    for model in sorted(filter(_is_here, models), key=_preference):
-        if can_chat(model.name):
-            return OllamaLLM(model.name)
-    listed = ", ".join(model.name for model in models) or "nothing"
+    models = rank_installed()
+    if models and models[0].usable:
+        return OllamaLLM(models[0].name)
+    listed = " ".join(f"{model.name}: {model.why}" for model in models) or "nothing"
     raise LLMError(
-        f"Ollama has no model of its own that writes text (installed: {listed}): run `ollama pull "
-        "qwen3:8b`."
+        "Ollama has no model of its own that writes text and holds a question (installed: "
+        f"{listed}): run `ollama pull qwen3:8b`."
     )
-
-
-def _is_here(model: InstalledModel) -> bool:
-    return model.size > _STUB_BYTES and not model.name.endswith(("-cloud", ":cloud"))
-
-
-def _preference(model: InstalledModel) -> tuple[bool, int, str]:
-    too_large = model.size > _SENSIBLE_BYTES
-    return (too_large, model.size if too_large else -model.size, model.name)
 
 
 def _check_text(spec: str, where: str) -> None:

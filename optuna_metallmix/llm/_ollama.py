@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
+import re
+import threading
 import time
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
 from typing import Any
 
-from optuna_metallmix._errors import LLMError
-from optuna_metallmix.llm._ollama_server import client_errors
-from optuna_metallmix.llm._ollama_server import innermost
-from optuna_metallmix.llm._ollama_server import installed_models
-from optuna_metallmix.llm._ollama_server import never_connected
-from optuna_metallmix.llm._ollama_server import open_client
-from optuna_metallmix.llm._ollama_server import server_address
-from optuna_metallmix.llm._ollama_server import why_no_answer
+import optuna
+
+from optuna_metallmix.llm._context_size import context_size
+from optuna_metallmix.llm._context_size import estimated_tokens
+from optuna_metallmix.llm._ollama_chat import Chat
+from optuna_metallmix.llm._ollama_models import context_limit
+from optuna_metallmix.llm._ollama_models import free
+from optuna_metallmix.llm._ollama_server import server_at
 from optuna_metallmix.llm._protocol import Message
 from optuna_metallmix.llm._protocol import Usage
+from optuna_metallmix.llm._waiting import waiting
 
 
-if TYPE_CHECKING:
-    import ollama
+_HELD_SECONDS = 60.0
+"""How long a model outlives a question where nobody calls :meth:`OllamaLLM.close`."""
+
+_SHOW_SECONDS = 5.0
+
+# As Go reads it: "300" without a unit would be refused with a status 400.
+_DURATION = re.compile(r"[-+]?(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+")
+
+_logger = optuna.logging.get_logger("optuna.metallmix")
 
 
 class OllamaLLM:
     """A model of an Ollama server, its answers constrained to the schema.
 
-    Holds settings only, so that it can be pickled and shared between threads; every call opens and
-    closes its own connection. Ollama keeps to names, kinds, choices and order of the schema, but
-    not to ``minimum`` and ``maximum``.
+    Ollama keeps to names, kinds, choices and order of the schema, but not to ``minimum`` and
+    ``maximum``. The model is loaded at the first :meth:`generate` and stays loaded for a minute,
+    so that the questions of one suggestion load it once; :meth:`close` at their end unloads it
+    at once and makes sure that it is gone, so that a training finds the accelerator free::
+
+        with OllamaLLM("qwen3:8b") as llm:  # calls close() at its end
+            llm.generate(messages, schema=schema)
+
+    The sampler does so after each suggestion. Every request has its own connection, threads may
+    share the object, and a pickled copy carries the settings.
 
     Attributes:
         name: What trials and notes call the model.
@@ -43,13 +60,14 @@ class OllamaLLM:
         model: str,
         *,
         host: str | None = None,
+        headers: Mapping[str, str] | None = None,
         timeout: float = 120.0,
         keep_alive: float | str = 0,
-        num_ctx: int = 8192,
+        num_ctx: int | None = None,
         num_predict: int = 1024,
         temperature: float = 0.0,
         seed: int = 0,
-        think: bool | str = False,
+        think: bool | str | None = False,
     ) -> None:
         """Take the settings; nothing is sent yet.
 
@@ -57,138 +75,161 @@ class OllamaLLM:
             model: As Ollama calls it, with its tag: ``qwen3:8b``.
             host: ``HOST``, ``HOST:PORT`` or a URL; None for the variable ``OLLAMA_HOST`` where it
                 is set, else ``http://127.0.0.1:11434``.
-            timeout: Seconds to wait for an answer, loading the model included; above 0.
+            headers: Sent with every request, for a server behind a proxy that asks for them.
+                They are part of a pickled copy, and of no message.
+            timeout: Seconds to wait for an answer, loading the model and up to two further tries
+                (queue full, connection dropped, model's process died) included; above 0.
             keep_alive: Seconds, or a duration such as ``"5m"``, that the server keeps the model
-                loaded afterwards; 0 frees the accelerator at once, a negative number never does.
-            num_ctx: Tokens of prompt and answer together, at least 1. The server's own default
-                may be 4,096, and what does not fit would be dropped silently.
+                loaded after an answer, a negative number for ever, and :meth:`close` lets it; 0
+                to have the accelerator back at :meth:`close`.
+            num_ctx: Tokens of prompt and answer together, at least 1. None computes them: the
+                prompt's, estimated from above, and ``num_predict``, rounded up to a power of two,
+                at least 4,096 and never above what the model can hold.
             num_predict: Tokens of an answer, at least 1; a longer answer is an error.
             temperature: At least 0; 0 repeats exactly on one build of Ollama.
             seed: Of the sampling.
             think: Whether a thinking model thinks first; ``"low"``, ``"medium"`` or ``"high"``
-                for those that know degrees. Thoughts count towards ``num_predict``.
+                for those that know degrees; None to say nothing of it. Thoughts count towards
+                ``num_predict``.
 
         Raises:
             LLMError: The host is not an address.
-            ValueError: The model has no name, or a number is out of its range.
+            ValueError: The model has no name, a number is out of its range, ``keep_alive`` is no
+                duration, or a header cannot be sent.
         """
         if not model.strip():
             raise ValueError('model is the name of an Ollama model, such as "qwen3:8b".')
-        if not (timeout > 0 and min(num_ctx, num_predict) >= 1 and temperature >= 0):
-            raise ValueError(
-                "timeout is above 0, num_ctx and num_predict at least 1, temperature at least 0."
-            )
+        _check_numbers(timeout, num_ctx, num_predict, temperature)
+        if isinstance(keep_alive, str) and not _DURATION.fullmatch(keep_alive):
+            raise ValueError(f'keep_alive is seconds or a duration ("5m"), not {keep_alive!r}.')
         self.model = model.strip()
-        self.host = server_address(host)
         self.timeout = timeout
-        self.keep_alive = keep_alive
+        forgets = isinstance(keep_alive, str) and not re.search("[1-9]", keep_alive)
+        self.keep_alive = 0 if forgets else keep_alive
         self.num_ctx = num_ctx
         self.num_predict = num_predict
         self.temperature = temperature
         self.seed = seed
         self.think = think
         self.last_usage: Usage | None = None
+        self._server = server_at(host, headers)
+        # Tokens that the model was loaded for: with another number it would be loaded anew, so
+        # this only grows until it is unloaded. 0 before it is asked for.
+        self._context = 0
+        self._limit: int | None = None
+        self._set_unshared()
 
     @property
     def name(self) -> str:
         """``ollama:`` and the model's name."""
         return f"ollama:{self.model}"
 
+    @property
+    def host(self) -> str:
+        """The server's address, a URL."""
+        return self._server.address
+
     def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:
         """Answer ``messages`` with one JSON document that ``schema`` describes.
 
+        A wait of more than two seconds is told in Optuna's log.
+
         Raises:
-            LLMError: The server or the model is absent, the time-out passed, the prompt does not
-                fit ``num_ctx``, the answer does not fit ``num_predict``, or the server refused.
+            LLMError: The server is absent, broken or too slow, the model is not installed, the
+                prompt does not fit its context, or the answer was not finished.
         """
         started = time.perf_counter()
-        try:
-            response = self._chat(messages, schema)
-        except client_errors() as error:
-            raise LLMError(self._why(error)) from error
-        answer = self._answer(response)
-        seconds = time.perf_counter() - started
-        self.last_usage = Usage(response.prompt_eval_count, response.eval_count, seconds)
+        loading = "" if self._context else " (loading into memory)"
+        with self._asking(), waiting(self.name + loading):
+            chat = self._chat(messages)
+            response = chat.ask(messages, schema)
+            self._context = max(self._context, chat.num_ctx)
+        answer = chat.text(response)
+        self.last_usage = Usage(
+            response.prompt_eval_count,
+            response.eval_count,
+            time.perf_counter() - started,
+            None if response.load_duration is None else response.load_duration / 1e9,
+        )
         return answer
+
+    def close(self) -> None:
+        """Unload the model, unless ``keep_alive`` lets it stay, and wait until it is gone.
+
+        Takes at most some seconds and never raises: a model that stays is a warning in Optuna's
+        log. Does nothing while another thread's question is open, for that thread closes, too.
+        """
+        with self._lock:
+            if not self._context or self._n_open or self.keep_alive != 0:
+                return
+            self._context = 0
+        if not free(self._server, self.model):
+            _logger.warning(
+                f"Model {self.model!r} may still be loaded by Ollama at {self.host} and take "
+                f"memory from the training: run `ollama stop {self.model}`."
+            )
+
+    def __enter__(self) -> OllamaLLM:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         return f"OllamaLLM({self.model!r}, host={self.host!r})"
 
-    def _chat(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> ollama.ChatResponse:
-        with open_client(self.host, self.timeout) as client:
-            response: ollama.ChatResponse = client.chat(
-                self.model,
-                messages=[dict(message) for message in messages],
-                stream=False,
-                # Thinking models think unless told not to; the others accept being told not to.
-                think=self.think,
-                format=dict(schema),
-                options={
-                    "num_ctx": self.num_ctx,
-                    "num_predict": self.num_predict,
-                    "temperature": self.temperature,
-                    "seed": self.seed,
-                },
-                keep_alive=self.keep_alive,
-            )
-        return response
+    def __getstate__(self) -> dict[str, Any]:
+        live = ("_lock", "_n_open")
+        kept = {key: value for key, value in self.__dict__.items() if key not in live}
+        return {**kept, "_context": 0}
 
-    def _answer(self, response: ollama.ChatResponse) -> str:
-        if not response.done:
-            raise LLMError(
-                f"{self._who()} stopped in mid-answer, as Ollama does when a model repeats "
-                "itself: choose another model, or a `temperature` above 0."
-            )
-        if (response.prompt_eval_count or 0) >= self.num_ctx:
-            raise LLMError(self._why_too_long(f"{response.prompt_eval_count} tokens read"))
-        if response.done_reason == "length":
-            raise LLMError(
-                f"{self._who()} was cut off after {response.eval_count} tokens: raise "
-                f"`num_predict` (now {self.num_predict}) or `num_ctx` (now {self.num_ctx})."
-            )
-        if not response.message.content:
-            raise LLMError(f"{self._who()} gave an empty answer: choose another model.")
-        return response.message.content
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._set_unshared()
 
-    def _who(self) -> str:
-        return f"Model {self.model!r} of Ollama at {self.host}"
+    def _set_unshared(self) -> None:
+        self._lock = threading.Lock()
+        self._n_open = 0
 
-    def _why(self, error: Exception) -> str:
-        import httpx
-        import ollama
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        with self._lock:
+            self._n_open += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._n_open -= 1
 
-        if isinstance(error, ollama.ResponseError):
-            return self._why_refused(error.status_code, innermost(error.error))
-        if isinstance(error, httpx.TimeoutException) and not never_connected(error):
-            return (
-                f"{self._who()} did not answer within {self.timeout:g} seconds: raise `timeout`, "
-                "or choose a smaller model."
-            )
-        return why_no_answer(error, self.host)
-
-    def _why_refused(self, status: int, reason: str) -> str:
-        if status == 404 and "not found" in reason and self.model.split(":")[0] in reason:
-            return self._why_missing()
-        if status == 400 and "exceed" in reason and "context" in reason:
-            return self._why_too_long(reason)
-        if status == 503:
-            return f"Ollama at {self.host} is busy ({reason}): try again when it has less to do."
-        return (
-            f"{self._who()} refused with status {status} ({reason}): see the server's log, or "
-            "choose another model."
+    def _chat(self, messages: Sequence[Message]) -> Chat:
+        self._context = max(self._context, self.num_ctx or self._needed(messages))
+        return Chat(
+            self._server,
+            self.model,
+            num_ctx=self.num_ctx or self._context,
+            num_predict=self.num_predict,
+            temperature=self.temperature,
+            seed=self.seed,
+            think=self.think,
+            keep_alive=self.keep_alive or _HELD_SECONDS,
+            timeout=self.timeout,
+            limit=self._limit,
+            may_grow=self.num_ctx is None,
+            has_answered=self._limit is not None or self.last_usage is not None,
         )
 
-    def _why_missing(self) -> str:
-        names: list[str] = []
-        with suppress(LLMError):
-            names = [model.name for model in installed_models(self.host)]
-        return (
-            f"Ollama at {self.host} has no model {self.model!r} (installed: "
-            f"{', '.join(names) or 'none'}): run `ollama pull {self.model}`, or name another."
-        )
+    def _needed(self, messages: Sequence[Message]) -> int:
+        if self._limit is None:
+            seconds = min(self.timeout, _SHOW_SECONDS)
+            self._limit = context_limit(self._server, self.model, seconds)
+        return context_size(estimated_tokens(messages) + self.num_predict, self._limit)
 
-    def _why_too_long(self, reason: str) -> str:
-        return (
-            f"The prompt does not fit {self._who()} with num_ctx={self.num_ctx} ({reason}): raise "
-            "`num_ctx`, or shorten the prompt."
+
+def _check_numbers(
+    timeout: float, num_ctx: int | None, num_predict: int, temperature: float
+) -> None:
+    least = num_predict if num_ctx is None else min(num_ctx, num_predict)
+    if not (timeout > 0 and least >= 1 and temperature >= 0):
+        raise ValueError(
+            "timeout is above 0, num_ctx and num_predict at least 1, temperature at least 0."
         )

@@ -1,12 +1,15 @@
-"""an Ollama server's address -> its client, its models, its failures in words."""
+"""an Ollama server's address and headers -> a client for it."""
 
 from __future__ import annotations
 
 import ipaddress
 import json
 import os
+import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from dataclasses import field
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult
 from urllib.parse import urlsplit
@@ -19,79 +22,90 @@ if TYPE_CHECKING:
     import ollama
 
 
-_CONNECT_SECONDS = 5.0
-_LIST_SECONDS = 1.0
+KEY_VARIABLE = "OLLAMA_API_KEY"
+"""The variable that Ollama's client sends as a bearer token, where no header does so."""
 
-# Characters: a proxy may answer with a whole page.
-_LONGEST_REASON = 300
+_CONNECT_SECONDS = 5.0
+
+# Characters: anything shorter would be found in innocent words.
+_SHORTEST_SECRET = 8
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 @dataclass(frozen=True)
-class InstalledModel:
-    """A model that an Ollama server lists.
+class Server:
+    """Where an Ollama server is, and what goes along with each request.
 
     Attributes:
-        name: As Ollama calls it, with its tag: ``qwen3:8b``.
-        size: Bytes on the server's disk, at least 0; a few hundred where the weights are remote.
+        address: A URL.
+        headers: Sent with every request. They may hold a key, so that nothing shows them.
     """
 
-    name: str
-    size: int
+    address: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it runs on this machine."""
+        return _is_loopback(urlsplit(self.address).hostname or "")
+
+    def without_secrets(self, text: str) -> str:
+        """Take out of ``text``, which may quote a server, what the headers hold."""
+        for value in (*self.headers.values(), os.environ.get(KEY_VARIABLE, "")):
+            for word in value.split():
+                if len(word) >= _SHORTEST_SECRET:
+                    text = text.replace(word, "***")
+        return text
 
 
-def installed_models(
-    host: str | None = None, timeout: float = _LIST_SECONDS
-) -> list[InstalledModel]:
-    """Ask the server which models it has, in its own order.
-
-    Args:
-        host: As for :class:`OllamaLLM`.
-        timeout: Seconds to wait, above 0.
+def server_at(host: str | None, headers: Mapping[str, str] | None = None) -> Server:
+    """Find a server by the rules of Ollama's own client, and check what is to be sent to it.
 
     Raises:
-        LLMError: Nothing at that address answers as Ollama does.
+        LLMError: ``host`` is not an address.
+        ValueError: A header cannot be sent.
     """
-    address = server_address(host)
-    try:
-        with open_client(address, timeout) as client:
-            models = client.list().models
-    except client_errors() as error:
-        raise LLMError(why_no_answer(error, address)) from error
-    return [InstalledModel(m.model, int(m.size or 0)) for m in models if m.model]
+    sent = {name: str(value).strip() for name, value in (headers or {}).items()}
+    for name, value in sent.items():
+        if not _HEADER_NAME.fullmatch(name) or not _is_sendable(value):
+            raise ValueError(
+                f"The header {name!r} cannot be sent: name and value are printable ASCII, the "
+                "name without spaces or colons."
+            )
+    return Server(server_address(host), sent)
 
 
-def can_chat(model: str, host: str | None = None, timeout: float = _LIST_SECONDS) -> bool:
-    """Ask the server whether ``model`` writes text; an embedding model does not.
+def open_client(server: Server, timeout: float, seen: list[bytes] | None = None) -> ollama.Client:
+    """Open a client that waits ``timeout`` seconds for each answer.
 
     Args:
-        model: As Ollama calls it.
-        host: As for :class:`OllamaLLM`.
-        timeout: Seconds to wait, above 0.
+        server: The server to ask.
+        timeout: Seconds, above 0.
+        seen: Is given the body of each answer, for the client leaves out what it does not know.
 
     Raises:
-        LLMError: The server is gone, or does not know the model.
+        httpx.LocalProtocolError: The key in the environment cannot be sent.
     """
-    address = server_address(host)
-    try:
-        with open_client(address, timeout) as client:
-            capabilities = client.show(model).capabilities
-    except client_errors() as error:
-        raise LLMError(why_no_answer(error, address)) from error
-    # Old servers list no capabilities: their models are given the benefit of the doubt.
-    return capabilities is None or "completion" in capabilities
-
-
-def open_client(address: str, timeout: float) -> ollama.Client:
-    """Open a client for ``address``, a URL, that waits ``timeout`` seconds for each answer."""
     import httpx
     import ollama
 
+    def look(response: httpx.Response) -> None:
+        _check_document(response)
+        if seen is not None:
+            seen.append(response.content)
+
+    if not _is_sendable(os.environ.get(KEY_VARIABLE, "")):
+        raise httpx.LocalProtocolError(f"{KEY_VARIABLE} is not printable ASCII")
     return ollama.Client(
-        address,
+        server.address,
+        headers=server.headers,
         timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS)),
-        # HTTP_PROXY would take a request to this machine somewhere else.
-        trust_env=not _is_loopback(urlsplit(address).hostname or ""),
-        event_hooks={"request": [_forbid_truncation]},
+        # HTTP_PROXY would take a request to this machine somewhere else, and a redirect both the
+        # request and its headers.
+        trust_env=not server.is_local,
+        follow_redirects=False,
+        event_hooks={"request": [_forbid_truncation], "response": [look]},
     )
 
 
@@ -107,53 +121,18 @@ def _forbid_truncation(request: httpx.Request) -> None:
     request.headers["Content-Length"] = str(len(body))
 
 
-def client_errors() -> tuple[type[Exception], ...]:
-    """List what a client raises where the server, not this package, is at fault."""
-    # Three families of the client's own, and what it raises where something else than Ollama
-    # answers. A tuple made on use, so that neither package is imported before.
-    import httpx
-    import ollama
-    import pydantic
-
-    strange = (json.JSONDecodeError, UnicodeDecodeError, pydantic.ValidationError)
-    return (ollama.ResponseError, ConnectionError, httpx.HTTPError, httpx.InvalidURL, *strange)
-
-
-def never_connected(error: Exception) -> bool:
-    """Whether nobody took the connection."""
+def _check_document(response: httpx.Response) -> None:
+    # On a JSON document that is no object the client (0.6.3) stumbles over its own feet.
     import httpx
 
-    return isinstance(error, ConnectionError | httpx.ConnectError | httpx.ConnectTimeout)
+    response.read()
+    with suppress(ValueError):
+        if not isinstance(response.json(), dict):
+            raise httpx.DecodingError("not a JSON object", request=response.request)
 
 
-def why_no_answer(error: Exception, address: str) -> str:
-    """Put one of :func:`client_errors` into a sentence that says what to do next."""
-    import httpx
-    import ollama
-
-    if never_connected(error):
-        return (
-            f"No Ollama server answers at {address}: start it with `ollama serve`, or set "
-            "OLLAMA_HOST to where it runs."
-        )
-    if isinstance(error, ollama.ResponseError):
-        reason = f"status {error.status_code}, {innermost(error.error)}"
-        return f"Ollama at {address} refused ({reason}): see the server's log."
-    if isinstance(error, httpx.HTTPError):
-        return f"Ollama at {address} broke off ({error}): see the server's log, and try again."
-    return f"What answers at {address} is not Ollama: set OLLAMA_HOST to where Ollama runs."
-
-
-def innermost(reason: object) -> str:
-    """Unwrap a message to one line: newer servers pass on their runner's as JSON in a string."""
-    # The string holds {"error": {"code": 400, "message": "...", "type": "..."}}.
-    if isinstance(reason, str):
-        with suppress(json.JSONDecodeError):
-            reason = json.loads(reason)
-    for key in ("error", "message"):
-        if isinstance(reason, dict):
-            reason = reason.get(key, reason)
-    return " ".join(str(reason).split())[:_LONGEST_REASON]
+def _is_sendable(value: str) -> bool:
+    return value.isascii() and value.isprintable() and value == value.strip()
 
 
 def server_address(host: str | None) -> str:
@@ -163,19 +142,23 @@ def server_address(host: str | None) -> str:
         LLMError: It is not an address.
     """
     given = (host or os.environ.get("OLLAMA_HOST") or "127.0.0.1").strip().strip("\"'")
+    given = f"[{given}]" if _is_bare_ipv6(given) else given
     try:
         parts = urlsplit(given if "://" in given else f"http://{given}")
         port = parts.port or _default_port(given, parts)
+        if parts.scheme not in ("http", "https"):
+            raise ValueError("neither http nor https")
     except ValueError as error:
         raise LLMError(
-            f"{given!r} is not the address of an Ollama server ({error}): set OLLAMA_HOST to "
-            "HOST:PORT or to a URL."
+            f"{given.rpartition('@')[2]!r} is not the address of an Ollama server ({error}): set "
+            "OLLAMA_HOST to HOST:PORT or to a URL."
         ) from error
     # A server told to listen everywhere (0.0.0.0) is reached from its own machine by loopback.
     name = parts.hostname or "127.0.0.1"
     name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
     bracketed = f"[{name}]" if ":" in name else name
-    return f"{parts.scheme}://{bracketed}:{port}{parts.path.rstrip('/')}"
+    path = parts.path.strip("/")
+    return f"{parts.scheme}://{bracketed}:{port}" + (f"/{path}" if path else "")
 
 
 def _default_port(given: str, parts: SplitResult) -> int:
@@ -184,10 +167,14 @@ def _default_port(given: str, parts: SplitResult) -> int:
     return 443 if parts.scheme == "https" else 80
 
 
+def _is_bare_ipv6(given: str) -> bool:
+    # The server takes it without brackets, so people write it so.
+    with suppress(ValueError):
+        return ipaddress.ip_address(given).version == 6
+    return False
+
+
 def _is_loopback(name: str) -> bool:
-    if name == "localhost":
-        return True
-    try:
+    with suppress(ValueError):
         return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+    return name == "localhost"

@@ -47,8 +47,11 @@ class Usage:
         prompt_tokens: Tokens read, at least 0; None where the backend does not say.
         answer_tokens: Tokens written, at least 0; None where the backend does not say.
         seconds: Wall-clock seconds from the call to its answer, loading the model included.
+        load_seconds: Of these, the seconds of loading the model, at least 0; None where the
+            backend does not say.
     """
 
     prompt_tokens: int | None
     answer_tokens: int | None
     seconds: float
+    load_seconds: float | None = None

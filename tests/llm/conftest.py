@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from optuna_metallmix.llm import _backoff
+from optuna_metallmix.llm import _ollama_choice
+
 
 RECORDINGS = Path(
     os.environ.get("METALLMIX_RECORDINGS")
@@ -22,12 +25,18 @@ RECORDINGS = Path(
 RELEASES = ("v0.32.15", "v0.24.0")
 
 
+Reply = tuple[int, str] | None
+"""Status and body; None for a connection that is dropped."""
+
+
 class FakeOllama:
-    """Answers each path with its reply, and keeps every request."""
+    """Answers each path with its replies in turn, the last for ever, and keeps every request."""
 
     def __init__(self) -> None:
-        self.replies: dict[str, tuple[int, str] | None] = {}
+        self.replies: dict[str, list[Reply]] = {}
         self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.headers: list[dict[str, str]] = []
+        self.on_request: Callable[[str], None] = lambda path: None
         self.silence = threading.Event()
         self.silent = False
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -40,14 +49,27 @@ class FakeOllama:
 
     def reply(self, path: str, body: object, status: int = 200) -> None:
         text = body if isinstance(body, str) else json.dumps(body)
-        self.replies[path] = (status, text)
+        self.replies[path] = [(status, text)]
+
+    def reply_in_turn(self, path: str, *replies: tuple[int, object] | None) -> None:
+        self.replies[path] = []
+        for one in replies:
+            text = one and (one[1] if isinstance(one[1], str) else json.dumps(one[1]))
+            self.replies[path].append(one and (one[0], str(text)))
 
     def drop(self, path: str) -> None:
-        self.replies[path] = None
+        self.replies[path] = [None]
+
+    def all_sent(self, path: str = "/api/chat") -> list[dict[str, Any]]:
+        return [body for asked, body in self.requests if asked == path]
 
     def sent(self, path: str = "/api/chat") -> dict[str, Any]:
-        (body,) = [body for asked, body in self.requests if asked == path]
+        (body,) = self.all_sent(path)
         return body
+
+    def next_reply(self, path: str) -> Reply:
+        left = self.replies.get(path, [(404, "404 page not found")])
+        return left.pop(0) if len(left) > 1 else left[0]
 
     def close(self) -> None:
         self.silence.set()
@@ -67,10 +89,12 @@ def _handler(fake: FakeOllama) -> type[BaseHTTPRequestHandler]:
         def _serve(self) -> None:
             raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             fake.requests.append((self.path, json.loads(raw) if raw else {}))
+            fake.headers.append(dict(self.headers))
+            fake.on_request(self.path)
             if fake.silent:
                 fake.silence.wait()
                 return
-            reply = fake.replies.get(self.path, (404, "404 page not found"))
+            reply = fake.next_reply(self.path)
             if reply is not None:
                 self._send(*reply)
 
@@ -97,12 +121,59 @@ def ollama_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOllama]:
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_settings_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    if request.node.get_closest_marker("ollama"):
+        return
+    monkeypatch.setattr(_ollama_choice, "free_memory", lambda: None)
     for name in ("OLLAMA_HOST", "OLLAMA_API_KEY", "OPTUNA_METALLMIX_MODEL"):
         monkeypatch.delenv(name, raising=False)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> list[float]:
+    """The seconds that a test would have waited for a server to come to itself."""
+    waited: list[float] = []
+    if not request.node.get_closest_marker("ollama"):
+        monkeypatch.setattr(_backoff, "sleep", waited.append)
+    return waited
+
+
+def chats(pattern: str) -> dict[str, dict[str, Any]]:
+    """Read the recorded chats of the matching files, by their case."""
+    found = {}
+    for path in sorted(RECORDINGS.glob(pattern)):
+        for exchange in json.loads(path.read_text(encoding="utf-8")).get("exchanges", [])[-1:]:
+            if exchange["request"]["path"] == "/api/chat":
+                found[path.stem] = exchange
+    return found
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "chat_case" in metafunc.fixturenames:
+        metafunc.parametrize("chat_case", sorted(chats("v*/*.json")))
+
+
+@pytest.fixture
+def recorded_chats(release: str) -> list[dict[str, Any]]:
+    return list(chats(f"{release}/*.json").values())
+
+
+@pytest.fixture
+def recorded() -> Callable[[str], dict[str, Any]]:
+    """Read what was noted of a case that is more than an exchange, of the newer release."""
+    if not RECORDINGS.is_dir():
+        pytest.skip(f"no recordings of Ollama at {RECORDINGS}")
+
+    def read(case: str) -> dict[str, Any]:
+        text = (RECORDINGS / RELEASES[0] / f"{case}.json").read_text(encoding="utf-8")
+        return dict(json.loads(text))
+
+    return read
 
 
 @pytest.fixture(params=RELEASES)
@@ -123,7 +194,8 @@ def play(ollama_server: FakeOllama, release: str) -> Callable[[str], dict[str, A
         if response is None:
             ollama_server.drop(path)
         else:
-            body = response.get("body_raw") or response["body"]
+            lines = "\n".join(map(json.dumps, response.get("ndjson_lines", [])))
+            body = response.get("body_raw") or response.get("body") or lines
             ollama_server.reply(path, body, response["status"])
         return dict(exchange)
 

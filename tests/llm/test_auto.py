@@ -69,6 +69,7 @@ def nothing_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"big:70b": 40 * GB, "big:30b": 19 * GB}, "big:30b"),
         ({"remote:120b-cloud": 384, "remote:cloud": 384, "small:1b": 1 * GB}, "small:1b"),
         ({"b:8b": 5 * GB, "a:8b": 5 * GB}, "a:8b"),
+        ({"qwen2.5-coder:14b": 9 * GB, "qwen3:8b": 5 * GB}, "qwen3:8b"),
     ],
 )
 def test_ollama_gives_its_largest_sensible_model(
@@ -97,7 +98,7 @@ def test_ollama_without_a_usable_model(
     ollama_server: FakeOllama, models: dict[str, float], completion: bool
 ) -> None:
     serve(ollama_server, models, completion=completion)
-    with pytest.raises(LLMError, match=r"no model of its own .*installed: .*`ollama pull"):
+    with pytest.raises(LLMError, match=r"no model of its own .*installed: .*: run `ollama pull"):
         resolve_llm("ollama")
 
 

@@ -12,10 +12,8 @@ from typing import Any
 import pytest
 
 from optuna_metallmix._errors import LLMError
-from optuna_metallmix.llm import InstalledModel
 from optuna_metallmix.llm import OllamaLLM
 from optuna_metallmix.llm import installed_models
-from optuna_metallmix.llm._ollama_server import server_address
 
 
 if TYPE_CHECKING:
@@ -64,7 +62,10 @@ def test_answer_is_the_text_of_the_message(play: Play, case: str) -> None:
         ("10_missing_model_chat", r"has no model 'smollm2:135m'.*`ollama pull smollm2:135m`"),
         ("06_chat_schema_cut_by_num_predict", r"cut off after 6 tokens: raise `num_predict`"),
         ("19_repetition_nonstream", r"stopped in mid-answer"),
-        ("14_overflow_truncate_false", r"does not fit .*num_ctx=8192 .*raise `num_ctx`"),
+        (
+            "14_overflow_truncate_false",
+            r"does not fit .*num_ctx=\d+ \(it has .* tokens.*raise `num_ctx`",
+        ),
         ("14_overflow_default", r"gave an empty answer: choose another model"),
         (
             "11_format_bad_ref",
@@ -105,12 +106,6 @@ def test_truncated_prompt_of_an_old_server_is_found_by_its_count(play: Play) -> 
         ask(OllamaLLM("smollm2:135m", num_ctx=count))
 
 
-@pytest.mark.shared
-def test_installed_models_are_names_and_sizes(play: Play) -> None:
-    (listed,) = play("02_list")["response"]["body"]["models"]
-    assert installed_models() == [InstalledModel("smollm2:135m", listed["size"])]
-
-
 def test_request_says_everything(ollama_server: FakeOllama) -> None:
     ollama_server.reply("/api/chat", GOOD)
     ask()
@@ -122,8 +117,8 @@ def test_request_says_everything(ollama_server: FakeOllama) -> None:
     assert sent["stream"] is False
     assert sent["truncate"] is False
     assert sent["think"] is False
-    assert sent["keep_alive"] == 0
-    options = {"num_ctx": 8192, "num_predict": 1024, "temperature": 0.0, "seed": 0}
+    assert sent["keep_alive"] == 60
+    options = {"num_ctx": 4096, "num_predict": 1024, "temperature": 0.0, "seed": 0}
     assert sent["options"] == options
 
 
@@ -137,13 +132,91 @@ def test_request_says_what_was_asked_for(ollama_server: FakeOllama) -> None:
     assert sent["options"]["seed"] == 3
 
 
-def test_proxy_does_not_hijack_loopback(
-    ollama_server: FakeOllama, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+def test_context_is_computed_from_prompt_and_answer(ollama_server: FakeOllama) -> None:
     ollama_server.reply("/api/chat", GOOD)
+    question = [{"role": "user", "content": "word " * 3000}]
+    OllamaLLM("m", num_predict=700).generate(question, schema=SCHEMA)
+    assert ollama_server.sent()["options"]["num_ctx"] == 8192
+
+
+@pytest.mark.shared
+def test_context_is_never_above_the_model_s_own(play: Play, ollama_server: FakeOllama) -> None:
+    play("03_show")
+    ollama_server.reply("/api/chat", GOOD)
+    llm = OllamaLLM("m", num_predict=700)
+    for n_words in (10, 10_000, 10):
+        llm.generate([{"role": "user", "content": "word " * n_words}], schema=SCHEMA)
+    asked = [one["options"]["num_ctx"] for one in ollama_server.all_sent()]
+    # It does not shrink while the model is loaded, for that would load it anew.
+    assert asked == [4096, 8192, 8192]
+    assert len(ollama_server.all_sent("/api/show")) == 1
+
+
+@pytest.mark.shared
+def test_context_grows_once_where_the_estimate_was_too_low(
+    play: Play, ollama_server: FakeOllama, release: str
+) -> None:
+    play("03_show")
+    refused = play("14_overflow_truncate_false")["response"]
+    tokens = refused["body_raw"].replace("710", "5000")
+    ollama_server.reply_in_turn("/api/chat", (400, tokens), (200, GOOD))
     assert ask()
+    asked = [one["options"]["num_ctx"] for one in ollama_server.all_sent()]
+    assert asked == [4096, 8192]
+
+
+@pytest.mark.shared
+def test_prompt_longer_than_the_model_can_hold(play: Play, ollama_server: FakeOllama) -> None:
+    play("03_show")
+    refused = play("14_overflow_truncate_false")["response"]["body_raw"]
+    ollama_server.reply("/api/chat", refused.replace("710", "9000"), 400)
+    with pytest.raises(LLMError, match=r"at most 8192 tokens \(it has .*\d tokens\): shorten"):
+        ask()
+    assert len(ollama_server.all_sent()) == 2
+
+
+@pytest.mark.shared
+def test_context_that_was_asked_for_is_kept(play: Play, ollama_server: FakeOllama) -> None:
+    play("14_overflow_truncate_false")
+    with pytest.raises(LLMError, match=r"with num_ctx=256 \(.*raise `num_ctx`"):
+        ask(OllamaLLM("m", num_ctx=256))
+    assert len(ollama_server.all_sent()) == 1
+    assert not ollama_server.all_sent("/api/show")
+
+
+def test_context_that_ran_full_in_mid_answer(ollama_server: FakeOllama) -> None:
+    ollama_server.reply("/api/chat", {**GOOD, "prompt_eval_count": 95, "eval_count": 9})
+    with pytest.raises(LLMError, match=r"cut off after 9 tokens.*`num_ctx` \(now 100\)"):
+        ask(OllamaLLM("m", num_ctx=100))
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("think", [True, False, "high"])
+def test_model_that_cannot_think(play: Play, think: bool | str) -> None:
+    play("13_think_true")
+    with pytest.raises(LLMError, match=r"does not support thinking\): pass `think=None`"):
+        ask(OllamaLLM("smollm2:135m", think=think))
+
+
+def test_nothing_is_said_of_thinking(ollama_server: FakeOllama) -> None:
+    ollama_server.reply("/api/chat", GOOD)
+    ask(OllamaLLM("m", think=None))
+    assert "think" not in ollama_server.sent()
+
+
+@pytest.mark.parametrize("reason", ["stop", "length"])
+def test_model_that_only_thought(ollama_server: FakeOllama, reason: str) -> None:
+    message = {"role": "assistant", "content": "", "thinking": "Hm."}
+    ollama_server.reply("/api/chat", {**GOOD, "message": message, "done_reason": reason})
+    with pytest.raises(LLMError, match=r"only thought, .* 9 tokens .*`think=False`.*1024"):
+        ask()
+
+
+def test_memory_that_does_not_suffice(ollama_server: FakeOllama) -> None:
+    text = "model requires more system memory (44.0 GiB) than is available (7.6 GiB)"
+    ollama_server.reply("/api/chat", {"error": text}, 500)
+    with pytest.raises(LLMError, match=r"44\.0 GiB.*\): choose a smaller model, lower `num_ctx`"):
+        ask()
 
 
 def test_absent_server() -> None:
@@ -158,18 +231,6 @@ def test_silent_server(ollama_server: FakeOllama) -> None:
     ollama_server.silent = True
     with pytest.raises(LLMError, match=r"'m' .* did not answer within 0\.05 seconds: raise `time"):
         ask(OllamaLLM("m", timeout=0.05))
-
-
-def test_dropped_connection(ollama_server: FakeOllama) -> None:
-    ollama_server.drop("/api/chat")
-    with pytest.raises(LLMError, match=r"broke off \(Server disconnected"):
-        ask()
-
-
-def test_busy_server(ollama_server: FakeOllama) -> None:
-    ollama_server.reply("/api/chat", {"error": "server busy, please try again."}, 503)
-    with pytest.raises(LLMError, match=r"is busy \(server busy.*try again"):
-        ask()
 
 
 @pytest.mark.parametrize("error", ["oh", {"message": "oh"}, '{"error":{"message":"o\\nh"}}'])
@@ -187,41 +248,17 @@ def test_something_else_than_ollama(ollama_server: FakeOllama, body: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("host", "address"),
-    [
-        (None, "http://127.0.0.1:11434"),
-        ("", "http://127.0.0.1:11434"),
-        ("1.2.3.4", "http://1.2.3.4:11434"),
-        (":56789", "http://127.0.0.1:56789"),
-        ("http://1.2.3.4", "http://1.2.3.4:80"),
-        ("https://example.com", "https://example.com:443"),
-        ("https://example.com:56789/path/", "https://example.com:56789/path"),
-        ("example.com/", "http://example.com:11434"),
-        ("[0001:002:003:0004::1]:56789", "http://[0001:002:003:0004::1]:56789"),
-        ("0.0.0.0", "http://127.0.0.1:11434"),
-        ("0.0.0.0:8080", "http://127.0.0.1:8080"),
-    ],
-)
-def test_host_is_completed_as_the_client_does(
-    host: str | None, address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert server_address(host) == address
-    monkeypatch.setenv("OLLAMA_HOST", host or "")
-    assert OllamaLLM("m").host == address
-
-
-@pytest.mark.parametrize("host", ["http://[::", "host:port", "1.2.3.4:99999999"])
-def test_host_that_is_no_address(host: str) -> None:
-    with pytest.raises(LLMError, match="is not the address of an Ollama server"):
-        OllamaLLM("m", host=host)
-
-
-@pytest.mark.parametrize(
     "settings", [{"timeout": 0}, {"num_ctx": 0}, {"num_predict": 0}, {"temperature": -1}]
 )
 def test_number_out_of_range(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="timeout is above 0"):
         OllamaLLM("m", **settings)
+
+
+@pytest.mark.parametrize("keep_alive", ["300", "", "5 m", "soon"])
+def test_keep_alive_that_a_server_would_refuse(keep_alive: str) -> None:
+    with pytest.raises(ValueError, match=r'keep_alive is seconds or a duration \("5m"\)'):
+        OllamaLLM("m", keep_alive=keep_alive)
 
 
 def test_model_without_a_name() -> None:
