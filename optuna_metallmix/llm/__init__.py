@@ -13,6 +13,7 @@ from optuna_metallmix.llm._gguf import is_embedded_installed
 from optuna_metallmix.llm._ollama import OllamaLLM
 from optuna_metallmix.llm._ollama_server import InstalledModel
 from optuna_metallmix.llm._ollama_server import installed_models
+from optuna_metallmix.llm._openai import OpenAILLM
 from optuna_metallmix.llm._protocol import LLM
 from optuna_metallmix.llm._protocol import Message
 from optuna_metallmix.llm._protocol import Usage
@@ -32,6 +33,7 @@ __all__ = [
     "LLMSpec",
     "Message",
     "OllamaLLM",
+    "OpenAILLM",
     "Resolved",
     "ScriptedAnswer",
     "ScriptedCall",

@@ -7,6 +7,8 @@ import os
 import threading
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
+from email.message import Message
 from http.server import BaseHTTPRequestHandler
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -21,13 +23,17 @@ RECORDINGS = Path(
 )
 RELEASES = ("v0.32.15", "v0.24.0")
 
+Reply = tuple[int, str, Mapping[str, str]] | None
+"""Status, body and more headers; None drops the connection."""
+
 
 class FakeOllama:
     """Answers each path with its reply, and keeps every request."""
 
     def __init__(self) -> None:
-        self.replies: dict[str, tuple[int, str] | None] = {}
+        self.replies: dict[str, list[Reply]] = {}
         self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.headers: list[Message] = []
         self.silence = threading.Event()
         self.silent = False
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -38,12 +44,25 @@ class FakeOllama:
     def host(self) -> str:
         return f"127.0.0.1:{self._server.server_address[1]}"
 
-    def reply(self, path: str, body: object, status: int = 200) -> None:
-        text = body if isinstance(body, str) else json.dumps(body)
-        self.replies[path] = (status, text)
+    def reply(
+        self,
+        path: str,
+        body: object,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.replies[path] = [(status, _text(body), headers or {})]
 
     def drop(self, path: str) -> None:
-        self.replies[path] = None
+        self.replies[path] = [None]
+
+    def in_turn(self, path: str, *replies: tuple[object, int] | None) -> None:
+        """Give these replies one after the other, and the last from then on."""
+        self.replies[path] = [one and (one[1], _text(one[0]), {}) for one in replies]
+
+    def next_reply(self, path: str) -> Reply:
+        waiting = self.replies.get(path, [(404, "404 page not found", {})])
+        return waiting.pop(0) if len(waiting) > 1 else waiting[0]
 
     def sent(self, path: str = "/api/chat") -> dict[str, Any]:
         (body,) = [body for asked, body in self.requests if asked == path]
@@ -54,6 +73,10 @@ class FakeOllama:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def _text(body: object) -> str:
+    return body if isinstance(body, str) else json.dumps(body)
 
 
 def _handler(fake: FakeOllama) -> type[BaseHTTPRequestHandler]:
@@ -67,16 +90,19 @@ def _handler(fake: FakeOllama) -> type[BaseHTTPRequestHandler]:
         def _serve(self) -> None:
             raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             fake.requests.append((self.path, json.loads(raw) if raw else {}))
+            fake.headers.append(self.headers)
             if fake.silent:
                 fake.silence.wait()
                 return
-            reply = fake.replies.get(self.path, (404, "404 page not found"))
+            reply = fake.next_reply(self.path)
             if reply is not None:
                 self._send(*reply)
 
-        def _send(self, status: int, text: str) -> None:
+        def _send(self, status: int, text: str, headers: Mapping[str, str]) -> None:
             body = text.encode()
             self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.send_header("Content-Type", "application/json; charset=utf-8")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -96,9 +122,18 @@ def ollama_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOllama]:
     server.close()
 
 
+@pytest.fixture
+def openai_server(ollama_server: FakeOllama, monkeypatch: pytest.MonkeyPatch) -> FakeOllama:
+    """The same, for it speaks OpenAI's protocol too; a new try follows at once."""
+    monkeypatch.setattr("optuna_metallmix.llm._openai_server._WAITS", (0.0, 0.0))
+    return ollama_server
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OLLAMA_HOST", "OLLAMA_API_KEY", "OPTUNA_METALLMIX_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ADMIN_KEY"):
         monkeypatch.delenv(name, raising=False)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
