@@ -77,6 +77,13 @@ CORRIDOR = (
     "_transfer_model",
     "_transfer",
     "_sampler",
+    "_finding",
+    "_doctor_machine",
+    "_doctor_model",
+    "_doctor_past",
+    "_doctor",
+    "_cli",
+    "__main__",
     "",
 )
 """The modules of the package in their order; the last is the package itself."""
