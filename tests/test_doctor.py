@@ -86,7 +86,7 @@ def test_missing_file_is_a_problem_and_is_not_made(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [b"SQLite format 3\x00 but broken" * 99, b"lr,acc\n", b"{no\n"])
+@pytest.mark.parametrize("content", [b"SQLite format 3\x00 broken" * 99, b"lr,acc\n", b"{no\n"])
 def test_corrupt_file_is_a_problem_and_stays_so(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "hpo.db"
     path.write_bytes(content * 2)

@@ -44,7 +44,7 @@ def test_ollama_in_a_process_of_its_own(ollama_server: FakeOllama, play: Play) -
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     where = f"http://{ollama_server.host}"
-    assert f"ok       Ollama: answers at {where} and has smollm2:135m (0.3 GB)" in done.stdout
+    assert f"ok       Ollama: answers at {where} and has smollm2:135m (0.1 GB)" in done.stdout
     assert "ok       model: ollama:smollm2:135m would be asked: the largest of" in done.stdout
     assert "ok       answer: within the schema, in " in done.stdout
     assert " s, 41 tokens read and 12 written\n" in done.stdout
