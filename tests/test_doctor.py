@@ -28,7 +28,6 @@ from optuna_metallmix._finding import look
 
 ROOT = Path(__file__).resolve().parents[1]
 AddStudy = Callable[..., optuna.Study]
-Doctor = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,6 @@ import os
 import threading
 from collections.abc import Callable
 from collections.abc import Iterator
-from collections.abc import Mapping
-from email.message import Message
 from http.server import BaseHTTPRequestHandler
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -23,19 +21,21 @@ RECORDINGS = Path(
 )
 RELEASES = ("v0.32.15", "v0.24.0")
 
-Reply = tuple[int, str, Mapping[str, str]] | None
-"""Status, body and more headers; None drops the connection."""
+
+Reply = tuple[int, str] | None
+"""Status and body; None for a connection that is dropped."""
 
 
 class FakeOllama:
-    """Answers each path with its reply, and keeps every request."""
+    """Answers each path with its replies in turn, the last for ever, and keeps every request."""
 
     def __init__(self) -> None:
         self.replies: dict[str, list[Reply]] = {}
         self.requests: list[tuple[str, dict[str, Any]]] = []
-        self.headers: list[Message] = []
+        self.headers: list[dict[str, str]] = []
         self.silence = threading.Event()
         self.silent = False
+        self.location: str | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
@@ -44,39 +44,35 @@ class FakeOllama:
     def host(self) -> str:
         return f"127.0.0.1:{self._server.server_address[1]}"
 
-    def reply(
-        self,
-        path: str,
-        body: object,
-        status: int = 200,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        self.replies[path] = [(status, _text(body), headers or {})]
+    def reply(self, path: str, body: object, status: int = 200) -> None:
+        text = body if isinstance(body, str) else json.dumps(body)
+        self.replies[path] = [(status, text)]
+
+    def reply_in_turn(self, path: str, *replies: tuple[int, object] | None) -> None:
+        self.replies[path] = []
+        for one in replies:
+            text = one and (one[1] if isinstance(one[1], str) else json.dumps(one[1]))
+            self.replies[path].append(one and (one[0], str(text)))
 
     def drop(self, path: str) -> None:
         self.replies[path] = [None]
 
-    def in_turn(self, path: str, *replies: tuple[object, int] | None) -> None:
-        """Give these replies one after the other, and the last from then on."""
-        self.replies[path] = [one and (one[1], _text(one[0]), {}) for one in replies]
-
-    def next_reply(self, path: str) -> Reply:
-        waiting = self.replies.get(path, [(404, "404 page not found", {})])
-        return waiting.pop(0) if len(waiting) > 1 else waiting[0]
+    def all_sent(self, path: str = "/api/chat") -> list[dict[str, Any]]:
+        return [body for asked, body in self.requests if asked == path]
 
     def sent(self, path: str = "/api/chat") -> dict[str, Any]:
-        (body,) = [body for asked, body in self.requests if asked == path]
+        (body,) = self.all_sent(path)
         return body
+
+    def next_reply(self, path: str) -> Reply:
+        left = self.replies.get(path, [(404, "404 page not found")])
+        return left.pop(0) if len(left) > 1 else left[0]
 
     def close(self) -> None:
         self.silence.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-
-
-def _text(body: object) -> str:
-    return body if isinstance(body, str) else json.dumps(body)
 
 
 def _handler(fake: FakeOllama) -> type[BaseHTTPRequestHandler]:
@@ -90,7 +86,7 @@ def _handler(fake: FakeOllama) -> type[BaseHTTPRequestHandler]:
         def _serve(self) -> None:
             raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             fake.requests.append((self.path, json.loads(raw) if raw else {}))
-            fake.headers.append(self.headers)
+            fake.headers.append(dict(self.headers))
             if fake.silent:
                 fake.silence.wait()
                 return
@@ -98,11 +94,11 @@ def _handler(fake: FakeOllama) -> type[BaseHTTPRequestHandler]:
             if reply is not None:
                 self._send(*reply)
 
-        def _send(self, status: int, text: str, headers: Mapping[str, str]) -> None:
+        def _send(self, status: int, text: str) -> None:
             body = text.encode()
             self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
+            if fake.location is not None:
+                self.send_header("Location", fake.location)
             self.send_header("Content-Type", "application/json; charset=utf-8")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -126,14 +122,14 @@ def ollama_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOllama]:
 def openai_server(ollama_server: FakeOllama, monkeypatch: pytest.MonkeyPatch) -> FakeOllama:
     """The same, for it speaks OpenAI's protocol too; a new try follows at once."""
     monkeypatch.setattr("optuna_metallmix.llm._openai_server._WAITS", (0.0, 0.0))
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ADMIN_KEY"):
+        monkeypatch.delenv(name, raising=False)
     return ollama_server
 
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OLLAMA_HOST", "OLLAMA_API_KEY", "OPTUNA_METALLMIX_MODEL"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ADMIN_KEY"):
         monkeypatch.delenv(name, raising=False)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)

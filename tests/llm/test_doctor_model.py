@@ -92,8 +92,8 @@ def test_openai_server(
     message = {"content": '{"sum": 5, "state": "ready"}'}
     good = {"choices": [{"message": message, "finish_reason": "stop"}]}
     openai_server.reply("/v1/models", {"data": [{"id": "org/m", "object": "model"}]})
-    refusal: tuple[object, int] = ({"error": "'response_format.type' is unknown"}, 400)
-    openai_server.in_turn("/v1/chat/completions", *[refusal] * refused, (good, 200))
+    refusal: tuple[int, object] = (400, {"error": "'response_format.type' is unknown"})
+    openai_server.reply_in_turn("/v1/chat/completions", *[refusal] * refused, (200, good))
     assert main(["doctor", "--llm", f"openai:http://{openai_server.host}/v1"]) == 0
     told = capsys.readouterr().out
     assert "ok       model: openai:org/m would be asked: it is the first that the server" in told

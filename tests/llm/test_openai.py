@@ -120,11 +120,11 @@ def test_request_says_everything(server: FakeOllama) -> None:
 def test_server_that_refuses_schemas_is_told_in_words(
     server: FakeOllama, status: int, refusal: object
 ) -> None:
-    server.in_turn(CHAT, (refusal, status), (completion(), 200))
+    server.reply_in_turn(CHAT, (status, refusal), (200, completion()))
     llm = OpenAILLM("m", f"http://{server.host}/v1")
     assert llm.generate(MESSAGES, schema=SCHEMA) == DOCUMENT
     assert llm.is_constrained is False
-    constrained, told = (body for path, body in server.requests if path == CHAT)
+    constrained, told = server.all_sent(CHAT)
     assert "response_format" in constrained
     assert "response_format" not in told
     assert told["messages"][0] == MESSAGES[0]
@@ -218,7 +218,7 @@ def test_refusal_that_names_a_model_which_is_there(server: FakeOllama) -> None:
 
 def test_server_that_is_starting_or_drops_is_asked_again(server: FakeOllama) -> None:
     loading = {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}
-    server.in_turn(CHAT, (loading, 503), None, (completion(), 200))
+    server.reply_in_turn(CHAT, (503, loading), None, (200, completion()))
     assert ask(server) == DOCUMENT
     assert len(server.requests) == 3
 

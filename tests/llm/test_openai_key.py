@@ -39,10 +39,8 @@ def test_key_comes_from_the_environment_and_is_shown_nowhere(
     monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\n")
     llm = OpenAILLM("m", f"http://{openai_server.host}/v1")
     llm.generate(MESSAGES, schema=SCHEMA)
-    assert [one["Authorization"] for one in openai_server.headers] == [
-        "Bearer none",
-        f"Bearer {KEY}",
-    ]
+    sent = [{name.lower(): said for name, said in one.items()} for one in openai_server.headers]
+    assert [one["authorization"] for one in sent] == ["Bearer none", f"Bearer {KEY}"]
     assert KEY.encode() not in pickle.dumps(llm)
     assert KEY not in repr(llm) + repr(vars(llm))
     openai_server.reply(CHAT, {"error": {"message": "x" * 280 + f" Incorrect key: {KEY}"}}, 401)
@@ -72,7 +70,8 @@ def test_nothing_but_the_named_host_is_asked(
 
 
 def test_redirect_is_not_followed(openai_server: FakeOllama) -> None:
-    openai_server.reply(CHAT, {}, 307, {"Location": f"http://{openai_server.host}/elsewhere"})
+    openai_server.location = f"http://{openai_server.host}/elsewhere"
+    openai_server.reply(CHAT, {}, 307)
     with pytest.raises(LLMError, match="status 307"):
         ask(openai_server)
     assert len(openai_server.requests) == 1

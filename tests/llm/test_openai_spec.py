@@ -59,11 +59,11 @@ def test_address_and_model_are_read_and_nobody_is_asked(spec: str, url: str) -> 
     ],
 )
 def test_first_model_is_taken_where_none_is_named(
-    ollama_server: FakeOllama, listed: list[str], chosen: str
+    openai_server: FakeOllama, listed: list[str], chosen: str
 ) -> None:
     data = [{"id": name, "object": "model"} for name in listed]
-    ollama_server.reply("/v1/models", {"object": "list", "data": data})
-    assert resolved(f"openai:http://{ollama_server.host}/v1").model == chosen
+    openai_server.reply("/v1/models", {"object": "list", "data": data})
+    assert resolved(f"openai:http://{openai_server.host}/v1").model == chosen
 
 
 def test_variable_may_name_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,10 +73,10 @@ def test_variable_may_name_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("models", [[], None, "no list"])
-def test_server_without_models(ollama_server: FakeOllama, models: object) -> None:
-    ollama_server.reply("/v1/models", {"object": "list", "data": models})
+def test_server_without_models(openai_server: FakeOllama, models: object) -> None:
+    openai_server.reply("/v1/models", {"object": "list", "data": models})
     with pytest.raises(LLMError, match=r"lists no model: load one|does not speak OpenAI's"):
-        resolve_llm(f"openai:http://{ollama_server.host}/v1")
+        resolve_llm(f"openai:http://{openai_server.host}/v1")
 
 
 def test_server_that_is_not_there_is_told_when_it_is_asked() -> None:
