@@ -22,6 +22,8 @@ from optuna_metallmix.llm import Usage
 from optuna_metallmix.llm import check_spec
 from optuna_metallmix.llm import installed_models
 from optuna_metallmix.llm import is_embedded_installed
+from optuna_metallmix.llm import rank_installed
+from optuna_metallmix.llm import release
 from optuna_metallmix.llm import resolve_llm
 from optuna_metallmix.llm._gguf import check_packaged
 
@@ -88,7 +90,10 @@ def check_model(spec: str | None) -> Iterator[Finding]:
         return
     name = getattr(resolved.llm, "name", type(resolved.llm).__name__)
     yield Finding("ok", "model", f"{name} would be asked: {_why(spec, resolved.llm)}")
-    yield from _round_trip(resolved.llm)
+    try:
+        yield from _round_trip(resolved.llm)
+    finally:
+        release(resolved.llm)
 
 
 def _no_model(tried: tuple[str, ...]) -> Finding:
@@ -101,15 +106,10 @@ def _why(spec: str | None, llm: LLM) -> str:
     named = spec or os.environ.get(MODEL_VARIABLE)
     by = "you name it" if spec else f"{MODEL_VARIABLE} names it"
     if isinstance(llm, OllamaLLM) and named in (None, "", "ollama"):
-        return _why_of_all(llm)
+        return next(one.why for one in rank_installed() if one.name == llm.model)
     if isinstance(llm, OpenAILLM) and named and "#" not in named:
         return "it is the first that the server lists"
     return by if named else "there is none of Ollama's to be had"
-
-
-def _why_of_all(llm: OllamaLLM) -> str:
-    # The one place that tells Ollama's models apart; see `_best_of_ollama` in llm/_auto.py.
-    return "the largest of Ollama's own that writes text and has at most 16 GB, else the smallest"
 
 
 def _round_trip(llm: LLM) -> Iterator[Finding]:

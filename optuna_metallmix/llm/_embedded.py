@@ -21,6 +21,7 @@ from optuna_metallmix.llm._gguf import has_runtime
 from optuna_metallmix.llm._gguf import installed_file
 from optuna_metallmix.llm._protocol import Message
 from optuna_metallmix.llm._protocol import Usage
+from optuna_metallmix.llm._waiting import waiting
 
 
 # Runtimes that a fork brought into this process. Their threads stayed behind, so that to destroy
@@ -104,7 +105,7 @@ class EmbeddedLLM:
         if self._pid != os.getpid():
             self._leave_to_parent()
         started = time.perf_counter()
-        with self._lock:
+        with self._lock, waiting(self.name):
             if self._server is None:
                 self._server = self._load()
             response = self._complete(messages, schema)

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult
 from urllib.parse import urlsplit
 
 from optuna_metallmix._errors import LLMError
+from optuna_metallmix.llm._http import is_loopback
 
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Server:
     @property
     def is_local(self) -> bool:
         """Whether it runs on this machine."""
-        return _is_loopback(urlsplit(self.address).hostname or "")
+        return is_loopback(urlsplit(self.address).hostname or "")
 
     def without_secrets(self, text: str) -> str:
         """Take out of ``text``, which may quote a server, what the headers hold."""
@@ -172,9 +173,3 @@ def _is_bare_ipv6(given: str) -> bool:
     with suppress(ValueError):
         return ipaddress.ip_address(given).version == 6
     return False
-
-
-def _is_loopback(name: str) -> bool:
-    with suppress(ValueError):
-        return ipaddress.ip_address(name).is_loopback
-    return name == "localhost"

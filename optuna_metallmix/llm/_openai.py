@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from optuna_metallmix._errors import LLMError
+from optuna_metallmix.llm._backoff import Tries
 from optuna_metallmix.llm._openai_server import DEFAULT_URL
 from optuna_metallmix.llm._openai_server import check_client
 from optuna_metallmix.llm._openai_server import checked_url
 from optuna_metallmix.llm._openai_server import client_errors
+from optuna_metallmix.llm._openai_server import is_passing
 from optuna_metallmix.llm._openai_server import never_connected
 from optuna_metallmix.llm._openai_server import open_client
-from optuna_metallmix.llm._openai_server import patiently
 from optuna_metallmix.llm._openai_server import read_spec
 from optuna_metallmix.llm._openai_server import refusal_of
 from optuna_metallmix.llm._openai_server import served_models
@@ -32,6 +33,7 @@ from optuna_metallmix.llm._openai_server import why_no_answer
 from optuna_metallmix.llm._openai_server import why_not_openai
 from optuna_metallmix.llm._protocol import Message
 from optuna_metallmix.llm._protocol import Usage
+from optuna_metallmix.llm._waiting import waiting
 
 
 if TYPE_CHECKING:
@@ -113,7 +115,7 @@ class OpenAILLM:
         """
         started = time.perf_counter()
         try:
-            with open_client(self.base_url, self.timeout) as client:
+            with open_client(self.base_url, self.timeout) as client, waiting(self.name):
                 completion, is_constrained = self._complete(client, messages, schema)
         except client_errors() as error:
             raise LLMError(self._why(error)) from error
@@ -127,12 +129,13 @@ class OpenAILLM:
     ) -> tuple[object, bool]:
         import openai
 
+        tries = Tries(self.timeout)
         try:
-            return patiently(lambda: self._ask(client, messages, schema)), True
+            return tries.run(lambda _: self._ask(client, messages, schema), is_passing), True
         except (openai.BadRequestError, openai.UnprocessableEntityError):
             # What else may be wrong with the request is told by its second refusal.
             told = _with_schema(messages, schema)
-            return patiently(lambda: self._ask(client, told, None)), False
+            return tries.run(lambda _: self._ask(client, told, None), is_passing), False
 
     def _ask(
         self,

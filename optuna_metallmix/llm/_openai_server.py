@@ -5,11 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
-from typing import TypeVar
 from urllib.parse import SplitResult
 from urllib.parse import urlsplit
 
@@ -20,8 +17,6 @@ from optuna_metallmix.llm._http import reason_of
 
 if TYPE_CHECKING:
     import openai
-
-_T = TypeVar("_T")
 
 DEFAULT_URL = "http://localhost:8000/v1"
 """Where vLLM listens, and nothing but this machine: never a service of somebody's."""
@@ -35,9 +30,6 @@ _NO_KEY = "none"
 
 _CONNECT_SECONDS = 5.0
 _LIST_SECONDS = 5.0
-
-# Seconds before each new try, where a server is starting or breaks off.
-_WAITS = (0.5, 2.0)
 
 
 def check_client() -> None:
@@ -140,24 +132,22 @@ def open_client(base_url: str, timeout: float) -> openai.OpenAI:
     )
 
 
-def patiently(call: Callable[[], _T]) -> _T:
-    """Call, and twice more where the server is starting, is full, or broke the connection."""
-    for wait in _WAITS:
-        try:
-            return call()
-        except client_errors() as error:
-            if not _is_passing(error):
-                raise
-        time.sleep(wait)
-    return call()
-
-
 def client_errors() -> tuple[type[Exception], ...]:
     """List what a client raises where the server, not this package, is at fault."""
     # A tuple made on use, so that the client is not imported before.
     import openai
 
     return (openai.OpenAIError, json.JSONDecodeError, UnicodeDecodeError)
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the server is starting, is full, or broke the connection: that may pass."""
+    import openai
+
+    if isinstance(error, openai.APIStatusError):
+        return error.status_code == 503
+    broke_off = isinstance(error, openai.APIConnectionError)
+    return broke_off and not (isinstance(error, openai.APITimeoutError) or never_connected(error))
 
 
 def never_connected(error: Exception) -> bool:
@@ -223,12 +213,3 @@ def _key() -> str:
     if not (key.isascii() and key.isprintable()):
         raise LLMError(f"{_KEY_VARIABLE} holds characters that no key has: set it anew.")
     return key
-
-
-def _is_passing(error: Exception) -> bool:
-    import openai
-
-    if isinstance(error, openai.APIStatusError):
-        return error.status_code == 503
-    broke_off = isinstance(error, openai.APIConnectionError)
-    return broke_off and not (isinstance(error, openai.APITimeoutError) or never_connected(error))

@@ -126,7 +126,7 @@ def ollama_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOllama]:
 @pytest.fixture
 def openai_server(ollama_server: FakeOllama, monkeypatch: pytest.MonkeyPatch) -> FakeOllama:
     """The same, for it speaks OpenAI's protocol too; a new try follows at once."""
-    monkeypatch.setattr("optuna_metallmix.llm._openai_server._WAITS", (0.0, 0.0))
+    monkeypatch.setattr("optuna_metallmix.llm._backoff.sleep", lambda seconds: None)
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ADMIN_KEY"):
         monkeypatch.delenv(name, raising=False)
     return ollama_server
