@@ -125,18 +125,17 @@ def _vocabulary(question: Question) -> Vocabulary:
 
 def _against(sentence: Sentence, facts: Facts, question: Question) -> Iterator[str]:
     """Give what speaks against a sentence, claim by claim."""
-    told = [
-        *map(facts.against_effect, effects(sentence)),
-        *map(facts.against_rank, ranks(sentence)),
-    ]
+    judged = list(effects(sentence))
+    told = [*map(facts.against_effect, judged), *map(facts.against_rank, ranks(sentence))]
     yield from (one for one in told if one)
     yield from _misquoted(sentence, facts)
     yield from _of_candidates(sentence, question)
     about = list(dict.fromkeys(facts.parameter_of(one.parameter) for one in sentence.mentions))
     attached = {number.start for one in sentence.mentions for number in one.numbers}
     for mention in sentence.mentions:
+        is_judged = any(one.about is mention for one in judged)
         for number in mention.numbers:
-            if not facts.stands_beside(number, mention.parameter):
+            if not facts.stands_beside(number, mention.parameter, is_judged=is_judged):
                 yield f"{number.text} stands nowhere beside {mention.parameter}"
     for number in sentence.numbers:
         if number.start not in attached and not _stands(number, about, facts, question):
@@ -156,9 +155,8 @@ def _stands(number: Number, about: Sequence[str], facts: Facts, question: Questi
 
 def _misquoted(sentence: Sentence, facts: Facts) -> Iterator[str]:
     """Give what is wrong with the ids of evidence that a sentence names."""
-    known = {one.start for one in sentence.mentions}
     for found in _ID.finditer(sentence.text):
-        if found.start() not in known:
+        if not any(one.start <= found.start() < one.end for one in sentence.mentions):
             yield f"there is no evidence {found.group()}"
     for first, second in pairwise(sentence.mentions):
         name, parameter = first.parameter, facts.parameter_of(second.parameter)

@@ -77,9 +77,12 @@ class Facts:
         told += [self._importance[name]] if name in self._importance else []
         return _shown(told) + self._values.get(self.parameter_of(name), [])
 
-    def stands_beside(self, number: Number, name: str) -> bool:
-        """Tell whether a number belongs to a parameter; one in a range of its evidence does."""
-        inside = any(_is_inside(number, one) for one in self._about(name))
+    def stands_beside(self, number: Number, name: str, *, is_judged: bool) -> bool:
+        """Tell whether a number belongs to a parameter.
+
+        Of a value that is said to help or hurt it is enough to lie in a range of evidence.
+        """
+        inside = is_judged and any(_is_inside(number, one) for one in self._about(name))
         return inside or number.is_any_of(self.numbers_of(name))
 
     def stands(self, number: Number, about: Sequence[str]) -> bool:

@@ -22,9 +22,9 @@ _ALIASES = {"lr": "learning rate", "wd": "weight decay", "bs": "batch size"}
 _ORDINARY = frozenset(
     re.findall(
         r"\w+",
-        "all any auto base best constant data dataset default false full good high kind large "
-        "linear low max mean method min model no none normal null off on other random same "
-        "score size small standard step steps study task trial true type uniform valid value "
+        "all and any auto base best constant data dataset default false full good high kind large "
+        "linear low max mean method min model no none normal not null off on other random same "
+        "score size small standard step steps study task the trial true type uniform valid value "
         "yes",
     )
 )
@@ -147,8 +147,11 @@ class Vocabulary:
         hidden = [(start, end) for start, end, _, _ in named]
         hidden += [found.span() for one in self._others for found in one.finditer(text)]
         numbers = [one for one in find_numbers(text) if not _overlaps(one.start, one.end, hidden)]
-        found = [self._mention(text, numbers, *one) for one in named]
-        mentions = [one for one in found if _has_value(one) or not _is_ordinary(one.parameter)]
+        mentions: list[Mention] = []
+        for one in (self._mention(text, numbers, *one) for one in named):
+            is_value = mentions and one.start < mentions[-1].end  # of the name before it
+            if not is_value and (_has_value(one) or not _is_ordinary(one.parameter)):
+                mentions.append(one)
         inside = [(one.start, one.end) for one in mentions if one.choice is not None]
         numbers = [one for one in numbers if not _overlaps(one.start, one.end, inside)]
         return Sentence(text, tuple(mentions), tuple(numbers))
