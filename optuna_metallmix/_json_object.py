@@ -64,7 +64,8 @@ def _inside(text: str) -> Iterator[dict[str, Any]]:
 
 def _object(found: object) -> dict[str, Any]:
     if not isinstance(found, dict):
-        raise ValueError(f"a JSON object was asked for, and it is a {type(found).__name__}")
+        kinds = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+        raise ValueError(f"it is {kinds.get(type(found), 'a number')}")
     return found
 
 

@@ -77,7 +77,8 @@ def parse_proposal(
     parsed = _parse(answer)
     chosen = {one.number: one for one in candidates}.get(parsed.candidate)
     if chosen is None:
-        raise ProposalError(f"There is no candidate {parsed.candidate}: choose a number given.")
+        number = str(parsed.candidate)[:20]
+        raise ProposalError(f"There is no candidate {number}: choose a number given.")
     _check_cited(parsed.evidence, explanation)
     changes = {
         name: _changed(name, raw, space)
