@@ -13,8 +13,11 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
+
+from optuna.distributions import BaseDistribution
 
 from optuna_metallmix._candidates import Candidate
 from optuna_metallmix._explanation import bearing
@@ -25,7 +28,6 @@ from optuna_metallmix._question import Question
 from optuna_metallmix._quoted_numbers import Number
 from optuna_metallmix._quoted_numbers import find_numbers
 from optuna_metallmix._quoted_numbers import number_at
-from optuna_metallmix._search_space import SearchSpace
 from optuna_metallmix._search_space import choices_of
 from optuna_metallmix._search_space import is_number
 from optuna_metallmix._search_space import label_of
@@ -41,9 +43,8 @@ _EXPECTED = re.compile(
     r"\b(?:expected|predicted|score[sd]?)(?:\s+(?:to|be|score|of|is|at|a|the|about))*\s*[:=]?\s*",
     re.IGNORECASE,
 )
-_HAS = re.compile(
-    r"\s+(?:has|uses|used|sets|with|keeps|takes)\s+(?:(?:the|a|an)\s+)*", re.IGNORECASE
-)
+_COMPARED = re.compile(r"\b(?:compared|than|over|versus|vs|unlike)\b", re.IGNORECASE)
+_HAS = re.compile(r"\s+(?:has|uses|used|sets|keeps|takes)\s+(?:(?:the|a|an)\s+)*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def false_claims(
     vocabulary = _vocabulary(question)
     found = []
     for sentence in (one for text in texts for one in vocabulary.read(text)):
-        if reasons := list(dict.fromkeys(_against(sentence, facts, question))):
+        if reasons := list(dict.fromkeys(_against(sentence, facts, question, params))):
             found.append(FalseClaim(sentence.text, "; ".join(reasons)))
     return tuple(found)
 
@@ -123,13 +124,15 @@ def _vocabulary(question: Question) -> Vocabulary:
     return Vocabulary(names, others)
 
 
-def _against(sentence: Sentence, facts: Facts, question: Question) -> Iterator[str]:
+def _against(
+    sentence: Sentence, facts: Facts, question: Question, params: Config
+) -> Iterator[str]:
     """Give what speaks against a sentence, claim by claim."""
     judged = list(effects(sentence))
     told = [*map(facts.against_effect, judged), *map(facts.against_rank, ranks(sentence))]
     yield from (one for one in told if one)
     yield from _misquoted(sentence, facts)
-    yield from _of_candidates(sentence, question)
+    yield from _of_candidates(sentence, question, params)
     about = list(dict.fromkeys(facts.parameter_of(one.parameter) for one in sentence.mentions))
     attached = {number.start for one in sentence.mentions for number in one.numbers}
     for mention in sentence.mentions:
@@ -166,41 +169,45 @@ def _misquoted(sentence: Sentence, facts: Facts) -> Iterator[str]:
             yield f"{second.parameter} is about {parameter}"
 
 
-def _of_candidates(sentence: Sentence, question: Question) -> Iterator[str]:
+def _of_candidates(sentence: Sentence, question: Question, params: Config) -> Iterator[str]:
     """Give what is wrong with what a sentence says of one candidate."""
     numbered = {str(one.number): one for one in question.candidates}
     named = [one for one in sentence.numbers if one.things == "candidate" and one.text in numbered]
-    if len(named) != 1:
+    if len(named) != 1 or _COMPARED.search(sentence.text[: named[0].start]):
         return
     candidate = numbered[named[0].text]
+    told = [one for one in (candidate.predicted, candidate.spread) if one is not None]
     for found in _EXPECTED.finditer(sentence.text):
         number = number_at(sentence.numbers, found.end())
-        told = [one for one in (candidate.predicted, candidate.spread) if one is not None]
-        if (
-            number is not None
-            and told
-            and not number.is_any_of(told + [round(one, 2) for one in told])
-        ):
+        if number and told and not number.is_any_of([*told, *(round(one, 2) for one in told)]):
             yield f"candidate {candidate.number} is expected to score {told[0]:.2f}"
-    if has := _HAS.match(sentence.text, named[0].end):
-        for one in sentence.mentions:
-            if one.start == has.end() and (wrong := _wrong_value(one, candidate, question.space)):
-                yield f"candidate {candidate.number} has {wrong}"
+    has = _HAS.match(sentence.text, named[0].end)
+    for one in sentence.mentions if has else ():
+        if has and one.start == has.end() and one.parameter in question.space:
+            new = _new_value(one.parameter, question, params)
+            yield from _wrong_value(one, candidate, new, question.space[one.parameter])
 
 
-def _wrong_value(mention: Mention, candidate: Candidate, space: SearchSpace) -> str | None:
-    """Return what a candidate has, where something else is said of it."""
+def _new_value(name: str, question: Question, params: Config) -> list[Any]:
+    """Return the value proposed for a parameter, where no candidate has it: it was put in."""
+    known = [one.params[name] for one in question.candidates if name in one.params]
+    return [params[name]] if name in params and params[name] not in known else []
+
+
+def _wrong_value(
+    mention: Mention, candidate: Candidate, new: Sequence[Any], distribution: BaseDistribution
+) -> Iterator[str]:
+    """Give what a candidate has, where something else is said of it."""
     name = mention.parameter
-    if name not in space or mention.side or not (mention.numbers or mention.choice is not None):
-        return None
-    if name not in candidate.params:
-        return f"no {name}"
-    label = label_of(space[name], candidate.params[name])
-    if mention.choice is not None:
-        is_right = mention.choice == label
-    else:
-        is_right = _is_written(mention.numbers, label, candidate.params[name])
-    return None if is_right else f"{name} = {label}"
+    if mention.side or not (mention.numbers or mention.choice is not None):
+        return
+    values = [*new, *([candidate.params[name]] if name in candidate.params else [])]
+    labels = [label_of(distribution, one) for one in values]
+    if mention.choice in labels:
+        return
+    if not any(map(partial(_is_written, mention.numbers), labels, values)):
+        truth = f"{name} = {labels[-1]}" if name in candidate.params else f"no {name}"
+        yield f"candidate {candidate.number} has {truth}"
 
 
 def _is_written(numbers: Sequence[Number], label: str, value: Any) -> bool:

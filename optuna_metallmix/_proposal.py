@@ -88,18 +88,23 @@ def parse_proposal(
     return Proposal(
         answer=answer,
         evidence=tuple(dict.fromkeys(parsed.evidence)),
-        reasoning=_short(parsed.reasoning, MAX_REASONING),
+        reasoning=shorten(parsed.reasoning, MAX_REASONING),
         candidate=parsed.candidate,
         changes=changes,
-        why=_short(parsed.why, MAX_WHY),
+        why=shorten(parsed.why, MAX_WHY),
         params={**chosen.params, **changes},
     )
 
 
-def _short(text: str, limit: int) -> str:
-    """Keep what a model that knows no schema may write, up to what was asked for."""
+def shorten(text: str, limit: int) -> str:
+    """Keep of a model's words what was asked for, up to the last whole word.
+
+    At the limit a model that is held to the schema has been cut in mid-word, or in mid-number.
+    """
     text = text.strip()
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    if len(text) < limit:
+        return text
+    return (text[: limit - 1].rpartition(" ")[0] or text[: limit - 1]) + "…"
 
 
 def _check_cited(cited: Sequence[str], explanation: Explanation | None) -> None:

@@ -6,6 +6,7 @@ part of a word, a version or a date are left alone.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -62,6 +63,7 @@ class Number:
             abs(value - one) <= slack * (1 + 1e-9) + 1e-12 * abs(value)
             for value, slack in self.readings
             for one in meant
+            if math.isfinite(value)
         )
 
     def is_any_of(self, known: Iterable[float]) -> bool:

@@ -28,6 +28,7 @@ from optuna_metallmix._prompt import MAX_WHY
 from optuna_metallmix._prompt import configuration
 from optuna_metallmix._prompt import quote
 from optuna_metallmix._proposal import Proposal
+from optuna_metallmix._proposal import shorten
 from optuna_metallmix._question import Question
 from optuna_metallmix._trade import best_predicted
 from optuna_metallmix.llm import LLM
@@ -155,7 +156,7 @@ def _scored(params: Config, reasons: str, question: Question, reviewer: LLM) -> 
         scores = {one: _score(answer.get(f"{one}_score")) for one in CRITERIA}
     except ValueError as error:
         return replace(asked, note=" ".join(f"there is no usable review: {error}".split()))
-    remarks = {one: str(answer.get(f"{one}_remark", ""))[:MAX_REMARK] for one in CRITERIA}
+    remarks = {one: shorten(str(answer.get(f"{one}_remark", "")), MAX_REMARK) for one in CRITERIA}
     untrue = false_claims(list(remarks.values()), question, params)
     return replace(asked, scores=scores, remarks=remarks, false_claims=untrue)
 

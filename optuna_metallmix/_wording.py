@@ -65,6 +65,10 @@ _VAGUE = re.compile(
     re.IGNORECASE,
 )
 """Before a name: some of its values are meant, and there is no telling which."""
+_MOVED = re.compile(
+    rf"\b(?:increas|rais|reduc|decreas|lower|mov|chang)(?:e|ed|ing){_GLUE}", re.IGNORECASE
+)
+"""Before a name: from one value to another, neither of which is meant alone."""
 _AVOIDED = re.compile(
     rf"\b(?:avoid(?:s|ed|ing)?|without|no|removing|dropping|excluding|not using)"
     rf"(?:\s+(?:any|such|using|{_HIGH}|{_LOW}))*{_GLUE}",
@@ -201,7 +205,9 @@ class Vocabulary:
         if (bound := _BOUND.match(text, mention.end)) and (at := number_at(numbers, bound.end())):
             return replace(mention, numbers=(at,), side=_side(bound), end=at.end)
         if values := _values(text, numbers, place):
-            return replace(mention, numbers=values, end=values[-1].end)
+            is_moved = len(values) == 2 and bool(_MOVED.search(before))
+            is_vague = mention.is_vague or is_moved
+            return replace(mention, numbers=values, end=values[-1].end, is_vague=is_vague)
         for label, pattern in self._choices[mention.parameter]:
             if found := pattern.match(text, place):
                 return replace(mention, choice=label, end=found.end())

@@ -94,6 +94,11 @@ TRUE = [
     "depth 6 is bad, so depth 3 is chosen.",
     "E1 and E2 helped, E3 hurt.",
     "adam (E1) and lr 0.001 (E2) helped.",
+    "lr 0.001 is in the range that helped, and candidate 1 avoids the dropout that hurt.",
+    "High learning rates (0.02 to 0.1) hurt in 18 trials, so a lower one is chosen.",
+    "Reducing dropout from 0.6 to 0.1 should help.",
+    "Deeper networks hurt, so depth 3.",
+    "The lr is neither too high nor too low.",
     # negations, doing without, comparisons
     "adam does not hurt.",
     "adam didn't hurt the score.",
@@ -234,6 +239,8 @@ def test_without_evidence_a_model_may_say_what_it_knows() -> None:
 def test_a_value_that_was_put_in_may_be_named() -> None:
     params = {**CANDIDATES[0].params, "lr": 0.00077}
     assert false_claims(["I set lr to 0.00077."], QUESTION, params) == ()
+    assert false_claims(["Candidate 1 uses lr 0.00077."], QUESTION, params) == ()
+    assert len(false_claims(["Candidate 1 uses lr 0.05."], QUESTION, params)) == 1
     assert len(false_claims(["I set lr to 0.00078."], QUESTION, params)) == 1
 
 

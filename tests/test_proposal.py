@@ -90,6 +90,12 @@ def test_long_words_are_kept_short(handmade: Handmade) -> None:
     assert proposal.why.endswith("y…")
 
 
+def test_words_that_the_schema_cut_end_with_a_whole_one(handmade: Handmade) -> None:
+    why = ("lr 0.0012 " * 15 + "depth 0.00123456")[:MAX_WHY]
+    assert why.endswith("depth 0.00")
+    assert _parse(handmade, _answer(why=why)).why.endswith("lr 0.0012 depth…")
+
+
 def test_evidence_cited_twice_counts_once(handmade: Handmade) -> None:
     assert _parse(handmade, _answer(evidence=["E2", "E1", "E2"])).evidence == ("E2", "E1")
 
