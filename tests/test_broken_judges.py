@@ -20,8 +20,10 @@ from end_to_end import run
 from optuna.storages import InMemoryStorage
 
 from optuna_metallmix import MetaLLMiXSampler
+from optuna_metallmix import read_record
 from optuna_metallmix.llm import Message
 from optuna_metallmix.llm import ScriptedLLM
+from optuna_metallmix.llm import is_embedded_installed
 
 
 get_note = pytest.importorskip("optuna_dashboard").get_note
@@ -103,3 +105,17 @@ def test_two_models_each_do_their_part(past: Any, told: Any) -> None:
     note = get_note(study)
     assert "- accuracy: 4 of 5. it cites what is true" in note
     assert "- the review by `the judge`: " in note
+
+
+@pytest.mark.model
+@pytest.mark.skipif(not is_embedded_installed(), reason="the embedded model is not installed")
+def test_the_embedded_model_reviews_what_another_proposes(past: Any, told: Any) -> None:
+    sampler = MetaLLMiXSampler(llm=ScriptedLLM([choose()]), judge="embedded", seed=0)
+    first = run(sampler, past).trials[0]
+    assert (first.user_attrs["metallmix:source"], told.warnings) == ("llm", [])
+    record = read_record(first)
+    assert record is not None
+    review = record["verdict"]["review"]
+    assert review["reviewer"].startswith("embedded:")
+    assert set(review["scores"]) == {"format", "accuracy", "completeness"}
+    assert all(one["prompt_tokens"] and one["answer_tokens"] for one in review["attempts"])
