@@ -2,68 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 
-from optuna_metallmix._candidates import Candidate
-from optuna_metallmix._errors import LLMError
+from optuna_metallmix._attempt import Attempt
+from optuna_metallmix._attempt import ask
 from optuna_metallmix._errors import ProposalError
-from optuna_metallmix._explanation import Explanation
 from optuna_metallmix._judge import Verdict
 from optuna_metallmix._judge import judge
-from optuna_metallmix._meta_dataset import Config
-from optuna_metallmix._meta_features import MetaFeatures
-from optuna_metallmix._meta_learner import MetaLearner
 from optuna_metallmix._prompt import refusal
 from optuna_metallmix._prompt import suggestion_messages
 from optuna_metallmix._prompt import suggestion_schema
 from optuna_metallmix._proposal import Proposal
 from optuna_metallmix._proposal import parse_proposal
-from optuna_metallmix._search_space import SearchSpace
+from optuna_metallmix._question import Question
 from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import Message
-from optuna_metallmix.llm import Usage
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a language model is asked about.
-
-    Attributes:
-        space: What may be suggested, by name.
-        meta_features: What is known of the target task.
-        candidates: What it chooses from, best first.
-        explanation: Why the past favours them; ``None`` without a past.
-        learner: The fitted meta-learner; ``None`` without a past.
-        tried: What the asking study has tried, with its values.
-    """
-
-    space: SearchSpace
-    meta_features: MetaFeatures
-    candidates: Sequence[Candidate]
-    explanation: Explanation | None = None
-    learner: MetaLearner | None = None
-    tried: Sequence[tuple[Config, float]] = ()
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One answer of the language model.
-
-    Attributes:
-        answer: Its text; empty where there was none.
-        failures: Why it was not used; empty where it was.
-        seconds: Wall seconds from the question to its answer, without the judge's.
-        prompt_tokens, answer_tokens: What it read and wrote; ``None`` where it does not say.
-    """
-
-    answer: str
-    failures: tuple[str, ...] = ()
-    seconds: float = 0.0
-    prompt_tokens: int | None = None
-    answer_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -98,55 +53,35 @@ def converse(question: Question, llm: LLM, reviewer: LLM | None, n_attempts: int
         question.tried,
     )
     messages, talk = asked, Talk(())
-    for _ in range(n_attempts):
+    for left in reversed(range(n_attempts)):
         attempt = _hear(question, llm, messages, first=not talk.attempts)
         talk = replace(talk, attempts=(*talk.attempts, attempt))
         if attempt.failures:  # no answer at all: asking again would wait as long again
             break
-        talk = _weigh(question, talk, reviewer)
+        talk = _weigh(question, talk, reviewer, last=left == 0)
         if talk.proposal is not None:
             break
-        last = talk.attempts[-1]
-        messages = [*asked, *refusal(last.answer, last.failures)]
+        latest = talk.attempts[-1]
+        messages = [*asked, *refusal(latest.answer, latest.failures)]
     return talk
-
-
-def model_name(llm: LLM) -> str:
-    """Return what trials and notes call a language model."""
-    return str(getattr(llm, "name", type(llm).__name__))
 
 
 def _hear(question: Question, llm: LLM, messages: Sequence[Message], *, first: bool) -> Attempt:
     schema = suggestion_schema(
         question.space, question.candidates, question.explanation, may_change=first
     )
-    start = time.perf_counter()
-    try:
-        answer = llm.generate(messages, schema=schema)
-    except LLMError as error:
-        return Attempt("", (str(error),), time.perf_counter() - start)
-    seconds, usage = time.perf_counter() - start, getattr(llm, "last_usage", None)
-    if not isinstance(usage, Usage):
-        return Attempt(answer, (), seconds)
-    return Attempt(answer, (), seconds, usage.prompt_tokens, usage.answer_tokens)
+    return ask(llm, messages, schema)
 
 
-def _weigh(question: Question, talk: Talk, reviewer: LLM | None) -> Talk:
-    """Check and judge the last answer."""
-    *before, last = talk.attempts
+def _weigh(question: Question, talk: Talk, reviewer: LLM | None, *, last: bool) -> Talk:
+    """Check and judge the latest answer."""
+    *before, latest = talk.attempts
     try:
         proposal = parse_proposal(
-            last.answer, question.space, question.candidates, question.explanation
+            latest.answer, question.space, question.candidates, question.explanation
         )
     except ProposalError as error:
-        return replace(talk, attempts=(*before, replace(last, failures=(str(error),))))
-    verdict = judge(
-        proposal,
-        question.space,
-        question.candidates,
-        question.learner,
-        question.explanation,
-        reviewer,
-    )
-    judged = (*before, replace(last, failures=verdict.failures))
+        return replace(talk, attempts=(*before, replace(latest, failures=(str(error),))))
+    verdict = judge(proposal, question, reviewer, last=last)
+    judged = (*before, replace(latest, failures=verdict.failures))
     return Talk(judged, proposal if verdict.accepted else None, verdict)

@@ -1,7 +1,8 @@
-"""messages -> model -> parsed, checked proposal."""
+"""a model's answer -> parsed, checked proposal."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,10 @@ from typing import ClassVar
 from optuna_metallmix._candidates import Candidate
 from optuna_metallmix._errors import ProposalError
 from optuna_metallmix._explanation import Explanation
+from optuna_metallmix._json_object import read_object
 from optuna_metallmix._meta_dataset import Config
+from optuna_metallmix._prompt import MAX_REASONING
+from optuna_metallmix._prompt import MAX_WHY
 from optuna_metallmix._search_space import SearchSpace
 from optuna_metallmix._search_space import format_number
 from optuna_metallmix._search_space import from_json
@@ -27,10 +31,10 @@ class Proposal:
     Attributes:
         answer: The answer's text as it came.
         evidence: The ids of the evidence it cites.
-        reasoning: Its own words, before it chose.
+        reasoning: Its own words, before it chose; at most ``MAX_REASONING`` characters.
         candidate: The number of the candidate it chose.
         changes: The values it changed in it; what it only repeated is not here.
-        why: One sentence for people.
+        why: One sentence for people; at most ``MAX_WHY`` characters.
         params: The resulting configuration, every value in the search space.
     """
 
@@ -64,6 +68,8 @@ def parse_proposal(
 ) -> Proposal:
     """Parse an answer and check it against what was asked.
 
+    The object may stand in a code fence or among prose, see :func:`read_object`.
+
     Raises:
         ProposalError: It is not the JSON object asked for, or names a candidate, evidence,
             parameter or value that does not exist; the message says which, for the model to mend.
@@ -71,7 +77,8 @@ def parse_proposal(
     parsed = _parse(answer)
     chosen = {one.number: one for one in candidates}.get(parsed.candidate)
     if chosen is None:
-        raise ProposalError(f"There is no candidate {parsed.candidate}: choose a number given.")
+        number = str(parsed.candidate)[:20]
+        raise ProposalError(f"There is no candidate {number}: choose a number given.")
     _check_cited(parsed.evidence, explanation)
     changes = {
         name: _changed(name, raw, space)
@@ -81,12 +88,23 @@ def parse_proposal(
     return Proposal(
         answer=answer,
         evidence=tuple(dict.fromkeys(parsed.evidence)),
-        reasoning=parsed.reasoning.strip(),
+        reasoning=shorten(parsed.reasoning, MAX_REASONING),
         candidate=parsed.candidate,
         changes=changes,
-        why=parsed.why.strip(),
+        why=shorten(parsed.why, MAX_WHY),
         params={**chosen.params, **changes},
     )
+
+
+def shorten(text: str, limit: int) -> str:
+    """Keep of a model's words what was asked for, up to the last whole word.
+
+    At the limit a model that is held to the schema has been cut in mid-word, or in mid-number.
+    """
+    text = text.strip()
+    if len(text) < limit:
+        return text
+    return (text[: limit - 1].rpartition(" ")[0] or text[: limit - 1]) + "…"
 
 
 def _check_cited(cited: Sequence[str], explanation: Explanation | None) -> None:
@@ -111,7 +129,7 @@ def _changed(name: str, raw: Any, space: SearchSpace) -> Any:
         raise ProposalError(f"There is no parameter {name[:60]!r} to change.")
     try:
         return from_json(space[name], raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter from nested brackets
         raise ProposalError(f"changes.{name}: {error}.") from error
 
 
@@ -120,10 +138,13 @@ def _parse(answer: str) -> _Answer:
     from pydantic import ValidationError
 
     try:
-        return TypeAdapter(_Answer).validate_json(answer)
+        found = read_object(answer, "candidate")
+        return TypeAdapter(_Answer).validate_json(json.dumps(found))  # strict takes no dict as one
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the answer"
+        where = ".".join(str(part)[:60] for part in first["loc"]) or "the answer"
         raise ProposalError(
             f"It is not the JSON object asked for: {where}: {first['msg']}."
         ) from error
+    except (ValueError, RecursionError) as error:
+        raise ProposalError(f"It is not the JSON object asked for: {error}.") from error

@@ -12,6 +12,8 @@ import numpy as np
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
+from optuna_metallmix._attempt import cost_of
+from optuna_metallmix._judge import Verdict
 from optuna_metallmix._suggestion import SOURCE_BASE_SAMPLER
 from optuna_metallmix._suggestion import Suggestion
 
@@ -19,6 +21,7 @@ from optuna_metallmix._suggestion import Suggestion
 SOURCE_ATTR = "metallmix:source"
 MODEL_ATTR = "metallmix:model"
 WHY_ATTR = "metallmix:why"
+VERDICT_ATTR = "metallmix:verdict"
 REASON_ATTR = "metallmix:reason"
 PROJECTED_ATTR = "metallmix:projected"
 NOTE_ATTR = "metallmix:note"
@@ -35,6 +38,8 @@ def record(storage: BaseStorage, trial_id: int, suggestion: Suggestion) -> None:
     if suggestion.model is not None:
         storage.set_trial_user_attr(trial_id, MODEL_ATTR, suggestion.model)
     storage.set_trial_user_attr(trial_id, WHY_ATTR, suggestion.why)
+    if suggestion.attempts:
+        storage.set_trial_user_attr(trial_id, VERDICT_ATTR, _verdict(suggestion))
     if suggestion.reasons:
         storage.set_trial_user_attr(trial_id, REASON_ATTR, " ".join(suggestion.reasons))
     text = json.dumps(as_record(suggestion), default=_written, ensure_ascii=False)
@@ -71,6 +76,14 @@ def read_record(trial: FrozenTrial) -> dict[str, Any] | None:
     return loaded
 
 
+def _verdict(suggestion: Suggestion) -> str:
+    """Say in one line what became of the model's answers, and what they took, the review too."""
+    verdict, attempts = suggestion.verdict, suggestion.attempts
+    told = verdict.summary if verdict else "no answer could be read"
+    reviews = verdict.review.attempts if verdict and verdict.review else ()
+    return f"{told}; answers: {len(attempts)}, {cost_of([*attempts, *reviews])}"
+
+
 def _written(value: object) -> object:
     """Return what JSON can hold: the number for a NumPy scalar, else the text."""
     return value.item() if isinstance(value, np.generic) else str(value)
@@ -99,5 +112,9 @@ def as_record(suggestion: Suggestion) -> dict[str, Any]:
         "quality": explanation.quality if explanation else None,
         "attempts": [asdict(one) for one in suggestion.attempts],
         "proposal": asdict(suggestion.proposal) if suggestion.proposal else None,
-        "verdict": asdict(suggestion.verdict) if suggestion.verdict else None,
+        "verdict": _with_summary(suggestion.verdict) if suggestion.verdict else None,
     }
+
+
+def _with_summary(verdict: Verdict) -> dict[str, Any]:
+    return {"summary": verdict.summary, "scores": dict(verdict.scores), **asdict(verdict)}

@@ -7,7 +7,6 @@ person's, and is kept byte for byte.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -18,7 +17,13 @@ from optuna import Study
 
 from optuna_metallmix._errors import MetaLLMiXError
 from optuna_metallmix._explanation import Evidence
+from optuna_metallmix._markdown import code
+from optuna_metallmix._markdown import plain
+from optuna_metallmix._markdown import table
 from optuna_metallmix._meta_learner import LEAST_TRUST
+from optuna_metallmix._model_note import making
+from optuna_metallmix._model_note import model_verdict
+from optuna_metallmix._model_note import model_words
 from optuna_metallmix._optuna_access import real_study
 from optuna_metallmix._search_space import format_number
 from optuna_metallmix._search_space import label_of
@@ -32,7 +37,6 @@ BEGIN = "[//]: # (optuna-metallmix begin: written again by the sampler)"
 END = "[//]: # (optuna-metallmix end)"
 
 _MAX_ROWS = 20
-_MARKS = re.compile(r"[\\|`*\[\]<>#]|(?<!\w)_|_(?!\w)")  # an underscore within a word is plain
 
 Projected = Mapping[str, tuple[Any, Any]]
 """Suggested values that the objective did not allow, by name: (suggested, used)."""
@@ -49,10 +53,10 @@ def render_note(suggestion: Suggestion, trial_number: int, projected: Projected)
         _headline(suggestion),
         _cost(suggestion.trade),
         _parameters(suggestion, projected),
-        _reasoning(suggestion),
+        model_words(suggestion),
         _past(suggestion),
-        _verdict(suggestion),
-        _making(suggestion),
+        model_verdict(suggestion),
+        making(suggestion),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -105,7 +109,7 @@ def _headline(suggestion: Suggestion) -> str:
     n = len(suggestion.history.studies)
     past = f"{n} past studies with {suggestion.history.n_trials} trials" if n else "no past study"
     who = {
-        SOURCE_LLM: f"The language model {_code(suggestion.model)} chose it from {past}.",
+        SOURCE_LLM: f"The language model {code(suggestion.model)} chose it from {past}.",
         SOURCE_META_LEARNER: f"The meta-learner chose it from {past}, without a language model.",
     }.get(suggestion.source, "The base sampler made it: nothing could be suggested.")
     expected = (
@@ -114,7 +118,7 @@ def _headline(suggestion: Suggestion) -> str:
         else f" Expected score: **{suggestion.predicted:.2f}** (0 = worst, 1 = best trial of a "
         "study)."
     )
-    return f"{who}{expected}\n\n> {_plain(suggestion.why)}"
+    return f"{who}{expected}\n\n> {plain(suggestion.why)}"
 
 
 def _cost(trade: Trade | None) -> str:
@@ -135,7 +139,7 @@ def _parameters(suggestion: Suggestion, projected: Projected) -> str:
         return ""
     rows = [_parameter(suggestion, name, projected) for name in _by_effect(suggestion)]
     head = ("parameter", "value", "SHAP effect on the score", "helped in the past", "hurt")
-    return "### Values, and why\n\n" + _table(head, rows)
+    return "### Values, and why\n\n" + table(head, rows)
 
 
 def _by_effect(suggestion: Suggestion) -> list[str]:
@@ -166,22 +170,6 @@ def _values(evidence: Iterable[Evidence]) -> str:
     )
 
 
-def _reasoning(suggestion: Suggestion) -> str:
-    proposal = suggestion.proposal
-    if proposal is None:
-        return ""
-    cited = [f"- {one.id}: {_plain(one.sentence)}" for one in suggestion.cited]
-    own = f"> {_plain(proposal.reasoning)}\n>\n> {_plain(proposal.why)}"
-    words = f"### The model's reasoning, in its own words\n\n{own}"
-    chose = f"It chose candidate {proposal.candidate} of {len(suggestion.candidates)}"
-    changed = ", ".join(
-        f"{name} = {label_of(suggestion.space[name], value)}"
-        for name, value in proposal.changes.items()
-    )
-    chose += f" and changed {_plain(changed)}." if changed else " and changed nothing."
-    return "\n\n".join([words, chose, *(["It cites:\n\n" + "\n".join(cited)] if cited else [])])
-
-
 def _past(suggestion: Suggestion) -> str:
     explanation, history = suggestion.explanation, suggestion.history
     parts = []
@@ -194,12 +182,12 @@ def _past(suggestion: Suggestion) -> str:
             )
             for one in explanation.nearest
         ]
-        parts += ["Nearest first:\n\n" + _table(("study", "trials", "distance"), rows)]
+        parts += ["Nearest first:\n\n" + table(("study", "trials", "distance"), rows)]
         parts += [_used([one.name for one in history.studies])]
         parts += [_trust(explanation.quality)]
     if history.left_out:
         left_out = list(history.left_out.items())
-        lines = [f"- {_plain(name)}: {_plain(why)}" for name, why in left_out[:_MAX_ROWS]]
+        lines = [f"- {plain(name)}: {plain(why)}" for name, why in left_out[:_MAX_ROWS]]
         more = len(left_out) - len(lines)
         lines += [f"- and {more} more"] if more else []
         parts += ["Left out:\n\n" + "\n".join(lines)]
@@ -208,7 +196,7 @@ def _past(suggestion: Suggestion) -> str:
 
 def _used(names: Sequence[str]) -> str:
     more = len(names) - _MAX_ROWS
-    shown = ", ".join(_plain(name) for name in names[:_MAX_ROWS])
+    shown = ", ".join(plain(name) for name in names[:_MAX_ROWS])
     return f"All that were used: {shown}" + (f" and {more} more." if more > 0 else ".")
 
 
@@ -220,62 +208,6 @@ def _trust(quality: float | None) -> str:
         f"How far to trust it: on past studies held out, predicted and true order of the trials "
         f"agree with a rank correlation of **{quality:.2f}** (1 perfect, 0 useless).{kept}"
     )
-
-
-def _verdict(suggestion: Suggestion) -> str:
-    verdict = suggestion.verdict
-    if verdict is None:
-        return ""
-    word = "accepted" if verdict.accepted else f"refused by the {verdict.refused_by}"
-    lines = [f"### Verdict on the model's last answer: {word}"]
-    lines += [f"- {_plain(one)}" for one in verdict.failures if verdict.refused_by != "model"]
-    lines += [
-        f"- {criterion}: {score} of 5. {_plain(verdict.remarks.get(criterion, ''))}"
-        for criterion, score in verdict.scores.items()
-    ]
-    lines += [f"- the reviewing model: {_plain(verdict.note)}"] if verdict.note else []
-    return "\n".join([lines[0], "", *lines[1:]]) if lines[1:] else lines[0]
-
-
-def _making(suggestion: Suggestion) -> str:
-    seconds = ", ".join(f"{stage} {s:.1f} s" for stage, s in suggestion.seconds.items())
-    lines = [
-        f"- source: `{suggestion.source}`, model: {_code(suggestion.model or 'none')}, "
-        f"prompt version {suggestion.prompt_version}, answers: {len(suggestion.attempts)}",
-        f"- time: {seconds}",
-        *(f"- {_plain(reason)}" for reason in suggestion.reasons),
-        *_mended(suggestion),
-    ]
-    return "### How it was made\n\n" + "\n".join(lines)
-
-
-def _mended(suggestion: Suggestion) -> list[str]:
-    """Name the answers that were refused before one was accepted."""
-    if suggestion.proposal is None:
-        return []
-    return [
-        f"- answer {i} was refused: {_plain(' '.join(attempt.failures))}"
-        for i, attempt in enumerate(suggestion.attempts, start=1)
-        if attempt.failures
-    ]
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *([_plain(cell) for cell in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _plain(text: str) -> str:
-    """Show other people's text as text: one line, nothing that Markdown would act on."""
-    return _MARKS.sub(r"\\\g<0>", _line(text))
-
-
-def _code(text: str | None) -> str:
-    return f"`{_line(str(text)).replace('`', '')}`"
-
-
-def _line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _shown(value: Any) -> str:

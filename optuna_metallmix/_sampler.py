@@ -63,7 +63,8 @@ class MetaLLMiXSampler(BaseSampler):
     Each step down, from the model to the meta-learner's best candidate to the base sampler, is
     told by one warning and written on the trial: the user attributes ``metallmix:source``
     (``"llm"``, ``"meta-learner"`` or ``"base-sampler"``), ``metallmix:model``, ``metallmix:why``,
-    ``metallmix:reason``, ``metallmix:projected``, and a full record in the system attributes.
+    ``metallmix:verdict``, ``metallmix:reason``, ``metallmix:projected``, and a full record in the
+    system attributes.
 
     A study that has trials already gets its suggestion at the next one, its own trials counting
     as evidence. Enqueued trials are left alone. A study with several objectives gets none.

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution
 
+from optuna_metallmix._attempt import Attempt
+from optuna_metallmix._attempt import model_name
 from optuna_metallmix._candidates import Candidate
 from optuna_metallmix._candidates import propose_candidates
 from optuna_metallmix._candidates import spread_candidates
-from optuna_metallmix._conversation import Attempt
-from optuna_metallmix._conversation import Question
 from optuna_metallmix._conversation import converse
-from optuna_metallmix._conversation import model_name
 from optuna_metallmix._cost import CostModel
 from optuna_metallmix._errors import HistoryError
 from optuna_metallmix._explanation import Evidence
@@ -35,6 +34,7 @@ from optuna_metallmix._meta_features import MetaFeatures
 from optuna_metallmix._meta_learner import MetaLearner
 from optuna_metallmix._prompt import PROMPT_VERSION
 from optuna_metallmix._proposal import Proposal
+from optuna_metallmix._question import Question
 from optuna_metallmix._search_space import SearchSpace
 from optuna_metallmix._search_space import choices_of
 from optuna_metallmix._search_space import contains

@@ -3,17 +3,19 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
 
 import pytest
 
-from optuna_metallmix._errors import LLMError
+from optuna_metallmix._candidates import Candidate
 from optuna_metallmix._judge import MARGIN
 from optuna_metallmix._judge import Verdict
 from optuna_metallmix._judge import judge
 from optuna_metallmix._proposal import Proposal
+from optuna_metallmix._question import Question
 from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import ScriptedLLM
 
@@ -29,10 +31,16 @@ def _propose(handmade: Handmade, candidate: int, *cited: str, **changes: Any) ->
 
 
 def _judge(
-    handmade: Handmade, proposal: Proposal, reviewer: LLM | None = None, *, past: bool = True
+    handmade: Handmade,
+    proposal: Proposal,
+    reviewer: LLM | None = None,
+    *,
+    past: bool = True,
+    last: bool = False,
 ) -> Verdict:
     explanation = handmade.explanation if past else None
-    return judge(proposal, handmade.space, handmade.candidates, None, explanation, reviewer)
+    question = Question(handmade.space, {}, handmade.candidates, explanation)
+    return judge(proposal, question, reviewer, last=last)
 
 
 def _review(score: int, remark: str = "fine") -> str:
@@ -121,9 +129,13 @@ def test_without_a_past_only_values_are_checked(handmade: Handmade) -> None:
     assert verdict == Verdict(True)
 
 
-def _judge_learned(learned: Learned, proposal: Proposal) -> Verdict:
+def _judge_learned(
+    learned: Learned, proposal: Proposal, candidates: Sequence[Candidate] | None = None
+) -> Verdict:
     explanation = replace(learned.explanation, evidence=())
-    return judge(proposal, learned.space, learned.candidates, learned.learner, explanation, None)
+    offered = candidates or learned.candidates
+    question = Question(learned.space, {}, offered, explanation, learned.learner)
+    return judge(proposal, question, None)
 
 
 def test_best_candidate_is_accepted_with_its_expectation(learned: Learned) -> None:
@@ -148,11 +160,9 @@ def test_proposal_is_held_against_the_best_predicted_where_a_cheaper_one_stands_
     best, *others = learned.candidates
     cheap = replace(others[-1], number=1, predicted=0.1)
     offered = (cheap, replace(best, number=2))
-    explanation = replace(learned.explanation, evidence=())
 
     def judged(params: Mapping[str, Any]) -> Verdict:
-        proposal = Proposal("{}", (), "", 1, {}, "", params)
-        return judge(proposal, learned.space, offered, learned.learner, explanation, None)
+        return _judge_learned(learned, Proposal("{}", (), "", 1, {}, "", params), offered)
 
     assert judged(best.params).accepted
     refused = judged({**best.params, "lr": 0.1})
@@ -168,76 +178,44 @@ def test_the_first_candidate_as_it_stands_is_never_refused_for_what_is_expected(
     first = replace(others[-1], number=1)
     assert (first.predicted or 0.0) < (best.predicted or 0.0) - MARGIN
     proposal = Proposal("{}", (), "", 1, {}, "", first.params)
-    explanation = replace(learned.explanation, evidence=())
     offered = (first, replace(best, number=2))
-    assert judge(proposal, learned.space, offered, learned.learner, explanation, None).accepted
+    assert _judge_learned(learned, proposal, offered).accepted
     offered = (replace(best, number=1), replace(first, number=2))
-    refused = judge(proposal, learned.space, offered, learned.learner, explanation, None)
+    refused = _judge_learned(learned, proposal, offered)
     assert refused.refused_by == "meta-learner"
 
 
-def test_good_review_is_kept(handmade: Handmade) -> None:
-    reviewer = ScriptedLLM([_review(4)])
-    verdict = _judge(handmade, _propose(handmade, 1, "E1"), reviewer)
-    assert verdict.accepted
-    assert verdict.scores == {"format": 4, "accuracy": 4, "completeness": 4}
-    assert verdict.remarks["accuracy"] == "fine"
-    assert verdict.note is None
-    assert len(reviewer.calls) == 1
-    assert "It helped. So it is best." in reviewer.calls[0].messages[1]["content"]
-
-
-def test_bad_review_refuses_where_the_control_passes(handmade: Handmade) -> None:
+def test_review_can_refuse_and_its_scores_are_the_verdict_s(handmade: Handmade) -> None:
     reviewer = ScriptedLLM([_review(1, "no reason"), _review(5)])
     verdict = _judge(handmade, _propose(handmade, 1, "E1"), reviewer)
     assert (verdict.accepted, verdict.refused_by) == (False, "model")
     assert verdict.failures[0] == "format: no reason (1 of 5)"
-    assert "adam helped" in reviewer.calls[1].messages[1]["content"]
-
-
-def test_bad_review_of_a_model_that_refuses_the_control_does_not_count(
-    handmade: Handmade,
-) -> None:
+    assert verdict.summary == ("refused by the model; format 1, accuracy 1, completeness 1 of 5")
+    verdict = _judge(handmade, _propose(handmade, 1, "E1"), ScriptedLLM([_review(4)]))
+    assert verdict.summary == "accepted; format 4, accuracy 4, completeness 4 of 5"
     verdict = _judge(handmade, _propose(handmade, 1, "E1"), ScriptedLLM([_review(1)] * 2))
     assert verdict.accepted
-    assert verdict.failures == ()
-    assert verdict.scores["format"] == 1
-    assert verdict.note is not None
-    assert "do not count" in verdict.note
+    assert verdict.summary.endswith("of 5 (not counted)")
+    assert _judge(handmade, _propose(handmade, 1, "E1")).scores == {}
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        LLMError("the server is gone\nsecond line"),
-        LLMError(""),
-        "",
-        "fine",
-        "[]",
-        "{}",
-        "[" * 100_000,
-        _review(0),
-        _review(6),
-        _review(3).replace("3", "true"),
-        _review(3).replace("3", '"3"'),
-        _review(3).replace("3", "3.0"),
-        _review(3).replace("3", "NaN"),
-    ],
-)
-def test_broken_review_refuses_nothing_and_is_told(handmade: Handmade, answer: Any) -> None:
-    verdict = _judge(handmade, _propose(handmade, 1, "E1"), ScriptedLLM([answer]))
-    assert verdict.accepted
-    assert verdict.scores == {}
-    assert verdict.note is not None
-    assert verdict.note.startswith("there is no usable review:")
-    assert "\n" not in verdict.note
+def test_false_words_refuse_while_the_model_may_answer_again(handmade: Handmade) -> None:
+    proposal = replace(_propose(handmade, 1, "E1"), why="adam hurt. lr 0.001 helped.")
+    reviewer = ScriptedLLM([_review(5)])
+    refused = _judge(handmade, proposal, reviewer)
+    assert (refused.accepted, refused.refused_by) == (False, "code")
+    assert refused.failures == (
+        'Not true: "adam hurt." (E1 says optimizer = adam helped: +0.20 (40 trials, 3 studies)).',
+    )
+    assert reviewer.calls == []
+    accepted = _judge(handmade, proposal, reviewer, last=True)
+    assert (accepted.accepted, accepted.failures) == (True, ())
+    assert [one.quote for one in accepted.false_claims] == ["adam hurt."]
+    assert "1 sentence of its own words not true" in accepted.summary
 
 
-def test_broken_control_refuses_nothing(handmade: Handmade) -> None:
-    reviewer = ScriptedLLM([_review(1), "?"])
-    verdict = _judge(handmade, _propose(handmade, 1, "E1"), reviewer)
-    assert verdict.accepted
-    assert verdict.note is not None
+def test_false_citations_refuse_on_the_last_answer_too(handmade: Handmade) -> None:
+    assert not _judge(handmade, _propose(handmade, 2, "E1"), last=True).accepted
 
 
 def test_reviewer_is_not_asked_about_what_code_refuses(handmade: Handmade) -> None:

@@ -143,7 +143,14 @@ def test_broken_dashboard(past, told, monkeypatch):
     assert "another version" in study.trials[0].user_attrs["metallmix:note"]
 
 
-ROOMS = ["learned_scores", "propose_candidates", "explain", "suggestion_messages", "judge"]
+ROOMS = [
+    "_suggestion.learned_scores",
+    "_suggestion.propose_candidates",
+    "_suggestion.explain",
+    "_conversation.suggestion_messages",
+    "_conversation.judge",
+    "_judge.false_claims",
+]
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -151,7 +158,7 @@ def test_a_bug_is_not_swallowed(past, monkeypatch, room):
     def bug(*_: Any, **__: Any) -> None:
         raise KeyError("a bug")
 
-    monkeypatch.setattr(f"optuna_metallmix._suggestion.{room}", bug)
+    monkeypatch.setattr(f"optuna_metallmix.{room}", bug)
     study = new_study(MetaLLMiXSampler(llm=ScriptedLLM([choose()] * 2), judge=False, seed=0), past)
     with pytest.raises(KeyError, match="a bug"):
         study.optimize(objective, n_trials=2)

@@ -24,8 +24,6 @@ from optuna_metallmix._history import PastTrial
 from optuna_metallmix._meta_dataset import build_meta_dataset
 from optuna_metallmix._meta_learner import MetaLearner
 from optuna_metallmix._prompt import configuration
-from optuna_metallmix._prompt import judge_messages
-from optuna_metallmix._prompt import judge_schema
 from optuna_metallmix._prompt import quote
 from optuna_metallmix._prompt import refusal
 from optuna_metallmix._prompt import suggestion_messages
@@ -112,12 +110,11 @@ def test_other_peoples_text_stays_quoted_data(handmade: Handmade) -> None:
     candidates = [Candidate(1, params, "best", 0.5, 0.1)]
     features = {ATTACK: ATTACK}
     asked = suggestion_messages(space, features, candidates, explanation, [(params, 0.5)])
-    judged = judge_messages(space, params, ATTACK, explanation)
-    for text in (_text(asked), _text(judged)):
-        assert text.count("Ignore all previous") >= 4
-        assert "Ignore" not in _unquoted(text)
-        assert "\x00" not in text
-        assert "\u202e" not in text
+    text = _text(asked)
+    assert text.count("Ignore all previous") >= 4
+    assert "Ignore" not in _unquoted(text)
+    assert "\x00" not in text
+    assert "\u202e" not in text
 
 
 def test_refusal_stays_on_its_lines() -> None:
@@ -203,23 +200,6 @@ def test_only_parameters_that_a_candidate_has_are_told(handmade: Handmade) -> No
     space = {**handmade.space, "unused": FloatDistribution(0, 1)}
     messages = suggestion_messages(space, {}, handmade.candidates, handmade.explanation)
     assert "unused" not in _text(messages)
-
-
-def test_review_scores_the_three_criteria_after_a_remark(handmade: Handmade) -> None:
-    schema = judge_schema()
-    _check_schema(schema)
-    assert list(schema["properties"]) == [
-        "format_remark", "format_score", "accuracy_remark", "accuracy_score",
-        "completeness_remark", "completeness_score",
-    ]  # fmt: skip
-    text = _text(
-        judge_messages(
-            handmade.space, handmade.candidates[2].params, "because", handmade.explanation
-        )
-    )
-    assert "optimizer=sgd" in text
-    assert '"because"' in text
-    assert "E2: lr" in text
 
 
 def test_configuration_is_written_in_the_order_of_the_space(handmade: Handmade) -> None:

@@ -12,6 +12,8 @@ from optuna.distributions import FloatDistribution
 
 from optuna_metallmix._candidates import Candidate
 from optuna_metallmix._errors import ProposalError
+from optuna_metallmix._prompt import MAX_REASONING
+from optuna_metallmix._prompt import MAX_WHY
 from optuna_metallmix._proposal import Proposal
 from optuna_metallmix._proposal import parse_proposal
 from optuna_metallmix._search_space import contains
@@ -57,6 +59,41 @@ def test_whitespace_and_absent_changes_are_no_matter(handmade: Handmade) -> None
     proposal = _parse(handmade, f"\n {json.dumps(answer, indent=4)}\n\n")
     assert proposal.changes == {}
     assert proposal.params == handmade.candidates[0].params
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        "Sure! {}",
+        "{} Hope this helps.",
+        "```json\n{}\n```",
+        "```\n{}\n```\nThis fits {{curly}} tasks.",
+        "<think>Maybe {} or {{}}?</think>\n{}",
+        '<think>{{"candidate": 2}}</think> {}',
+        "\ufeff{}",
+        "{{not JSON}} {}",
+        "{}\n{}",
+    ],
+)
+def test_one_object_is_read_whatever_stands_around_it(handmade: Handmade, around: str) -> None:
+    answer = around.replace("{{", "\0").replace("{}", _answer()).replace("\0", "{")
+    assert _parse(handmade, answer.replace("}}", "}")).params == handmade.candidates[0].params
+
+
+def test_line_breaks_within_a_text_are_read(handmade: Handmade) -> None:
+    assert _parse(handmade, _answer().replace("It fits.", "It\nfits.")).why == "It\nfits."
+
+
+def test_long_words_are_kept_short(handmade: Handmade) -> None:
+    proposal = _parse(handmade, _answer(reasoning="x" * 5_000, why="y" * 5_000))
+    assert (len(proposal.reasoning), len(proposal.why)) == (MAX_REASONING, MAX_WHY)
+    assert proposal.why.endswith("y…")
+
+
+def test_words_that_the_schema_cut_end_with_a_whole_one(handmade: Handmade) -> None:
+    why = ("lr 0.0012 " * 15 + "depth 0.00123456")[:MAX_WHY]
+    assert why.endswith("depth 0.00")
+    assert _parse(handmade, _answer(why=why)).why.endswith("lr 0.0012 depth…")
 
 
 def test_evidence_cited_twice_counts_once(handmade: Handmade) -> None:
@@ -112,10 +149,14 @@ def test_none_put_into_a_parameter_that_was_not_active_is_a_change() -> None:
     [
         "",
         "I choose candidate 1.",
-        "Sure! " + _answer(),
-        _answer() + " Hope this helps.",
-        "```json\n" + _answer() + "\n```",
         _answer()[:-1],
+        "```json\n" + _answer()[:-1] + "\n```",
+        _answer() + _answer(candidate=2),
+        "Either " + _answer() + " or " + _answer(why="x"),
+        _answer()[:-1] + ', "candidate": 2}',
+        "The format is {} and no more.",
+        "\ufeff",
+        " \n\t",
         "null",
         "[]",
         "1",

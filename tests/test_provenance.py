@@ -22,11 +22,13 @@ from optuna.trial import FrozenTrial
 from optuna_metallmix import Suggestion
 from optuna_metallmix import read_record
 from optuna_metallmix import suggest
-from optuna_metallmix._conversation import Attempt
+from optuna_metallmix._attempt import Attempt
+from optuna_metallmix._claims import FalseClaim
 from optuna_metallmix._provenance import as_record
 from optuna_metallmix._provenance import record
 from optuna_metallmix._provenance import record_missing
 from optuna_metallmix._provenance import record_projected
+from optuna_metallmix._review import Review
 from optuna_metallmix.llm import Message
 from optuna_metallmix.llm import ScriptedLLM
 
@@ -87,7 +89,37 @@ def test_people_see_source_model_and_why(suggestion: Suggestion) -> None:
         "metallmix:source": "llm",
         "metallmix:model": "scripted",
         "metallmix:why": suggestion.why,
+        "metallmix:verdict": "accepted; answers: 2, 0.0 s",
     }
+
+
+def test_people_see_what_the_verdict_was_and_what_the_answers_took(suggestion: Suggestion) -> None:
+    assert suggestion.verdict is not None
+    scores = {"format": 5, "accuracy": 4, "completeness": 3}
+    review = Review("other", scores, attempts=(Attempt("{}", (), 1.0, 50, 5),))
+    claim = FalseClaim("lr hurt.", "E1 says it helped")
+    verdict = replace(suggestion.verdict, review=review, false_claims=(claim,))
+    attempts = (Attempt("?", ("no",), 2.0, 800, 90), Attempt("{}", (), 0.5))
+    seen = _store(None, replace(suggestion, verdict=verdict, attempts=attempts)).user_attrs
+    assert seen["metallmix:verdict"] == (
+        "accepted; format 5, accuracy 4, completeness 3 of 5; 1 sentence of its own words not "
+        "true; answers: 2, 3.5 s, 850 tokens read, 95 tokens written"
+    )
+    unread = _store(None, replace(suggestion, verdict=None, attempts=(Attempt("", ("gone",)),)))
+    assert unread.user_attrs["metallmix:verdict"] == "no answer could be read; answers: 1, 0.0 s"
+
+
+def test_verdict_review_and_costs_are_on_the_record(suggestion: Suggestion) -> None:
+    assert suggestion.verdict is not None
+    review = Review(
+        "other", {"format": 2}, {"format": "so"}, attempts=(Attempt("{}", (), 1.0, 5),)
+    )
+    verdict = replace(suggestion.verdict, review=review)
+    found = as_record(replace(suggestion, verdict=verdict))["verdict"]
+    assert (found["accepted"], found["scores"]) == (True, {"format": 2})
+    assert found["summary"] == "accepted; format 2 of 5"
+    assert found["review"]["reviewer"] == "other"
+    assert found["review"]["attempts"][0]["prompt_tokens"] == 5
 
 
 def test_people_see_the_reasons_for_a_step_down(suggestion: Suggestion) -> None:

@@ -18,8 +18,9 @@ from optuna.distributions import FloatDistribution
 
 from optuna_metallmix import Suggestion
 from optuna_metallmix import suggest
+from optuna_metallmix._attempt import Attempt
 from optuna_metallmix._candidates import Candidate
-from optuna_metallmix._conversation import Attempt
+from optuna_metallmix._claims import FalseClaim
 from optuna_metallmix._explanation import Evidence
 from optuna_metallmix._explanation import NearestStudy
 from optuna_metallmix._history import History
@@ -30,6 +31,7 @@ from optuna_metallmix._report import END
 from optuna_metallmix._report import merge_note
 from optuna_metallmix._report import render_note
 from optuna_metallmix._report import write_note
+from optuna_metallmix._review import Review
 from optuna_metallmix._trade import Trade
 from optuna_metallmix.llm import Message
 from optuna_metallmix.llm import ScriptedLLM
@@ -73,7 +75,11 @@ def _evil(handmade: Handmade) -> Suggestion:
         explanation=explanation,
         model=EVIL,
         proposal=Proposal(EVIL, ("E1", "E2"), EVIL, 1, {"k": EVIL}, EVIL, params),
-        verdict=Verdict(True, scores={"format": 3}, remarks={"format": EVIL}, note=EVIL),
+        verdict=Verdict(
+            True,
+            false_claims=(FalseClaim(" ".join(EVIL.split("\x00")[0].split()), EVIL),),
+            review=Review(EVIL, {"format": 3}, {"format": EVIL}, note=EVIL),
+        ),
         attempts=(Attempt(EVIL, (EVIL,)), Attempt(EVIL)),
         predicted=0.5,
         effects={EVIL: 0.1, "k": -0.1},
@@ -188,6 +194,38 @@ def test_refused_verdict_says_by_whom(suggestion: Suggestion) -> None:
     note = render_note(replace(suggestion, proposal=None, verdict=verdict), 0, {})
     assert "refused by the code" in note
     assert "- E1 is wrong." in note
+
+
+def test_false_words_are_struck_through_and_put_right(suggestion: Suggestion) -> None:
+    assert suggestion.proposal is not None
+    proposal = replace(suggestion.proposal, reasoning="First.\nlr_2 *hurt*.  Last.", why="Fine.")
+    claims = (FalseClaim("lr_2 *hurt*.", "E1 says lr_2 helped"),)
+    verdict = Verdict(True, false_claims=claims)
+    note = render_note(replace(suggestion, proposal=proposal, verdict=verdict), 0, {})
+    told = r"> First. ~~lr_2 \*hurt\*.~~ **(not true: E1 says lr_2 helped)** Last."
+    assert told in note
+    assert "> Fine." in note
+    assert r'- Not true: "lr_2 \*hurt\*." (E1 says lr_2 helped).' in note
+
+
+def test_false_remarks_of_a_reviewer_are_struck_through(suggestion: Suggestion) -> None:
+    claims = (FalseClaim("lr hurt.", "it helped"),)
+    review = Review("other", {"accuracy": 5}, {"accuracy": "lr hurt."}, claims)
+    note = render_note(replace(suggestion, verdict=Verdict(True, review=review)), 0, {})
+    assert "- accuracy: 5 of 5. ~~lr hurt.~~ **(not true: it helped)**" in note
+
+
+def test_note_tells_what_answers_and_review_took(suggestion: Suggestion) -> None:
+    review = Review("other", attempts=(Attempt("{}", (), 2.0, 30, 4),), note="no review: gone")
+    told = replace(
+        suggestion,
+        attempts=(Attempt("?", ("no",), 1.0, 700, 90), Attempt("{}", (), 1.5, 800, 60)),
+        verdict=Verdict(True, review=review),
+    )
+    note = render_note(told, 0, {})
+    assert "- the model's answers: 2.5 s, 1500 tokens read, 150 tokens written" in note
+    assert "- the review by `other`: 2.0 s, 30 tokens read, 4 tokens written" in note
+    assert "- the reviewing model: no review: gone" in note
 
 
 @given(st.text(), st.text(), st.text())

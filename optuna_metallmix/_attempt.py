@@ -1,0 +1,73 @@
+"""language model + messages -> one attempt: its answer, and what that took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optuna_metallmix._errors import LLMError
+from optuna_metallmix.llm import LLM
+from optuna_metallmix.llm import Message
+from optuna_metallmix.llm import Usage
+
+
+MAX_ANSWER = 20_000
+"""Most characters of an answer that are read and kept; one that was asked for has under 2,000,
+and a trial is no place for the megabytes that a broken model can write."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One answer of a language model.
+
+    Attributes:
+        answer: Its text, up to ``MAX_ANSWER`` characters; empty where there was none.
+        failures: Why it was not used; empty where it was.
+        seconds: Wall seconds from the question to its answer, without the judge's.
+        prompt_tokens, answer_tokens: What it read and wrote; ``None`` where it does not say.
+    """
+
+    answer: str
+    failures: tuple[str, ...] = ()
+    seconds: float = 0.0
+    prompt_tokens: int | None = None
+    answer_tokens: int | None = None
+
+
+def ask(llm: LLM, messages: Sequence[Message], schema: Mapping[str, Any]) -> Attempt:
+    """Ask once; where no answer could be had, the attempt's failure says why."""
+    start = time.perf_counter()
+    try:
+        answer = llm.generate(messages, schema=schema)
+    except LLMError as error:
+        return Attempt("", (str(error),), time.perf_counter() - start)
+    seconds, usage = time.perf_counter() - start, getattr(llm, "last_usage", None)
+    answer = _storable(answer)
+    if not isinstance(usage, Usage):
+        return Attempt(answer, (), seconds)
+    return Attempt(answer, (), seconds, usage.prompt_tokens, usage.answer_tokens)
+
+
+def model_name(llm: LLM) -> str:
+    """Return what trials and notes call a language model."""
+    return str(getattr(llm, "name", type(llm).__name__))
+
+
+def cost_of(attempts: Iterable[Attempt]) -> str:
+    """Say what attempts took, in words: seconds, and tokens where the models tell."""
+    listed = list(attempts)
+    told = [f"{sum(one.seconds for one in listed):.1f} s"]
+    read = [one.prompt_tokens for one in listed if one.prompt_tokens is not None]
+    written = [one.answer_tokens for one in listed if one.answer_tokens is not None]
+    told += [f"{sum(read)} tokens read"] if read else []
+    told += [f"{sum(written)} tokens written"] if written else []
+    return ", ".join(told)
+
+
+def _storable(answer: str) -> str:
+    """Cut an answer, and replace halves of characters, which no server can be sent again."""
+    return answer[:MAX_ANSWER].encode("utf-8", "replace").decode("utf-8")
