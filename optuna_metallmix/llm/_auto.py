@@ -21,6 +21,7 @@ from optuna_metallmix.llm._openai_server import is_spec
 from optuna_metallmix.llm._openai_server import read_spec
 from optuna_metallmix.llm._protocol import LLM
 from optuna_metallmix.llm._protocol import Message
+from optuna_metallmix.llm._protocol import Usage
 from optuna_metallmix.llm._scripted import ScriptedLLM
 
 
@@ -65,6 +66,12 @@ class ForeignLLM:
         """Wrap ``llm``."""
         self._llm = llm
         self.name = str(getattr(llm, "name", None) or type(llm).__name__)
+
+    @property
+    def last_usage(self) -> Usage | None:
+        """What the most recent answer cost, where the object tells it as a :class:`Usage`."""
+        usage = getattr(self._llm, "last_usage", None)
+        return usage if isinstance(usage, Usage) else None
 
     def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:
         """Pass the question on.

@@ -21,6 +21,7 @@ from optuna_metallmix.llm import EmbeddedLLM
 from optuna_metallmix.llm import ForeignLLM
 from optuna_metallmix.llm import OllamaLLM
 from optuna_metallmix.llm import ScriptedLLM
+from optuna_metallmix.llm import Usage
 from optuna_metallmix.llm import check_spec
 from optuna_metallmix.llm import is_embedded_installed
 from optuna_metallmix.llm import resolve_llm
@@ -174,6 +175,15 @@ def test_stranger_is_wrapped() -> None:
     assert isinstance(llm, ForeignLLM)
     assert llm.name == "Stranger"
     assert llm.generate([], schema={}) == "{}"
+
+
+def test_what_a_stranger_s_answer_took_is_passed_on() -> None:
+    stranger = Stranger("{}")
+    assert ForeignLLM(stranger).last_usage is None
+    stranger.last_usage = Usage(3, 4, 0.5)
+    assert ForeignLLM(stranger).last_usage == Usage(3, 4, 0.5)
+    stranger.last_usage = {"total": 7}
+    assert ForeignLLM(stranger).last_usage is None
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,9 @@ def test_ollama_in_a_process_of_its_own(ollama_server: FakeOllama, play: Play) -
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     where = f"http://{ollama_server.host}"
     assert f"ok       Ollama: answers at {where} and has smollm2:135m (0.1 GB)" in done.stdout
-    assert "ok       model: ollama:smollm2:135m would be asked: Made for instructions" in done.stdout
+    assert (
+        "ok       model: ollama:smollm2:135m would be asked: Made for instructions" in done.stdout
+    )
     assert "ok       answer: within the schema, in " in done.stdout
     assert " s, 41 tokens read and 12 written\n" in done.stdout
     assert (done.returncode, done.stderr) == (0, "")
