@@ -7,45 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 
-from optuna_metallmix._candidates import Candidate
 from optuna_metallmix._errors import LLMError
 from optuna_metallmix._errors import ProposalError
-from optuna_metallmix._explanation import Explanation
 from optuna_metallmix._judge import Verdict
 from optuna_metallmix._judge import judge
-from optuna_metallmix._meta_dataset import Config
-from optuna_metallmix._meta_features import MetaFeatures
-from optuna_metallmix._meta_learner import MetaLearner
 from optuna_metallmix._prompt import refusal
+from optuna_metallmix._prompt import show
 from optuna_metallmix._prompt import suggestion_messages
 from optuna_metallmix._prompt import suggestion_schema
 from optuna_metallmix._proposal import Proposal
 from optuna_metallmix._proposal import parse_proposal
-from optuna_metallmix._search_space import SearchSpace
+from optuna_metallmix._question import Question
+from optuna_metallmix._question import Shown
 from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import Message
 from optuna_metallmix.llm import Usage
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a language model is asked about.
-
-    Attributes:
-        space: What may be suggested, by name.
-        meta_features: What is known of the target task.
-        candidates: What it chooses from, best first.
-        explanation: Why the past favours them; ``None`` without a past.
-        learner: The fitted meta-learner; ``None`` without a past.
-        tried: What the asking study has tried, with its values.
-    """
-
-    space: SearchSpace
-    meta_features: MetaFeatures
-    candidates: Sequence[Candidate]
-    explanation: Explanation | None = None
-    learner: MetaLearner | None = None
-    tried: Sequence[tuple[Config, float]] = ()
 
 
 @dataclass(frozen=True)
@@ -90,20 +66,15 @@ def converse(question: Question, llm: LLM, reviewer: LLM | None, n_attempts: int
         reviewer: The language model that judges; ``None`` to judge by code and meta-learner.
         n_attempts: How often the model may answer, from 1.
     """
-    asked = suggestion_messages(
-        question.space,
-        question.meta_features,
-        question.candidates,
-        question.explanation,
-        question.tried,
-    )
+    shown = show(question)
+    asked = suggestion_messages(shown)
     messages, talk = asked, Talk(())
     for _ in range(n_attempts):
-        attempt = _hear(question, llm, messages, first=not talk.attempts)
+        attempt = _hear(shown, llm, messages, first=not talk.attempts)
         talk = replace(talk, attempts=(*talk.attempts, attempt))
         if attempt.failures:  # no answer at all: asking again would wait as long again
             break
-        talk = _weigh(question, talk, reviewer)
+        talk = _weigh(shown, talk, reviewer)
         if talk.proposal is not None:
             break
         last = talk.attempts[-1]
@@ -116,10 +87,8 @@ def model_name(llm: LLM) -> str:
     return str(getattr(llm, "name", type(llm).__name__))
 
 
-def _hear(question: Question, llm: LLM, messages: Sequence[Message], *, first: bool) -> Attempt:
-    schema = suggestion_schema(
-        question.space, question.candidates, question.explanation, may_change=first
-    )
+def _hear(shown: Shown, llm: LLM, messages: Sequence[Message], *, first: bool) -> Attempt:
+    schema = suggestion_schema(shown, may_change=first)
     start = time.perf_counter()
     try:
         answer = llm.generate(messages, schema=schema)
@@ -131,12 +100,17 @@ def _hear(question: Question, llm: LLM, messages: Sequence[Message], *, first: b
     return Attempt(answer, (), seconds, usage.prompt_tokens, usage.answer_tokens)
 
 
-def _weigh(question: Question, talk: Talk, reviewer: LLM | None) -> Talk:
-    """Check and judge the last answer."""
+def _weigh(shown: Shown, talk: Talk, reviewer: LLM | None) -> Talk:
+    """Check and judge the last answer, by what the model was shown."""
     *before, last = talk.attempts
+    question = shown.question
     try:
         proposal = parse_proposal(
-            last.answer, question.space, question.candidates, question.explanation
+            last.answer,
+            question.space,
+            shown.candidates,
+            shown.explanation,
+            reasoned=question.variant.reasons,
         )
     except ProposalError as error:
         return replace(talk, attempts=(*before, replace(last, failures=(str(error),))))
@@ -145,7 +119,7 @@ def _weigh(question: Question, talk: Talk, reviewer: LLM | None) -> Talk:
         question.space,
         question.candidates,
         question.learner,
-        question.explanation,
+        shown.explanation,
         reviewer,
     )
     judged = (*before, replace(last, failures=verdict.failures))

@@ -75,6 +75,7 @@ def first_trial(
         n_attempts=settings.n_attempts,
         seed=settings.seed,
         cost_aware=settings.cost_aware,
+        prompt=settings.prompt,
     )
     return replace(
         suggestion,
