@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from math import ceil
 from typing import TypeVar
 
+
 MAX_TOKENS = 3_000
 """Most tokens of a conversation: a question, its answer where it was refused, and why."""
 ANSWER_TOKENS = 250
 REFUSAL_TOKENS = 200
 WORDING_TOKENS = 250
-"""Of what frames the sections, in the longest variant, and the refusal: ours, so measured (220)."""
+"""Of what frames the sections and a refusal: our own words, so measured, 195 at most."""
 SECTION_TOKENS = MAX_TOKENS - ANSWER_TOKENS - REFUSAL_TOKENS - WORDING_TOKENS
 
 _PIECES = re.compile(r"([A-Za-z]+)|\s(?=[A-Za-z])|(.)", re.DOTALL)
@@ -57,8 +58,8 @@ def first_fitting(drafts: Iterable[T], cost: Callable[[T], int], most: int) -> T
 
 
 def whole_lines(lines: Sequence[str], most: int) -> list[str]:
-    """Return the first lines that fit, at least one, and how many were left out."""
-    counts = range(len(lines), 0, -1)
+    """Return the first lines that fit, at least one of any, and how many were left out."""
+    counts = range(len(lines), 0, -1) if lines else (0,)
     drafts = ([*lines[:n], *([f"- and {len(lines) - n} more"] * (n < len(lines)))] for n in counts)
     return first_fitting(drafts, lambda draft: estimate_tokens("\n".join(draft)), most)
 

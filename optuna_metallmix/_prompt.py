@@ -115,14 +115,11 @@ def suggestion_schema(shown: Shown, *, may_change: bool = True) -> dict[str, Any
 
 def refusal(answer: str, failures: Sequence[str]) -> list[Message]:
     """Quote a refused answer back, with what was wrong, and leave only the choice."""
-    shorter = (line(answer, n) for n in _halves(_MAX_ANSWER))
-    wrong = whole_lines([f"- {quote(one, _MAX_FAILURE)}" for one in failures], REFUSAL_TOKENS)
-    told = "\n".join(wrong)
+    said = (line(answer, n) for n in _halves(_MAX_ANSWER))
+    wrong = (_reasons(failures, n) for n in _halves(_MAX_FAILURE))
+    told = first_fitting(wrong, estimate_tokens, REFUSAL_TOKENS)
     return [
-        {
-            "role": "assistant",
-            "content": first_fitting(shorter, estimate_tokens, ANSWER_TOKENS),
-        },
+        {"role": "assistant", "content": first_fitting(said, estimate_tokens, ANSWER_TOKENS)},
         {
             "role": "user",
             "content": f"That answer was refused:\n{told}\n"
@@ -190,8 +187,13 @@ def _conversation(role: str, parts: Sequence[str]) -> list[Message]:
     ]
 
 
+def _reasons(failures: Sequence[str], limit: int) -> str:
+    lines = [f"- {quote(one, limit)}" for one in failures]
+    return "\n".join(whole_lines(lines, REFUSAL_TOKENS))
+
+
 def _halves(most: int) -> Iterator[int]:
-    while most > 1:
+    while most > 3:
         yield most
         most //= 2
 

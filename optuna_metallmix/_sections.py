@@ -55,7 +55,7 @@ def evidence_section(shown: Shown) -> str:
     asked = shown.question.explanation
     known = asked.evidence if asked else ()
     head = "Evidence (SHAP effect on the score, 0 = worst and 1 = best trial of a study):"
-    return _listed(head, lines, len(known) - len(lines), "that say less")
+    return _listed(head, lines, len(known) - len(lines), "that matter less")
 
 
 def _task(shown: Shown) -> str:
@@ -148,7 +148,7 @@ def _importance(shown: Shown) -> str:
 def _candidates(shown: Shown) -> str:
     lines = [_candidate(one, shown) for one in shown.candidates]
     more = len(shown.question.candidates) - len(lines)
-    return _listed("Candidates:", lines, more, "that are not offered")
+    return _listed("Candidates:", lines, more, "not offered here")
 
 
 def _candidate(candidate: Candidate, shown: Shown) -> str:

@@ -16,6 +16,7 @@ from optuna_metallmix._explanation import Evidence
 from optuna_metallmix._explanation import Explanation
 from optuna_metallmix._explanation import NearestStudy
 from optuna_metallmix._meta_dataset import Config
+from optuna_metallmix._numbers import format_number
 from optuna_metallmix._question import Question
 from optuna_metallmix._search_space import SearchSpace
 from optuna_metallmix._search_space import label_of
@@ -61,11 +62,12 @@ def make_evidence(space: SearchSpace, config: Config, n: int) -> tuple[Evidence,
     found = []
     for i, (name, distribution) in enumerate(list(space.items())[:n]):
         label, effect = label_of(distribution, config[name]), (-1) ** i * 0.2 / (i + 1)
-        is_number = not isinstance(distribution, CategoricalDistribution)
-        low, high = (0.0, 1.0) if is_number else (None, None)
-        values = "from 0 to 1" if is_number else f"= {label}"
-        choice = None if is_number else label
-        found.append(Evidence(f"E{i + 1}", name, values, low, high, choice, effect, 40, 12))
+        if isinstance(distribution, CategoricalDistribution):
+            part: Any = (f"= {label}", None, None, label)
+        else:
+            low, high = config[name] / 2, config[name] * 2
+            part = (f"from {format_number(low)} to {format_number(high)}", low, high, None)
+        found.append(Evidence(f"E{i + 1}", name, *part, effect, 40, 12))
     return tuple(found)
 
 
