@@ -42,7 +42,9 @@ class ScriptedChooser(LLM):
             return json.dumps({name: _praise(one) for name, one in properties.items()})
         prompt = next(one["content"] for one in messages if one["role"] == "user")
         candidate = self.choose(properties["candidate"]["enum"], prompt)
-        answer: dict[str, Any] = {"reasoning": "It suits this task.", "why": "It suits best."}
+        answer: dict[str, Any] = {"why": "It suits best."}
+        if "reasoning" in properties:
+            answer["reasoning"] = "It suits this task."
         if "evidence" in properties:
             known = self.rank(properties["evidence"]["items"]["enum"], candidate, prompt)
             answer["evidence"] = [self._cite(known, messages)]
@@ -52,7 +54,7 @@ class ScriptedChooser(LLM):
         """Cite what is most likely true: the first that was not refused yet."""
         if not any(one["role"] == "assistant" for one in messages):
             self._refused = set()
-        self._refused |= set(re.findall(r"^- (E\d+) ", messages[-1]["content"], re.MULTILINE))
+        self._refused |= set(re.findall(r'^- "(E\d+) ', messages[-1]["content"], re.MULTILINE))
         return next((one for one in known if one not in self._refused), known[0])
 
 

@@ -29,6 +29,7 @@ EVIDENCE = re.compile(
     r"(?:helped|hurt): ([+-][\d.]+) \(",
     re.MULTILINE,
 )
+IMPORTANCE = re.compile(r"^What each parameter does .*?: (.*)$", re.MULTILINE)
 CANDIDATE = re.compile(r"^(\d+)\. (.*?)(?: \| expected score .*)?$", re.MULTILINE)
 VALUE = re.compile(rf"({WORD})=({WORD})")
 
@@ -90,10 +91,15 @@ class ShuffledEvidence(LLM):
         return self._llm.generate(shuffled, schema=schema)
 
     def shuffle(self, text: str) -> str:
-        """Return the text with its effects, signs included, on other lines."""
+        """Return the text with its effects, signs included, on other lines.
+
+        What each parameter does in all is dealt anew too: it would tell the truth otherwise.
+        """
+        rng = np.random.default_rng(self._seed)
         effects = [found.group(2) for found in EFFECT.finditer(text)]
-        dealt = iter(np.random.default_rng(self._seed).permutation(effects).tolist())
-        return EFFECT.sub(lambda found: found.group(1) + next(dealt) + found.group(3), text)
+        dealt = iter(rng.permutation(effects).tolist())
+        shuffled = EFFECT.sub(lambda found: found.group(1) + next(dealt) + found.group(3), text)
+        return IMPORTANCE.sub(lambda found: _dealt(found, rng), shuffled)
 
 
 def read_evidence(prompt: str) -> dict[str, Line]:
@@ -115,6 +121,15 @@ def read_candidates(prompt: str) -> dict[int, dict[str, str]]:
         int(number): {_plain(name): _plain(value) for name, value in VALUE.findall(config)}
         for number, config in CANDIDATE.findall(listed)
     }
+
+
+def _dealt(found: re.Match[str], rng: np.random.Generator) -> str:
+    """Return the line of importances with its numbers on other parameters."""
+    told = re.findall(rf"({WORD}) (\d\.\d\d)", found.group(1))
+    numbers = rng.permutation([number for _, number in told]).tolist()
+    listed = [f"{name} {number}" for (name, _), number in zip(told, numbers, strict=True)]
+    head = found.group().removesuffix(found.group(1))
+    return head + ", ".join(listed)
 
 
 def _plain(word: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 
@@ -12,13 +11,14 @@ from optuna_metallmix._errors import ProposalError
 from optuna_metallmix._judge import Verdict
 from optuna_metallmix._judge import judge
 from optuna_metallmix._prompt import refusal
+from optuna_metallmix._prompt import show
 from optuna_metallmix._prompt import suggestion_messages
 from optuna_metallmix._prompt import suggestion_schema
 from optuna_metallmix._proposal import Proposal
 from optuna_metallmix._proposal import parse_proposal
 from optuna_metallmix._question import Question
+from optuna_metallmix._question import Shown
 from optuna_metallmix.llm import LLM
-from optuna_metallmix.llm import Message
 
 
 @dataclass(frozen=True)
@@ -45,20 +45,16 @@ def converse(question: Question, llm: LLM, reviewer: LLM | None, n_attempts: int
         reviewer: The language model that judges; ``None`` to judge by code and meta-learner.
         n_attempts: How often the model may answer, from 1.
     """
-    asked = suggestion_messages(
-        question.space,
-        question.meta_features,
-        question.candidates,
-        question.explanation,
-        question.tried,
-    )
+    shown = show(question)
+    asked = suggestion_messages(shown)
     messages, talk = asked, Talk(())
     for left in reversed(range(n_attempts)):
-        attempt = _hear(question, llm, messages, first=not talk.attempts)
+        schema = suggestion_schema(shown, may_change=not talk.attempts)
+        attempt = ask(llm, messages, schema)
         talk = replace(talk, attempts=(*talk.attempts, attempt))
         if attempt.failures:  # no answer at all: asking again would wait as long again
             break
-        talk = _weigh(question, talk, reviewer, last=left == 0)
+        talk = _weigh(shown, talk, reviewer, last=left == 0)
         if talk.proposal is not None:
             break
         latest = talk.attempts[-1]
@@ -66,19 +62,17 @@ def converse(question: Question, llm: LLM, reviewer: LLM | None, n_attempts: int
     return talk
 
 
-def _hear(question: Question, llm: LLM, messages: Sequence[Message], *, first: bool) -> Attempt:
-    schema = suggestion_schema(
-        question.space, question.candidates, question.explanation, may_change=first
-    )
-    return ask(llm, messages, schema)
-
-
-def _weigh(question: Question, talk: Talk, reviewer: LLM | None, *, last: bool) -> Talk:
-    """Check and judge the latest answer."""
+def _weigh(shown: Shown, talk: Talk, reviewer: LLM | None, *, last: bool) -> Talk:
+    """Check and judge the latest answer, by what the model was shown."""
     *before, latest = talk.attempts
+    question = replace(shown.question, explanation=shown.explanation)
     try:
         proposal = parse_proposal(
-            latest.answer, question.space, question.candidates, question.explanation
+            latest.answer,
+            question.space,
+            shown.candidates,
+            shown.explanation,
+            reasoned=question.variant.reasons,
         )
     except ProposalError as error:
         return replace(talk, attempts=(*before, replace(latest, failures=(str(error),))))

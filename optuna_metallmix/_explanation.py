@@ -25,7 +25,7 @@ from optuna_metallmix._meta_features import MetaFeatures
 from optuna_metallmix._meta_features import distances
 from optuna_metallmix._meta_learner import Floats
 from optuna_metallmix._meta_learner import MetaLearner
-from optuna_metallmix._search_space import format_number
+from optuna_metallmix._numbers import format_number
 from optuna_metallmix._search_space import is_number
 from optuna_metallmix._search_space import is_ordered
 from optuna_metallmix._search_space import label_of

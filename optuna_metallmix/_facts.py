@@ -17,10 +17,10 @@ from typing import Any
 from optuna_metallmix._explanation import Evidence
 from optuna_metallmix._explanation import Explanation
 from optuna_metallmix._meta_dataset import Config
+from optuna_metallmix._numbers import format_number
 from optuna_metallmix._question import Question
 from optuna_metallmix._quoted_numbers import Number
 from optuna_metallmix._search_space import choices_of
-from optuna_metallmix._search_space import format_number
 from optuna_metallmix._search_space import is_number
 from optuna_metallmix._search_space import is_ordered
 from optuna_metallmix._search_space import label_of

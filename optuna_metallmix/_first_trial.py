@@ -78,6 +78,7 @@ def first_trial(
             n_attempts=settings.n_attempts,
             seed=settings.seed,
             cost_aware=settings.cost_aware,
+            prompt=settings.prompt,
         )
     finally:  # The training that follows needs the memory, an accelerator's above all.
         release(llm)

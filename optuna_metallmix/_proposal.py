@@ -15,10 +15,10 @@ from optuna_metallmix._errors import ProposalError
 from optuna_metallmix._explanation import Explanation
 from optuna_metallmix._json_object import read_object
 from optuna_metallmix._meta_dataset import Config
+from optuna_metallmix._numbers import format_number
 from optuna_metallmix._prompt import MAX_REASONING
 from optuna_metallmix._prompt import MAX_WHY
 from optuna_metallmix._search_space import SearchSpace
-from optuna_metallmix._search_space import format_number
 from optuna_metallmix._search_space import from_json
 from optuna_metallmix._search_space import is_number
 from optuna_metallmix._search_space import label_of
@@ -53,9 +53,9 @@ class _Answer:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
 
-    reasoning: str
     candidate: int
     why: str
+    reasoning: str | None = None
     evidence: list[str] = field(default_factory=list)
     changes: dict[str, Any] = field(default_factory=dict)
 
@@ -65,16 +65,27 @@ def parse_proposal(
     space: SearchSpace,
     candidates: Sequence[Candidate],
     explanation: Explanation | None,
+    *,
+    reasoned: bool = True,
 ) -> Proposal:
     """Parse an answer and check it against what was asked.
 
     The object may stand in a code fence or among prose, see :func:`read_object`.
+
+    Args:
+        answer: The answer's text.
+        space: What may be suggested, by name.
+        candidates: Those it was shown.
+        explanation: With the evidence it was shown; ``None`` without a past.
+        reasoned: Whether it was to reason before it chose.
 
     Raises:
         ProposalError: It is not the JSON object asked for, or names a candidate, evidence,
             parameter or value that does not exist; the message says which, for the model to mend.
     """
     parsed = _parse(answer)
+    if reasoned and parsed.reasoning is None:
+        raise ProposalError("It is not the JSON object asked for: reasoning: Field required.")
     chosen = {one.number: one for one in candidates}.get(parsed.candidate)
     if chosen is None:
         number = str(parsed.candidate)[:20]
@@ -88,7 +99,7 @@ def parse_proposal(
     return Proposal(
         answer=answer,
         evidence=tuple(dict.fromkeys(parsed.evidence)),
-        reasoning=shorten(parsed.reasoning, MAX_REASONING),
+        reasoning=shorten(parsed.reasoning or "", MAX_REASONING),
         candidate=parsed.candidate,
         changes=changes,
         why=shorten(parsed.why, MAX_WHY),

@@ -1,16 +1,33 @@
-"""what is known -> one question, as a language model is asked it and its answer is judged by."""
+"""what is known -> the question: what of it a model is shown, and so may choose, cite and change.
+
+Prompt and schema are both made from :class:`Shown`, so they cannot disagree. What matters most
+stands first in each of its parts, and an :class:`Extent` says how much of each there is room for.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
 
 from optuna_metallmix._candidates import Candidate
+from optuna_metallmix._explanation import Evidence
 from optuna_metallmix._explanation import Explanation
 from optuna_metallmix._meta_dataset import Config
 from optuna_metallmix._meta_features import MetaFeatures
 from optuna_metallmix._meta_learner import MetaLearner
+from optuna_metallmix._quoting import MAX_TEXT
+from optuna_metallmix._quoting import is_verbatim
 from optuna_metallmix._search_space import SearchSpace
+from optuna_metallmix._search_space import choices_of
+from optuna_metallmix._search_space import json_schema
+from optuna_metallmix._search_space import label_of
+from optuna_metallmix._variant import DEFAULT_VARIANT
+from optuna_metallmix._variant import Variant
 
 
 @dataclass(frozen=True)
@@ -24,6 +41,7 @@ class Question:
         explanation: Why the past favours them; ``None`` without a past.
         learner: The fitted meta-learner; ``None`` without a past.
         tried: What the asking study has tried, with its values.
+        variant: How it is asked.
     """
 
     space: SearchSpace
@@ -32,3 +50,169 @@ class Question:
     explanation: Explanation | None = None
     learner: MetaLearner | None = None
     tried: Sequence[tuple[Config, float]] = ()
+    variant: Variant = DEFAULT_VARIANT
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much of each part is shown at most.
+
+    Attributes:
+        parameters: Parameters, where a past tells which matter. With all 32 of Quick-Tune a
+            question took 3,900 tokens (SmolLM2-135M: 95 CPU seconds, and nothing but "1.1.1." for
+            reasons, 2026-11).
+        past_parameters: Those of them told of past studies and of what was tried.
+        features: Meta-features.
+        nearest: Past studies.
+        tried: What was tried on this task, the latest.
+        evidence: Lines of evidence.
+        candidates: Candidates.
+        choices: Choices of one parameter.
+        text: Characters of other people's texts.
+    """
+
+    parameters: int = 12
+    past_parameters: int = 12
+    features: int = 20
+    nearest: int = 5
+    tried: int = 5
+    evidence: int = 12
+    candidates: int = 10
+    choices: int = 12
+    text: int = MAX_TEXT
+
+
+_GIVEN_UP: tuple[tuple[str, int], ...] = (
+    *(("parameters", 24), ("past_parameters", 8), ("nearest", 3), ("features", 12)),
+    *(("choices", 8), ("tried", 3), ("parameters", 16), ("past_parameters", 5), ("evidence", 8)),
+    *(("features", 8), ("choices", 5), ("nearest", 2), ("parameters", 12), ("text", 40)),
+    *(("parameters", 10), ("evidence", 6), ("candidates", 5), ("nearest", 1), ("parameters", 8)),
+    *(("past_parameters", 3), ("candidates", 4), ("text", 28), ("tried", 1), ("parameters", 6)),
+    *(("features", 4), ("evidence", 4), ("candidates", 3), ("choices", 3), ("nearest", 0)),
+    *(("parameters", 4), ("text", 20), ("candidates", 2), ("evidence", 2), ("parameters", 3)),
+    *(("features", 2), ("tried", 0), ("choices", 2), ("candidates", 1), ("parameters", 2)),
+    *(("text", 12), ("evidence", 1)),
+)
+"""What is cut where there is no room, and to what, least relevant first."""
+_WITHOUT_PAST = 40
+"""Parameters shown where no past tells which matter: the model may know."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a model is shown of a question.
+
+    Attributes:
+        question: All that is known.
+        extent: How much there is room for.
+        space: The parameters shown, in the order of the space.
+        past_space: Those of them told of past studies and of what was tried.
+        explanation: The explanation with only the evidence and past studies that are shown;
+            ``None`` without a past.
+        candidates: The candidates shown.
+        left_out: How many parameters are not shown.
+    """
+
+    question: Question
+    extent: Extent
+    space: SearchSpace = field(default_factory=dict)
+    past_space: SearchSpace = field(default_factory=dict)
+    explanation: Explanation | None = None
+    candidates: tuple[Candidate, ...] = ()
+    left_out: int = 0
+
+    @property
+    def writable(self) -> Mapping[str, list[str] | None]:
+        """What a model may change, by name: the labels of the choices shown, ``None`` for numbers.
+
+        A name or choice that is not shown as it stands cannot be written. And only parameters
+        with evidence can be changed where there is a past, since a change without is refused.
+        """
+        names = None if self.explanation is None else _evident(self.explanation.evidence)
+        found: dict[str, list[str] | None] = {}
+        for name in [one for one in self.space if names is None or one in names]:
+            labels = [one for one in self.labels(name) if is_verbatim(one, self.extent.text)]
+            if is_verbatim(name, self.extent.text) and (labels or self._is_number(name)):
+                found[name] = labels or None
+        return found
+
+    def labels(self, name: str) -> list[str]:
+        """Return the labels of a parameter's choices that are shown, none for a number.
+
+        What candidates and evidence speak of comes before the rest.
+        """
+        distribution = self.space[name]
+        labels: list[str] = json_schema(distribution).get("enum", [])
+        spoken = [
+            label_of(distribution, one.params[name])
+            for one in self.candidates
+            if name in one.params
+        ]
+        if self.explanation is not None:
+            about = [one for one in self.explanation.evidence if one.parameter == name]
+            spoken += [one.choice for one in about if one.choice is not None]
+        ranked = sorted(labels, key=lambda label: label not in spoken)
+        kept = set(ranked[: self.extent.choices])
+        return [label for label in labels if label in kept]
+
+    def _is_number(self, name: str) -> bool:
+        return not choices_of(self.space[name])
+
+
+def extents(question: Question) -> Iterator[Extent]:
+    """Yield ever smaller extents, from all that is worth telling to the least."""
+    extent = Extent() if question.explanation else Extent(parameters=_WITHOUT_PAST)
+    yield extent
+    for part, most in _GIVEN_UP:
+        if most < getattr(extent, part):
+            extent = replace(extent, **{part: most})
+            yield extent
+
+
+def narrow(question: Question, extent: Extent) -> Shown:
+    """Return what of a question there is room for."""
+    candidates = tuple(question.candidates[: extent.candidates])
+    offered = [name for name in question.space if any(name in one.params for one in candidates)]
+    ranked = _ranked(offered, question.explanation)
+    shown = ranked[: extent.parameters]
+    return Shown(
+        question,
+        extent,
+        space=_only(question.space, shown),
+        past_space=_only(question.space, shown[: extent.past_parameters]),
+        explanation=_cut(question, set(shown), extent),
+        candidates=candidates,
+        left_out=len(offered) - len(shown),
+    )
+
+
+def _ranked(offered: Sequence[str], explanation: Explanation | None) -> list[str]:
+    """Put the parameters with evidence first, as it ranks them, then those of most effect."""
+    if explanation is None:
+        return list(offered)
+    evident = list(_evident(explanation.evidence))
+    places = {name: place for place, name in enumerate(evident)}
+    return sorted(
+        offered,
+        key=lambda name: (places.get(name, len(places)), -explanation.importance.get(name, 0.0)),
+    )
+
+
+def _cut(question: Question, names: Collection[str], extent: Extent) -> Explanation | None:
+    if question.explanation is None:
+        return None
+    evidence = question.explanation.evidence if question.variant.evidence else ()
+    about = [one for one in evidence if one.parameter in names]
+    return replace(
+        question.explanation,
+        evidence=tuple(about[: extent.evidence]),
+        nearest=question.explanation.nearest[: extent.nearest],
+    )
+
+
+def _evident(evidence: Sequence[Evidence]) -> dict[str, None]:
+    return dict.fromkeys(one.parameter for one in evidence)
+
+
+def _only(space: SearchSpace, names: Collection[str]) -> SearchSpace:
+    return {name: one for name, one in space.items() if name in names}

@@ -24,8 +24,8 @@ from optuna_metallmix._meta_learner import LEAST_TRUST
 from optuna_metallmix._model_note import making
 from optuna_metallmix._model_note import model_verdict
 from optuna_metallmix._model_note import model_words
+from optuna_metallmix._numbers import format_number
 from optuna_metallmix._optuna_access import real_study
-from optuna_metallmix._search_space import format_number
 from optuna_metallmix._search_space import label_of
 from optuna_metallmix._suggestion import SOURCE_LLM
 from optuna_metallmix._suggestion import SOURCE_META_LEARNER

@@ -7,7 +7,6 @@ a model gives to everything alike refuses nothing, and the note says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,10 @@ from typing import Any
 from optuna_metallmix._attempt import Attempt
 from optuna_metallmix._attempt import ask
 from optuna_metallmix._attempt import model_name
+from optuna_metallmix._budget import SECTION_TOKENS
+from optuna_metallmix._budget import estimate_tokens
+from optuna_metallmix._budget import first_fitting
+from optuna_metallmix._candidates import Candidate
 from optuna_metallmix._claims import FalseClaim
 from optuna_metallmix._claims import false_claims
 from optuna_metallmix._explanation import bearing
@@ -25,11 +28,15 @@ from optuna_metallmix._json_object import read_object
 from optuna_metallmix._meta_dataset import Config
 from optuna_metallmix._prompt import MAX_REASONING
 from optuna_metallmix._prompt import MAX_WHY
-from optuna_metallmix._prompt import configuration
-from optuna_metallmix._prompt import quote
 from optuna_metallmix._proposal import Proposal
 from optuna_metallmix._proposal import shorten
 from optuna_metallmix._question import Question
+from optuna_metallmix._question import Shown
+from optuna_metallmix._question import extents
+from optuna_metallmix._question import narrow
+from optuna_metallmix._quoting import quote
+from optuna_metallmix._sections import configuration
+from optuna_metallmix._sections import evidence_section
 from optuna_metallmix._trade import best_predicted
 from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import Message
@@ -109,16 +116,11 @@ def review(proposal: Proposal, question: Question, reviewer: LLM) -> Review:
 
 
 def review_messages(params: Config, reasons: str, question: Question) -> list[Message]:
-    """Ask for a review of a configuration and the reasons given for it."""
-    parts = [
-        *_evidence(question),
-        "Chosen configuration: " + configuration(params, question.space),
-        "The colleague's reasons: " + quote(reasons, MAX_REASONING + MAX_WHY + 1),
-    ]
-    return [
-        {"role": "system", "content": _RUBRIC},
-        {"role": "user", "content": "\n\n".join(parts)},
-    ]
+    """Ask for a review of a configuration and the reasons given for it, as far as it has room."""
+    asked = replace(question, candidates=(Candidate(1, params, ""),))
+    drafts = (_told(narrow(asked, one), reasons) for one in extents(asked))
+    told = first_fitting(drafts, estimate_tokens, SECTION_TOKENS)
+    return [{"role": "system", "content": _RUBRIC}, {"role": "user", "content": told}]
 
 
 def review_schema() -> dict[str, Any]:
@@ -135,13 +137,16 @@ def review_schema() -> dict[str, Any]:
     }
 
 
-def _evidence(question: Question) -> Iterator[str]:
-    if question.explanation is None or not question.explanation.evidence:
-        return
-    yield "Evidence (effect on the score, 0 = worst and 1 = best trial of a study):\n" + "\n".join(
-        f"{one.id}: {quote(f'{one.parameter} {one.values}', 90)} {one.outcome}"
-        for one in question.explanation.evidence
+def _told(shown: Shown, reasons: str) -> str:
+    chosen = "Chosen configuration: " + configuration(
+        shown.candidates[0].params, shown.space, shown.extent.text
     )
+    if shown.left_out:
+        chosen += f", and {shown.left_out} more that had little effect"
+    parts = [chosen, "The colleague's reasons: " + quote(reasons, MAX_REASONING + MAX_WHY + 1)]
+    if shown.explanation is not None and shown.explanation.evidence:
+        parts.insert(0, evidence_section(shown))
+    return "\n\n".join(parts)
 
 
 def _scored(params: Config, reasons: str, question: Question, reviewer: LLM) -> Review:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
 
-import optuna
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
@@ -34,14 +33,11 @@ from optuna_metallmix._search_space import contains
 from optuna_metallmix._settings import check_base_sampler
 from optuna_metallmix._settings import check_settings
 from optuna_metallmix._source import Source
-from optuna_metallmix._suggestion import SOURCE_BASE_SAMPLER
-from optuna_metallmix._suggestion import SOURCE_LLM
 from optuna_metallmix._suggestion import Suggestion
+from optuna_metallmix._telling import Teller
 from optuna_metallmix._transfer import TransferSampler
+from optuna_metallmix._variant import DEFAULT_VARIANT
 from optuna_metallmix.llm import LLMSpec
-
-
-_logger = optuna.logging.get_logger("optuna.metallmix")
 
 
 @dataclass
@@ -88,6 +84,8 @@ class MetaLLMiXSampler(BaseSampler):
         seed: Seeds the meta-learner, the candidates and the default base sampler.
         cost_aware: Whether the suggestion prefers, among what is predicted equal within its
             uncertainty, the training that took least time in the past; the note tells the trade.
+        prompt: How the language model is asked: ``"cot+shap"`` to reason on SHAP evidence before
+            it chooses, ``"cot"`` to reason without the evidence, ``"plain"`` to choose at once.
 
     Raises:
         HistoryError: ``source_storage`` is no Optuna storage, or lacks ``source_study_names``.
@@ -108,6 +106,7 @@ class MetaLLMiXSampler(BaseSampler):
         n_attempts: int = 2,
         seed: int | None = None,
         cost_aware: bool = False,
+        prompt: str = DEFAULT_VARIANT.name,
     ) -> None:
         self._settings = check_settings(
             source_storage=source_storage,
@@ -119,6 +118,7 @@ class MetaLLMiXSampler(BaseSampler):
             n_attempts=n_attempts,
             seed=seed,
             cost_aware=cost_aware,
+            prompt=prompt,
         )
         self._base_sampler = check_base_sampler(base_sampler) or TransferSampler(
             source_storage=source_storage,
@@ -131,7 +131,7 @@ class MetaLLMiXSampler(BaseSampler):
         self._postponed: set[tuple[str, str, int]] = set()
         self._claimed: set[tuple[str, str, int, int]] = set()
         self._served: dict[tuple[str, str, int, int], _Served | None] = {}
-        self._said: set[str] = set()
+        self._teller = Teller()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_claimed": set(), "_served": {}}  # trials of this process
@@ -244,7 +244,8 @@ class MetaLLMiXSampler(BaseSampler):
         _claim.settle(study, trial)
         self._settled.add(study_key(study))
         record(storage_of(study), trial_id_of(trial), suggestion)
-        self._tell(study, trial, suggestion)
+        postponed = study_key(study) in self._postponed
+        self._teller.suggestion(study, trial, suggestion, postponed=postponed)
         served = _Served(suggestion)
         self._write_note(study, trial, served)
         return served
@@ -261,39 +262,10 @@ class MetaLLMiXSampler(BaseSampler):
 
     def _refuse(self, study: Study, trial: FrozenTrial, reason: str) -> None:
         record_missing(storage_of(study), trial_id_of(trial), reason)
-        self._warn_no_suggestion(study, trial, reason)
-
-    def _warn_no_suggestion(self, study: Study, trial: FrozenTrial, reason: str) -> None:
-        message = (
-            f"gets no suggestion at trial {trial.number}, the base sampler makes it: {reason}"
-        )
-        self._warn_once(f"Study {study.study_name!r} {message}", f"{study.study_name} {reason}")
-
-    def _tell(self, study: Study, trial: FrozenTrial, suggestion: Suggestion) -> None:
-        reasons = " ".join(suggestion.reasons)
-        if suggestion.source == SOURCE_BASE_SAMPLER:
-            self._warn_no_suggestion(study, trial, reasons)
-            return
-        who = suggestion.model if suggestion.source == SOURCE_LLM else f"the {suggestion.source}"
-        past = f"{len(suggestion.history.studies)} past studies"
-        message = (
-            f"Study {study.study_name!r}, trial {trial.number}: suggested by {who} from {past} "
-            f"({suggestion.history.n_trials} trials): {suggestion.why}."
-        )
-        # That there is no past was said when the suggestion was put off.
-        told = study_key(study) in self._postponed and suggestion.source == SOURCE_LLM
-        if reasons and not told:
-            self._warn_once(f"{message} {reasons}")
-        else:
-            _logger.info(message)
+        self._teller.nothing(study, trial, reason)
 
     def _write_note(self, study: Study, trial: FrozenTrial, served: _Served) -> None:
         note = render_note(served.suggestion, trial.number, served.projected)
         if problem := write_note(study, note):
             record_missing(storage_of(study), trial_id_of(trial), problem, what="note")
-            self._warn_once(problem)
-
-    def _warn_once(self, message: str, matter: str | None = None) -> None:
-        if (matter or message) not in self._said:
-            self._said.add(matter or message)
-            _logger.warning(message)
+            self._teller.warn(problem)

@@ -17,6 +17,9 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
+from optuna_metallmix._numbers import format_exactly
+from optuna_metallmix._numbers import format_number
+
 
 SearchSpace: TypeAlias = Mapping[str, BaseDistribution]
 NumericDistribution: TypeAlias = FloatDistribution | IntDistribution
@@ -153,13 +156,6 @@ def label_of(distribution: BaseDistribution, value: Any) -> str:
     return format_number(value) if is_number(value) else str(value)
 
 
-def format_number(value: float, digits: int = 4) -> str:
-    """Write a number with ``digits`` significant digits and without an exponent."""
-    if isinstance(value, int | np.integer) or (abs(value) < 1e15 and float(value).is_integer()):
-        return str(int(value))
-    return np.format_float_positional(value, precision=digits, fractional=False, trim="-")
-
-
 def describe(distribution: BaseDistribution) -> str:
     """Return one line for a person or a model: kind, range or choices, scale."""
     if isinstance(distribution, CategoricalDistribution):
@@ -293,7 +289,7 @@ def _shared_step(distributions: Sequence[NumericDistribution]) -> float | None:
 
 def _written(choice: Any) -> str:
     if isinstance(choice, float) and math.isfinite(choice):
-        return np.format_float_positional(choice, trim="-")
+        return format_exactly(choice)
     try:
         return json.dumps(choice)
     except TypeError:

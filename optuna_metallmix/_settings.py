@@ -20,6 +20,7 @@ from optuna_metallmix._meta_features import scalar_features
 from optuna_metallmix._search_space import SearchSpace
 from optuna_metallmix._source import Source
 from optuna_metallmix._source import open_source
+from optuna_metallmix._variant import variant_named
 from optuna_metallmix.llm import LLMSpec
 from optuna_metallmix.llm import check_spec
 from optuna_metallmix.llm import resolve_llm
@@ -38,6 +39,7 @@ class Settings:
     n_attempts: int
     seed: int
     cost_aware: bool
+    prompt: str
 
 
 def check_settings(
@@ -51,6 +53,7 @@ def check_settings(
     n_attempts: int,
     seed: int | None,
     cost_aware: bool,
+    prompt: str,
 ) -> Settings:
     """Check the arguments of :class:`MetaLLMiXSampler`.
 
@@ -74,6 +77,7 @@ def check_settings(
         n_attempts,
         check_seed(seed),
         cost_aware,
+        variant_named(prompt).name,
     )
 
 

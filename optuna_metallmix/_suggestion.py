@@ -32,7 +32,6 @@ from optuna_metallmix._learned import learned_scores
 from optuna_metallmix._meta_dataset import Config
 from optuna_metallmix._meta_features import MetaFeatures
 from optuna_metallmix._meta_learner import MetaLearner
-from optuna_metallmix._prompt import PROMPT_VERSION
 from optuna_metallmix._proposal import Proposal
 from optuna_metallmix._question import Question
 from optuna_metallmix._search_space import SearchSpace
@@ -42,6 +41,9 @@ from optuna_metallmix._search_space import is_ordered
 from optuna_metallmix._search_space import project
 from optuna_metallmix._trade import Trade
 from optuna_metallmix._trade import weigh
+from optuna_metallmix._variant import DEFAULT_VARIANT
+from optuna_metallmix._variant import Variant
+from optuna_metallmix._variant import variant_named
 from optuna_metallmix.llm import LLM
 
 
@@ -65,7 +67,7 @@ class Suggestion:
         learner: The fitted meta-learner; ``None`` without a past.
         costs: What tells how long a training takes; ``None`` where not asked, or nothing does.
         model: The language model's name; ``None`` where none was asked.
-        prompt_version: Which wording was used.
+        prompt_version: Which wording was used: version and variant, such as ``"2 cot+shap"``.
         proposal: The accepted proposal; ``None`` where none was.
         verdict: The judge's verdict on it.
         attempts: All answers, in order.
@@ -88,7 +90,7 @@ class Suggestion:
     learner: MetaLearner | None = None
     costs: CostModel | None = None
     model: str | None = None
-    prompt_version: str = PROMPT_VERSION
+    prompt_version: str = DEFAULT_VARIANT.version
     proposal: Proposal | None = None
     verdict: Verdict | None = None
     attempts: tuple[Attempt, ...] = ()
@@ -156,6 +158,7 @@ def suggest(
     n_attempts: int = 2,
     seed: int = 0,
     cost_aware: bool = False,
+    prompt: str = DEFAULT_VARIANT.name,
 ) -> Suggestion:
     """Suggest a first configuration; never raises for a poor past or a poor model.
 
@@ -168,15 +171,21 @@ def suggest(
         n_attempts: How often the model may answer, from 1.
         seed: Seeds the meta-learner and the candidates.
         cost_aware: Whether the cheapest training that may be as good as the best comes first.
+        prompt: How the model is asked: ``"plain"``, ``"cot"`` or ``"cot+shap"``.
+
+    Raises:
+        ValueError: There is no such ``prompt``.
     """
+    variant = variant_named(prompt)
     draft = Suggestion(SOURCE_BASE_SAMPLER, {}, search_space, meta_features, history)
+    draft = replace(draft, prompt_version=variant.version)
     try:
         draft = _learn(draft, seed, cost_aware)
     except HistoryError as error:
         candidates = spread_candidates(search_space, np.random.default_rng(seed))
         draft = replace(draft, candidates=candidates, reasons=(str(error),))
     if llm is not None:
-        draft = _ask(draft, llm, reviewer, n_attempts)
+        draft = _ask(draft, llm, reviewer, n_attempts, variant)
     if draft.proposal is not None:
         return _explained(replace(draft, source=SOURCE_LLM, params=draft.proposal.params))
     refused = tuple(
@@ -214,7 +223,9 @@ def _with_costs(draft: Suggestion, learner: MetaLearner) -> Suggestion:
         return replace(draft, reasons=(str(error),))
 
 
-def _ask(draft: Suggestion, llm: LLM, reviewer: LLM | None, n_attempts: int) -> Suggestion:
+def _ask(
+    draft: Suggestion, llm: LLM, reviewer: LLM | None, n_attempts: int, variant: Variant
+) -> Suggestion:
     """Have the language model choose; what it was asked and answered is kept."""
     question = Question(
         draft.space,
@@ -223,6 +234,7 @@ def _ask(draft: Suggestion, llm: LLM, reviewer: LLM | None, n_attempts: int) -> 
         draft.explanation,
         draft.learner,
         draft.history.tried,
+        variant,
     )
     seconds = dict(draft.seconds)
     with _timed(seconds, "model"):

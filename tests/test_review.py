@@ -156,7 +156,7 @@ def test_three_criteria_are_scored_after_a_remark(handmade: Handmade) -> None:
     text = asked[1]["content"]
     assert "optimizer=sgd" in text
     assert '"because"' in text
-    assert 'E2: "lr from 0.0005 to 0.002" helped: +0.12' in text
+    assert "E2: lr from 0.0005 to 0.002 helped: +0.12" in text
 
 
 def test_other_peoples_text_stays_quoted_data(handmade: Handmade) -> None:

@@ -14,7 +14,6 @@ from optuna_metallmix._search_space import choice_labels
 from optuna_metallmix._search_space import config_key
 from optuna_metallmix._search_space import contains
 from optuna_metallmix._search_space import describe
-from optuna_metallmix._search_space import format_number
 from optuna_metallmix._search_space import from_json
 from optuna_metallmix._search_space import is_number
 from optuna_metallmix._search_space import is_ordered
@@ -152,23 +151,6 @@ def test_merging_keeps_truth_values_and_numbers_apart() -> None:
     ]
     merged = merge_spaces(spaces)["x"]
     assert all(contains(merged, value) for value in (0, 1, False, True))
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (1e-5, "0.00001"),
-        (2.39e-2, "0.0239"),
-        (0.123456, "0.1235"),
-        (65536.0, "65536"),
-        (123456789, "123456789"),
-        (np.int64(65536), "65536"),
-        (-0.5, "-0.5"),
-        (0.0, "0"),
-    ],
-)
-def test_numbers_are_written_without_exponents(value: float, text: str) -> None:
-    assert format_number(value) == text
 
 
 def test_descriptions_name_kind_range_scale_and_step() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import settings
 from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
@@ -17,7 +16,6 @@ from optuna.distributions import IntDistribution
 from optuna_metallmix._search_space import choice_labels
 from optuna_metallmix._search_space import contains
 from optuna_metallmix._search_space import describe
-from optuna_metallmix._search_space import format_number
 from optuna_metallmix._search_space import from_json
 from optuna_metallmix._search_space import from_unit
 from optuna_metallmix._search_space import json_schema
@@ -186,11 +184,3 @@ def test_merged_space_covers_every_space_of_its_kind(
         )
         if same_kind:
             assert contains(merged, sample(one, rng))
-
-
-@given(st.one_of(st.floats(-1e300, 1e300), st.integers()))
-@settings(max_examples=50)
-def test_written_numbers_are_close_and_have_no_exponent(value: float) -> None:
-    text = format_number(value)
-    assert "e" not in text.lower()
-    assert float(text) == pytest.approx(float(value), rel=1e-3, abs=1e-323)

@@ -25,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "n_attempts": 2,
     "seed": None,
     "cost_aware": False,
+    "prompt": "cot+shap",
 }
 
 
@@ -76,6 +77,12 @@ def test_no_seed_draws_another_each_time() -> None:
         ({"seed": "1"}, ValueError, "seed='1' must be"),
         ({"cost_aware": "yes"}, TypeError, "cost_aware='yes' must be True or False."),
         ({"cost_aware": 1}, TypeError, "cost_aware=1 must be True or False."),
+        (
+            {"prompt": "shap"},
+            ValueError,
+            "prompt='shap' must be one of 'plain', 'cot', 'cot+shap'.",
+        ),
+        ({"prompt": None}, ValueError, "prompt=None must be one of 'plain', 'cot', 'cot+shap'."),
         ({"source_study_names": "skin"}, TypeError, "source_study_names='skin' must be a list"),
         ({"source_study_names": 5}, TypeError, "source_study_names=5 must be a list"),
         ({"source_study_names": [1]}, TypeError, "source_study_names=[1] must be a list"),

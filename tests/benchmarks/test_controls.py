@@ -21,8 +21,10 @@ from benchmarks._reader import read_evidence
 from benchmarks._unrelated import Bowl
 from benchmarks._unrelated import unrelated
 from optuna_metallmix._explanation import bearing
+from optuna_metallmix._prompt import show
 from optuna_metallmix._prompt import suggestion_messages
 from optuna_metallmix._prompt import suggestion_schema
+from optuna_metallmix._question import Question
 from optuna_metallmix._search_space import label_of
 from optuna_metallmix._suggestion import suggest
 
@@ -31,7 +33,9 @@ SPACE = {
     "lr": FloatDistribution(1e-4, 1.0, log=True),
     "net": CategoricalDistribution(["a", "b c"]),
 }
-PROMPT = """Evidence (effect on the score, 0 = worst and 1 = best trial of a study):
+PROMPT = """What each parameter does to the score (mean SHAP effect, up or down): net 0.10, lr 0.08
+
+Evidence (SHAP effect on the score, 0 = worst and 1 = best trial of a study):
 E1: lr from 0.0001 to 0.01 helped: +0.10 (20 trials, 3 studies)
 E2: net = "b c" hurt: -0.15 (10 trials, 2 studies)
 E3: "odd, name" = 3 helped: +0.02 (5 trials, 2 studies)
@@ -50,6 +54,7 @@ def schema(n_evidence: int) -> dict[str, object]:
     return {
         "properties": {
             "evidence": {"items": {"enum": ids}},
+            "reasoning": {"type": "string"},
             "candidate": {"enum": [1, 2, 3]},
         }
     }
@@ -98,13 +103,13 @@ def test_a_refused_claim_is_replaced_by_the_next():
     reader = ReaderLLM()
     reader.generate([user(PROMPT)], schema=schema(3))
     refused = [user(PROMPT), {"role": "assistant", "content": "{}"}]
-    refused += [user("That answer was refused:\n- E2 (net = b) speaks against net=a.")]
+    refused += [user('That answer was refused:\n- "E2 (net = b) speaks against net=a."')]
     answer = json.loads(reader.generate(refused, schema=schema(3)))
     assert (answer["candidate"], answer["evidence"]) == (3, ["E1"])
 
 
 def test_shuffling_deals_the_effects_anew_and_leaves_the_rest():
-    effect = re.compile(r"(helped: \+|hurt: -)[\d.]+")
+    effect = re.compile(r"(helped: \+|hurt: -)[\d.]+|(?<=(net|.lr) )0[\d.]+")
     shuffler = ShuffledEvidence(ReaderLLM(), 0)
     shuffled = shuffler.shuffle(PROMPT)
     assert shuffled != PROMPT
@@ -113,8 +118,8 @@ def test_shuffling_deals_the_effects_anew_and_leaves_the_rest():
         one.group() for one in effect.finditer(PROMPT)
     )
     assert shuffler.shuffle(PROMPT) == shuffled
-    seen = {ShuffledEvidence(ReaderLLM(), seed).shuffle(PROMPT) for seed in range(50)}
-    assert len(seen) == 6  # all orders of three effects
+    seen = {ShuffledEvidence(ReaderLLM(), seed).shuffle(PROMPT) for seed in range(99)}
+    assert len(seen) == 12  # all orders of three effects, and of two importances
 
 
 def test_the_model_behind_reads_the_shuffled_prompt():
@@ -132,7 +137,8 @@ def test_the_model_behind_reads_the_shuffled_prompt():
 def test_the_reader_understands_the_prompt_as_the_library_writes_it(learned):
     space = learned.space
     draft = suggest(learned.history, space, {"n_classes": 3}, None)
-    asked = suggestion_messages(space, {"n_classes": 3}, draft.candidates, draft.explanation)
+    shown = show(Question(space, {"n_classes": 3}, draft.candidates, draft.explanation))
+    asked = suggestion_messages(shown)
     prompt = asked[-1]["content"]
     lines, configs = read_evidence(prompt), read_candidates(prompt)
     assert list(lines) == [one.id for one in draft.explanation.evidence]
@@ -142,11 +148,7 @@ def test_the_reader_understands_the_prompt_as_the_library_writes_it(learned):
     for one in draft.candidates:
         written = {name: label_of(space[name], value) for name, value in one.params.items()}
         assert configs[one.number] == written
-    answer = json.loads(
-        ReaderLLM().generate(
-            asked, schema=suggestion_schema(space, draft.candidates, draft.explanation)
-        )
-    )
+    answer = json.loads(ReaderLLM().generate(asked, schema=suggestion_schema(shown)))
     chosen = draft.candidates[answer["candidate"] - 1]
     cited = [one for one in draft.explanation.evidence if one.id in answer["evidence"]]
     assert [bearing(one, space, chosen.params) for one in cited] == [1]

@@ -1,0 +1,122 @@
+"""Questions of any size, about any texts, written by hand: no meta-learner is fitted for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
+
+from optuna_metallmix._candidates import Candidate
+from optuna_metallmix._explanation import Evidence
+from optuna_metallmix._explanation import Explanation
+from optuna_metallmix._explanation import NearestStudy
+from optuna_metallmix._meta_dataset import Config
+from optuna_metallmix._numbers import format_number
+from optuna_metallmix._question import Question
+from optuna_metallmix._search_space import SearchSpace
+from optuna_metallmix._search_space import label_of
+from optuna_metallmix._search_space import sample
+from optuna_metallmix._variant import DEFAULT_VARIANT
+from optuna_metallmix._variant import Variant
+
+
+Write = Callable[[str, int], str]
+"""What other people call something: kind and number -> text."""
+
+ORDINARY = ("learning_rate", "weight_decay", "batch_size", "optimizer", "dropout", "augmentation")
+CHOICES = ("adam", "sgd", "cosine", "resnet", "efficientnet_b", "none", "step", "warmup_linear")
+
+
+def ordinary(kind: str, i: int) -> str:
+    """Names as people give them."""
+    if kind == "parameter":
+        return f"{ORDINARY[i % 6]}_{i}"
+    if kind in ("choice", "value"):
+        return f"{CHOICES[i % 8]}{i}"
+    if kind == "feature":
+        return f"n_{ORDINARY[i % 6]}_{i}"
+    return f"{kind} of a project with a long name {i}"
+
+
+def make_space(n: int, write: Write, n_choices: int) -> dict[str, BaseDistribution]:
+    """Return floats, whole numbers and choices in turn."""
+    space: dict[str, BaseDistribution] = {}
+    for i in range(n):
+        choices = [write("choice", 1_000 * i + j) for j in range(n_choices)]
+        kinds = [
+            FloatDistribution(1e-6, 1e-1, log=True),
+            IntDistribution(1, 4096),
+            CategoricalDistribution(choices),
+        ]
+        space[write("parameter", i)] = kinds[i % 3]
+    return space
+
+
+def make_evidence(space: SearchSpace, config: Config, n: int) -> tuple[Evidence, ...]:
+    """Return lines about the first parameters of a space, best first."""
+    found = []
+    for i, (name, distribution) in enumerate(list(space.items())[:n]):
+        label, effect = label_of(distribution, config[name]), (-1) ** i * 0.2 / (i + 1)
+        if isinstance(distribution, CategoricalDistribution):
+            part: Any = (f"= {label}", None, None, label)
+        else:
+            low, high = config[name] / 2, config[name] * 2
+            part = (f"from {format_number(low)} to {format_number(high)}", low, high, None)
+        found.append(Evidence(f"E{i + 1}", name, *part, effect, 40, 12))
+    return tuple(found)
+
+
+def make_question(
+    write: Write = ordinary,
+    *,
+    n_parameters: int = 30,
+    n_studies: int = 50,
+    n_choices: int = 8,
+    n_features: int = 12,
+    n_tried: int = 0,
+    past: bool = True,
+    cost: bool = False,
+    variant: Variant = DEFAULT_VARIANT,
+) -> Question:
+    """Return a question about six candidates."""
+    rng = np.random.default_rng(0)
+    space = make_space(n_parameters, write, n_choices)
+
+    def draw() -> dict[str, Any]:
+        return {name: sample(one, rng) for name, one in space.items()}
+
+    candidates = tuple(
+        Candidate(
+            i,
+            draw(),
+            "near",
+            0.9 - i / 20 if past else None,
+            0.05 if past else None,
+            0.3 + i / 10 if cost else None,
+        )
+        for i in range(1, 7)
+    )
+    explanation = Explanation(
+        base=0.5,
+        values=np.zeros((1, len(space))),
+        configs=(candidates[0].params,),
+        space=space,
+        importance={name: 0.2 / (i + 1) for i, name in enumerate(space)},
+        evidence=make_evidence(space, candidates[0].params, 10),
+        nearest=tuple(
+            NearestStudy(write("study", i), i / 10, draw(), 200) for i in range(n_studies)
+        ),
+        quality=0.62,
+    )
+    features = {
+        write("feature", i): write("value", i) if i % 2 else 12345.678 * i
+        for i in range(n_features)
+    }
+    tried = tuple((draw(), 0.1 * i) for i in range(n_tried))
+    known = explanation if past else None
+    return Question(space, features, candidates, known, None, tried, variant)
