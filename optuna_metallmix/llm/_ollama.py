@@ -163,7 +163,9 @@ class OllamaLLM:
             if not self._context or self._n_open or self.keep_alive != 0:
                 return
             self._context = 0
-        if not free(self._server, self.model):
+        is_gone = free(self._server, self.model)
+        # A server that answers nothing at all is told of already, where it did not answer.
+        if is_gone is False or (is_gone is None and self.last_usage is not None):
             _logger.warning(
                 f"Model {self.model!r} may still be loaded by Ollama at {self.host} and take "
                 f"memory from the training: run `ollama stop {self.model}`."

@@ -96,11 +96,22 @@ def context_limit(server: Server, model: str, timeout: float) -> int | None:
     return _context_length(_shown(server, model, timeout)[0])
 
 
-def free(server: Server, model: str) -> bool:
-    """Unload a model and look until it is gone, at most some seconds; returns whether it is."""
+def free(server: Server, model: str) -> bool | None:
+    """Unload a model and look until it is gone, at most some seconds.
+
+    Returns:
+        Whether it is gone; None where the server does not tell.
+    """
     with suppress(*client_errors()), open_client(server, _UNLOAD_SECONDS) as client:
         client.chat(model, messages=[], keep_alive=0)
-    return becomes_true(lambda: not _may_be_loaded(server, model), _LOOKS)
+    loaded: list[bool | None] = []
+
+    def is_over() -> bool:
+        loaded.append(_is_loaded(server, model))
+        return loaded[-1] is not True
+
+    becomes_true(is_over, _LOOKS)
+    return None if loaded[-1] is None else not loaded[-1]
 
 
 def loaded_bytes(server: Server) -> int:
@@ -110,12 +121,12 @@ def loaded_bytes(server: Server) -> int:
     return 0
 
 
-def _may_be_loaded(server: Server, model: str) -> bool:
+def _is_loaded(server: Server, model: str) -> bool | None:
     try:
         with open_client(server, _LIST_SECONDS) as client:
             running = client.ps().models
     except client_errors() as error:
-        return not never_connected(error)  # a server that is gone holds no memory
+        return False if never_connected(error) else None  # one that is gone holds no memory
     names = {_full_name(one.model or one.name or "") for one in running}
     return _full_name(model) in names
 
