@@ -20,7 +20,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 
 from optuna_metallmix._candidates import Candidate
-from optuna_metallmix._explanation import bearing
+from optuna_metallmix._evidence import bearing
 from optuna_metallmix._facts import Facts
 from optuna_metallmix._meta_dataset import Config
 from optuna_metallmix._proposal import Proposal

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
-from optuna_metallmix._explanation import Evidence
+from optuna_metallmix._evidence import Evidence
 from optuna_metallmix._explanation import Explanation
 from optuna_metallmix._meta_dataset import Config
 from optuna_metallmix._numbers import format_number

@@ -74,6 +74,7 @@ class PastStudy:
         trials: Its trials, by falling rank.
         meta_features: The scalar user attributes of the study.
         is_target: Whether these are the earlier trials of the very study that asks.
+        study_id: Its id in the storage it was read from; ``None`` where it was not read.
     """
 
     name: str
@@ -81,6 +82,7 @@ class PastStudy:
     trials: tuple[PastTrial, ...]
     meta_features: Mapping[str, float | int | str]
     is_target: bool = False
+    study_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,14 @@ class History:
         left_out: By the name of each other study, why nothing is learned from it.
         target_space: The distributions that the asking study's own trials used so far.
         tried: Those trials' configurations and values, as far as they are complete.
+        is_own_storage: Whether the studies are in the asking study's own storage.
     """
 
     studies: tuple[PastStudy, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     target_space: SearchSpace = field(default_factory=dict)
     tried: tuple[tuple[Mapping[str, Any], float], ...] = ()
+    is_own_storage: bool = False
 
     @property
     def n_trials(self) -> int:
@@ -170,7 +174,7 @@ def _read_study(storage: BaseStorage, reader: TrialReader, study: FrozenStudy) -
         (key, name, direction, stamp),
         lambda: score_study(name, direction, _read(storage, reader.read, key), {}),
     )
-    return replace(scored, meta_features=scalar_features(study.user_attrs))
+    return replace(scored, meta_features=scalar_features(study.user_attrs), study_id=key)
 
 
 def _read(storage: BaseStorage, call: Callable[..., _T], *args: Any, **options: Any) -> _T:

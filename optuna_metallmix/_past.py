@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from optuna import Study
 
@@ -23,5 +24,6 @@ def read_past(study: Study, source: Source | None, names: Sequence[str] | None) 
     """
     own = storage_of(study)
     storage = own if source is None else open_source(source)
-    exclude = study_id_of(study) if same_storage(storage, own) else None
-    return read_history(storage, names=names, exclude=exclude)
+    is_own = same_storage(storage, own)
+    exclude = study_id_of(study) if is_own else None
+    return replace(read_history(storage, names=names, exclude=exclude), is_own_storage=is_own)

@@ -15,7 +15,7 @@ from dataclasses import field
 from dataclasses import replace
 
 from optuna_metallmix._candidates import Candidate
-from optuna_metallmix._explanation import Evidence
+from optuna_metallmix._evidence import Evidence
 from optuna_metallmix._explanation import Explanation
 from optuna_metallmix._meta_dataset import Config
 from optuna_metallmix._meta_features import MetaFeatures

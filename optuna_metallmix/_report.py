@@ -16,7 +16,7 @@ from typing import Any
 from optuna import Study
 
 from optuna_metallmix._errors import MetaLLMiXError
-from optuna_metallmix._explanation import Evidence
+from optuna_metallmix._evidence import Evidence
 from optuna_metallmix._markdown import code
 from optuna_metallmix._markdown import plain
 from optuna_metallmix._markdown import table

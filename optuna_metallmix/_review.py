@@ -23,7 +23,7 @@ from optuna_metallmix._budget import first_fitting
 from optuna_metallmix._candidates import Candidate
 from optuna_metallmix._claims import FalseClaim
 from optuna_metallmix._claims import false_claims
-from optuna_metallmix._explanation import bearing
+from optuna_metallmix._evidence import bearing
 from optuna_metallmix._json_object import read_object
 from optuna_metallmix._meta_dataset import Config
 from optuna_metallmix._prompt import MAX_REASONING

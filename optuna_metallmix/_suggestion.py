@@ -22,7 +22,7 @@ from optuna_metallmix._candidates import spread_candidates
 from optuna_metallmix._conversation import converse
 from optuna_metallmix._cost import CostModel
 from optuna_metallmix._errors import HistoryError
-from optuna_metallmix._explanation import Evidence
+from optuna_metallmix._evidence import Evidence
 from optuna_metallmix._explanation import Explanation
 from optuna_metallmix._explanation import explain
 from optuna_metallmix._history import History

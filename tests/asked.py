@@ -12,7 +12,7 @@ from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
 from optuna_metallmix._candidates import Candidate
-from optuna_metallmix._explanation import Evidence
+from optuna_metallmix._evidence import Evidence
 from optuna_metallmix._explanation import Explanation
 from optuna_metallmix._explanation import NearestStudy
 from optuna_metallmix._meta_dataset import Config

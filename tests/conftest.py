@@ -27,7 +27,7 @@ from optuna.trial import create_trial
 
 from optuna_metallmix._candidates import Candidate
 from optuna_metallmix._candidates import propose_candidates
-from optuna_metallmix._explanation import Evidence
+from optuna_metallmix._evidence import Evidence
 from optuna_metallmix._explanation import Explanation
 from optuna_metallmix._explanation import NearestStudy
 from optuna_metallmix._explanation import explain

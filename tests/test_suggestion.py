@@ -17,7 +17,7 @@ from optuna_metallmix import Suggestion
 from optuna_metallmix import suggest
 from optuna_metallmix._candidates import Candidate
 from optuna_metallmix._errors import LLMError
-from optuna_metallmix._explanation import bearing
+from optuna_metallmix._evidence import bearing
 from optuna_metallmix._history import History
 from optuna_metallmix._history import PastStudy
 from optuna_metallmix._history import PastTrial

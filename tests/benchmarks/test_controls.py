@@ -20,7 +20,7 @@ from benchmarks._reader import read_candidates
 from benchmarks._reader import read_evidence
 from benchmarks._unrelated import Bowl
 from benchmarks._unrelated import unrelated
-from optuna_metallmix._explanation import bearing
+from optuna_metallmix._evidence import bearing
 from optuna_metallmix._prompt import show
 from optuna_metallmix._prompt import suggestion_messages
 from optuna_metallmix._prompt import suggestion_schema
