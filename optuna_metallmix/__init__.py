@@ -7,7 +7,7 @@ from optuna_metallmix._errors import ProposalError
 from optuna_metallmix._meta_features import image_meta_features
 from optuna_metallmix._provenance import read_record
 from optuna_metallmix._sampler import MetaLLMiXSampler
-from optuna_metallmix._suggestion import Suggestion
+from optuna_metallmix._suggested import Suggestion
 from optuna_metallmix._suggestion import suggest
 from optuna_metallmix._transfer import TransferSampler
 from optuna_metallmix.llm import LLM

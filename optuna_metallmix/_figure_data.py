@@ -17,7 +17,7 @@ from optuna_metallmix._search_space import is_number
 from optuna_metallmix._search_space import is_ordered
 from optuna_metallmix._search_space import label_of
 from optuna_metallmix._shap_view import encode
-from optuna_metallmix._suggestion import Suggestion
+from optuna_metallmix._suggested import Suggestion
 
 
 Floats = NDArray[np.float64]
@@ -119,7 +119,7 @@ def swarm(explanation: Explanation) -> Swarm:
     space = {name: explanation.space[name] for name in names}
     configs = [explanation.configs[int(row)] for row in rows]
     labels = [[_label(space[n], c, n) for n in names] for c in configs]
-    effects = explanation.values[np.ix_(rows, columns)]
+    effects = explanation.values[rows][:, columns]
     return Swarm(tuple(names), effects, _shades(encode(space, configs)), np.array(labels, object))
 
 

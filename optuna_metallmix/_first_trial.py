@@ -23,7 +23,7 @@ from optuna_metallmix._past import read_past
 from optuna_metallmix._search_space import SearchSpace
 from optuna_metallmix._search_space import merge_spaces
 from optuna_metallmix._settings import Settings
-from optuna_metallmix._suggestion import Suggestion
+from optuna_metallmix._suggested import Suggestion
 from optuna_metallmix._suggestion import suggest
 from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import NO_MODEL_HINT

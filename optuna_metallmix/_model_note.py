@@ -15,7 +15,7 @@ from optuna_metallmix._markdown import code
 from optuna_metallmix._markdown import plain
 from optuna_metallmix._review import Review
 from optuna_metallmix._search_space import label_of
-from optuna_metallmix._suggestion import Suggestion
+from optuna_metallmix._suggested import Suggestion
 from optuna_metallmix._wording import one_line
 
 

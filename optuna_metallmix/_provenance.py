@@ -14,8 +14,8 @@ from optuna.trial import FrozenTrial
 
 from optuna_metallmix._attempt import cost_of
 from optuna_metallmix._judge import Verdict
-from optuna_metallmix._suggestion import SOURCE_BASE_SAMPLER
-from optuna_metallmix._suggestion import Suggestion
+from optuna_metallmix._suggested import SOURCE_BASE_SAMPLER
+from optuna_metallmix._suggested import Suggestion
 
 
 SOURCE_ATTR = "metallmix:source"

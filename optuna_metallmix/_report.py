@@ -27,9 +27,9 @@ from optuna_metallmix._model_note import model_words
 from optuna_metallmix._numbers import format_number
 from optuna_metallmix._optuna_access import real_study
 from optuna_metallmix._search_space import label_of
-from optuna_metallmix._suggestion import SOURCE_LLM
-from optuna_metallmix._suggestion import SOURCE_META_LEARNER
-from optuna_metallmix._suggestion import Suggestion
+from optuna_metallmix._suggested import SOURCE_LLM
+from optuna_metallmix._suggested import SOURCE_META_LEARNER
+from optuna_metallmix._suggested import Suggestion
 from optuna_metallmix._trade import Trade
 
 

@@ -33,7 +33,7 @@ from optuna_metallmix._search_space import contains
 from optuna_metallmix._settings import check_base_sampler
 from optuna_metallmix._settings import check_settings
 from optuna_metallmix._source import Source
-from optuna_metallmix._suggestion import Suggestion
+from optuna_metallmix._suggested import Suggestion
 from optuna_metallmix._telling import Teller
 from optuna_metallmix._transfer import TransferSampler
 from optuna_metallmix._variant import DEFAULT_VARIANT

@@ -15,7 +15,7 @@ from optuna_metallmix._search_space import is_number
 from optuna_metallmix._search_space import is_ordered
 from optuna_metallmix._search_space import label_of
 from optuna_metallmix._search_space import to_unit
-from optuna_metallmix._suggestion import Suggestion
+from optuna_metallmix._suggested import Suggestion
 
 
 Floats = NDArray[np.float64]
@@ -73,8 +73,9 @@ def _by_features(suggestion: Suggestion, past: Sequence[PastStudy]) -> Floats | 
     rows = [distances(one, features) for one in features]
     if any(one is None for row in rows for one in row):
         return None
-    apart = np.array(rows, float)
-    return (apart + apart.T) / 2
+    apart: Floats = np.array(rows, float)
+    mean: Floats = (apart + apart.T) / 2
+    return mean
 
 
 def _by_bests(past: Sequence[PastStudy], space: SearchSpace) -> Floats:

@@ -6,9 +6,9 @@ import optuna
 from optuna import Study
 from optuna.trial import FrozenTrial
 
-from optuna_metallmix._suggestion import SOURCE_BASE_SAMPLER
-from optuna_metallmix._suggestion import SOURCE_LLM
-from optuna_metallmix._suggestion import Suggestion
+from optuna_metallmix._suggested import SOURCE_BASE_SAMPLER
+from optuna_metallmix._suggested import SOURCE_LLM
+from optuna_metallmix._suggested import Suggestion
 
 
 _logger = optuna.logging.get_logger("optuna.metallmix")
