@@ -7,6 +7,7 @@ from optuna_metallmix._errors import ProposalError
 from optuna_metallmix._meta_features import image_meta_features
 from optuna_metallmix._provenance import read_record
 from optuna_metallmix._sampler import MetaLLMiXSampler
+from optuna_metallmix._showing import save_figures
 from optuna_metallmix._suggested import Suggestion
 from optuna_metallmix._suggestion import suggest
 from optuna_metallmix._transfer import TransferSampler
@@ -32,6 +33,7 @@ __all__ = [
     "TransferSampler",
     "image_meta_features",
     "read_record",
+    "save_figures",
     "suggest",
 ]
 __version__ = "0.1.0"

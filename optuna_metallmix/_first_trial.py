@@ -45,14 +45,14 @@ class _Found:
 
 
 def first_trial(
-    study: Study, name: str, distribution: BaseDistribution, settings: Settings
+    study: Study, asked: Mapping[str, BaseDistribution], settings: Settings
 ) -> Suggestion:
-    """Suggest for a study whose objective has just asked for its first parameter.
+    """Suggest for a study.
 
     Args:
         study: The study that asks.
-        name: That parameter, the one thing known of the objective's own search space.
-        distribution: Its distribution.
+        asked: What is known of its objective's own search space: by name, the parameter that it
+            has just asked for first; empty where no objective runs.
         settings: What the person has said.
 
     Raises:
@@ -61,8 +61,8 @@ def first_trial(
     found = _Found()
     start = time.perf_counter()
     history = _past(study, settings, found)
-    names = {name, *(settings.search_space or ()), *history.target_space}
-    history = history.sharing(names)
+    names = {*asked, *(settings.search_space or ()), *history.target_space}
+    history = history.sharing(names) if names else history
     found.seconds["history"] = time.perf_counter() - start
     if not (history.studies or settings.search_space or history.target_space):
         raise HistoryError(_nothing_known(history, found, settings))
@@ -71,8 +71,8 @@ def first_trial(
     try:
         suggestion = suggest(
             history,
-            _space(history, settings.search_space, {name: distribution}),
-            {**_own_features(study), **settings.meta_features},
+            _space(history, settings.search_space, asked),
+            {**own_features(study), **settings.meta_features},
             llm,
             reviewer=reviewer,
             n_attempts=settings.n_attempts,
@@ -110,10 +110,16 @@ def _past(study: Study, settings: Settings, found: _Found) -> History:
     except HistoryError as error:
         found.reasons.append(str(error))
         history = History()
+    return with_own_trials(history, study)
+
+
+def with_own_trials(history: History, study: Study, before: int | None = None) -> History:
+    """Add what a study itself has tried; only trials with a number below ``before``, if given."""
     own = [one for one in all_trials(study) if one.state.is_finished()]
+    own = [one for one in own if before is None or one.number < before]
     try:
         scored = score_study(
-            study.study_name, study.direction, own, _own_features(study), is_target=True
+            study.study_name, study.direction, own, own_features(study), is_target=True
         )
     except HistoryError:  # too little to be ranked, but its values are known all the same
         scored = None
@@ -130,7 +136,8 @@ def _space(
     return {**past, **history.target_space, **asked}
 
 
-def _own_features(study: Study) -> dict[str, float | int | str]:
+def own_features(study: Study) -> dict[str, float | int | str]:
+    """Return the meta-features that a study's own user attributes tell."""
     return scalar_features(storage_of(study).get_study_user_attrs(study_id_of(study)))
 
 

@@ -19,6 +19,10 @@ from optuna_metallmix._suggested import Suggestion
 from optuna_metallmix._wording import one_line
 
 
+_MAX_TEXT = 1_000
+"""Most characters of a reason: a server's error can be a page of HTML."""
+
+
 def model_words(suggestion: Suggestion) -> str:
     """Show an accepted proposal: the model's words, its choice, what it cites."""
     proposal, verdict = suggestion.proposal, suggestion.verdict
@@ -59,7 +63,7 @@ def making(suggestion: Suggestion) -> str:
         f"prompt version {suggestion.prompt_version}, answers: {len(suggestion.attempts)}",
         f"- time: {seconds}",
         *_costs(suggestion),
-        *(f"- {plain(reason)}" for reason in suggestion.reasons),
+        *(f"- {plain(reason, _MAX_TEXT)}" for reason in suggestion.reasons),
         *_mended(suggestion),
     ]
     return "### How it was made\n\n" + "\n".join(lines)
@@ -97,4 +101,4 @@ def _mended(suggestion: Suggestion) -> Iterator[str]:
         return
     for i, attempt in enumerate(suggestion.attempts, start=1):
         if attempt.failures:
-            yield f"- answer {i} was refused: {plain(' '.join(attempt.failures))}"
+            yield f"- answer {i} was refused: {plain(' '.join(attempt.failures), _MAX_TEXT)}"

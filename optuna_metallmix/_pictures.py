@@ -121,7 +121,7 @@ def _waterfall(values: shap.Explanation) -> None:
     from matplotlib import pyplot
 
     shap.plots.waterfall(values, max_display=MAX_PARAMETERS + 1, show=False)
-    pyplot.gca().set_xlabel(SCORE_AXIS)
+    pyplot.gcf().axes[0].set_xlabel(SCORE_AXIS, labelpad=24)  # the others stand on top of it
 
 
 def _dependence(data: Dependence) -> bytes:

@@ -43,6 +43,7 @@ N_NEAR = 8
 N_RANDOM = 500
 
 RANDOM = "random"
+PAST_BEST = "one of the best of "
 
 _Seen: TypeAlias = dict[tuple[str, frozenset[str]], tuple[float, float] | frozenset[str]]
 """By parameter and active set: the range of numbers, or the labels of choices, of the past."""
@@ -114,7 +115,7 @@ def _drafts(learner: MetaLearner, history: History, rng: np.random.Generator) ->
     for study, configs in zip(history.studies, usable, strict=True):
         for params in configs[:N_BEST]:
             best = {**new, **fit_into(params, space, fallback)}
-            yield Draft(best, f"one of the best of {study.name!r}", is_past_best=True)
+            yield Draft(best, f"{PAST_BEST}{study.name!r}", is_past_best=True)
             for _ in range(N_NEAR):
                 near = _vary(best, learner.dataset, seen, rng, 0.1)
                 yield Draft(near, f"near one of the best of {study.name!r}")

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from optuna.distributions import distribution_to_json
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
@@ -95,13 +96,15 @@ def as_record(suggestion: Suggestion) -> dict[str, Any]:
     return {
         "source": suggestion.source,
         "params": dict(suggestion.params),
+        "space": {n: distribution_to_json(one) for n, one in suggestion.space.items()},
         "predicted": suggestion.predicted,
+        "base": explanation.base if explanation else None,
         "effects": dict(suggestion.effects),
         "trade": asdict(suggestion.trade) if suggestion.trade else None,
         "model": suggestion.model,
         "prompt_version": suggestion.prompt_version,
         "reasons": list(suggestion.reasons),
-        "seconds": {stage: round(s, 3) for stage, s in suggestion.seconds.items()},
+        "seconds": dict(suggestion.seconds),
         "meta_features": dict(suggestion.meta_features),
         "past_studies": {study.name: len(study.trials) for study in suggestion.history.studies},
         "left_out": dict(suggestion.history.left_out),
@@ -110,6 +113,7 @@ def as_record(suggestion: Suggestion) -> dict[str, Any]:
         "importance": dict(explanation.importance) if explanation else {},
         "nearest": [asdict(one) for one in explanation.nearest] if explanation else [],
         "quality": explanation.quality if explanation else None,
+        "seed": suggestion.learner.seed if suggestion.learner else None,
         "attempts": [asdict(one) for one in suggestion.attempts],
         "proposal": asdict(suggestion.proposal) if suggestion.proposal else None,
         "verdict": _with_summary(suggestion.verdict) if suggestion.verdict else None,

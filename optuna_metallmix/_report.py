@@ -1,31 +1,30 @@
-"""suggestion -> a note on the study that optuna-dashboard shows.
+"""suggestion -> Markdown: what was suggested and why, as dashboard and report show it.
 
-The one room that knows optuna-dashboard. Its notes render tables and code but no HTML (0.21), so
-the markers are link definitions, which Markdown does not show. What stands outside of them is a
-person's, and is kept byte for byte.
+optuna-dashboard renders tables, code and images of its own, but no HTML and no formulas (0.21).
+However many parameters and past studies there are, it stays a few pages: what matters most is
+shown, and how much more there is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
-from optuna import Study
-
-from optuna_metallmix._errors import MetaLLMiXError
 from optuna_metallmix._evidence import Evidence
+from optuna_metallmix._explanation import NearestStudy
+from optuna_metallmix._markdown import MAX_CELL
 from optuna_metallmix._markdown import code
+from optuna_metallmix._markdown import link
 from optuna_metallmix._markdown import plain
+from optuna_metallmix._markdown import raw_table
 from optuna_metallmix._markdown import table
-from optuna_metallmix._meta_learner import LEAST_TRUST
 from optuna_metallmix._model_note import making
 from optuna_metallmix._model_note import model_verdict
 from optuna_metallmix._model_note import model_words
 from optuna_metallmix._numbers import format_number
-from optuna_metallmix._optuna_access import real_study
+from optuna_metallmix._pool import PAST_BEST
 from optuna_metallmix._search_space import label_of
 from optuna_metallmix._suggested import SOURCE_LLM
 from optuna_metallmix._suggested import SOURCE_META_LEARNER
@@ -33,76 +32,52 @@ from optuna_metallmix._suggested import Suggestion
 from optuna_metallmix._trade import Trade
 
 
-BEGIN = "[//]: # (optuna-metallmix begin: written again by the sampler)"
-END = "[//]: # (optuna-metallmix end)"
-
+MAX_NOTE = 60_000
+"""Most characters of a note. It is stored in pieces of 2,045 characters, which fit every storage
+(the least is MySQL's TEXT, 65,535 bytes); but all of it is read with the study each time."""
 _MAX_ROWS = 20
+_MAX_TEXT = 1_000
 
 Projected = Mapping[str, tuple[Any, Any]]
 """Suggested values that the objective did not allow, by name: (suggested, used)."""
 
 
-class _DashboardError(MetaLLMiXError):
-    """optuna-dashboard could not read or write a note."""
+def render_note(
+    suggestion: Suggestion,
+    trial_number: int | None,
+    projected: Projected,
+    pictures: Mapping[str, str] | None = None,
+) -> str:
+    """Write a suggestion as Markdown that optuna-dashboard renders.
 
-
-def render_note(suggestion: Suggestion, trial_number: int, projected: Projected) -> str:
-    """Write a suggestion as Markdown that optuna-dashboard renders."""
+    Args:
+        suggestion: What is told.
+        trial_number: The trial that was made from it; ``None`` where none was.
+        projected: The values that the objective did not allow.
+        pictures: Addresses of pictures by title.
+    """
     parts = [
-        f"## Where trial {trial_number} comes from",
+        "## What the past suggests"
+        if trial_number is None
+        else f"## Where trial {trial_number} comes from",
         _headline(suggestion),
         _cost(suggestion.trade),
         _parameters(suggestion, projected),
+        _moved(suggestion, projected),
+        _pictures(pictures or {}),
         model_words(suggestion),
         _past(suggestion),
         model_verdict(suggestion),
         making(suggestion),
     ]
-    return "\n\n".join(part for part in parts if part)
+    return _bounded("\n\n".join(part for part in parts if part))
 
 
-def write_note(study: Study, text: str) -> str | None:
-    """Put ``text`` between this package's markers in the study's note.
-
-    Returns:
-        Why the note could not be written, as a sentence; ``None`` where it was.
-    """
-    try:
-        from optuna_dashboard import get_note
-        from optuna_dashboard import save_note
-    except ImportError:
-        return (
-            "The study's note was not written, because optuna-dashboard is not installed: "
-            "pip install optuna-dashboard."
-        )
-    study = real_study(study)
-    try:
-        note = _ask(get_note, study)
-        _ask(save_note, study, merge_note(note, text))
-    except _DashboardError as error:
-        return str(error)
-    return None
-
-
-def _ask(call: Callable[..., Any], *args: object) -> Any:
-    """Call one function of optuna-dashboard, and nothing of ours: a bug here is to show."""
-    try:
-        return call(*args)
-    except Exception as error:  # Other people's code: a note is not worth a training.
-        raise _DashboardError(
-            "The study's note was not written, because optuna-dashboard raised "
-            f"{type(error).__name__} ({error}): pip install --upgrade optuna-dashboard."
-        ) from error
-
-
-def merge_note(note: str, text: str) -> str:
-    """Replace this package's section of a note, or add one at the end."""
-    section = f"{BEGIN}\n\n{text}\n\n{END}"
-    start = note.rfind(BEGIN)  # a marker that a person pasted or left over stands before ours
-    end = note.find(END, max(start, 0))
-    if 0 <= start < end:
-        return note[:start] + section + note[end + len(END) :]
-    return f"{note}\n\n{section}" if note else section
+def _bounded(note: str) -> str:
+    """Cut a note at the end of a line; only texts of other people can make one so long."""
+    if len(note) <= MAX_NOTE:
+        return note
+    return note[: MAX_NOTE - 100].rpartition("\n")[0] + "\n\n(The rest is left out: too long.)"
 
 
 def _headline(suggestion: Suggestion) -> str:
@@ -118,7 +93,7 @@ def _headline(suggestion: Suggestion) -> str:
         else f" Expected score: **{suggestion.predicted:.2f}** (0 = worst, 1 = best trial of a "
         "study)."
     )
-    return f"{who}{expected}\n\n> {plain(suggestion.why)}"
+    return f"{who}{expected}\n\n> {plain(suggestion.why, _MAX_TEXT)}"
 
 
 def _cost(trade: Trade | None) -> str:
@@ -137,31 +112,84 @@ def _cost(trade: Trade | None) -> str:
 def _parameters(suggestion: Suggestion, projected: Projected) -> str:
     if not suggestion.params:
         return ""
-    rows = [_parameter(suggestion, name, projected) for name in _by_effect(suggestion)]
-    head = ("parameter", "value", "SHAP effect on the score", "helped in the past", "hurt")
-    return "### Values, and why\n\n" + table(head, rows)
+    names = _by_effect(suggestion)
+    rows = [_parameter(suggestion, name, projected) for name in names[:_MAX_ROWS]]
+    head = ("parameter", "value", "from", "SHAP effect on the score", "helped in the past", "hurt")
+    base = suggestion.explanation and (
+        f"The average of the past, {suggestion.explanation.base:.3f}, and all effects add up to "
+        f"the expected score, {suggestion.predicted:.3f}; unit: 0 worst, 1 best trial of a study."
+    )
+    shown = ["### Values, and why", table(head, rows), _more(names, "parameters"), base]
+    return "\n\n".join(part for part in shown if part)
 
 
 def _by_effect(suggestion: Suggestion) -> list[str]:
-    return sorted(suggestion.params, key=lambda name: -abs(suggestion.effects.get(name, 0.0)))[
-        :_MAX_ROWS
-    ]
+    """Return the active parameters, and those whose absence has an effect, largest first."""
+    absent = [n for n, e in suggestion.effects.items() if e and n not in suggestion.params]
+    names = [*suggestion.params, *absent]
+    return sorted(names, key=lambda name: -abs(suggestion.effects.get(name, 0.0)))
 
 
 def _parameter(suggestion: Suggestion, name: str, projected: Projected) -> tuple[str, ...]:
-    value = label_of(suggestion.space[name], suggestion.params[name])
-    if name in projected:
-        value = f"{value}, moved to {_shown(projected[name][1])}"
     effect = suggestion.effects.get(name)
-    evidence = suggestion.explanation.evidence if suggestion.explanation else ()
-    about = [one for one in evidence if one.parameter == name]
+    explanation = suggestion.explanation
+    evidence = (explanation.parts or explanation.evidence) if explanation else ()
+    about = sorted((o for o in evidence if o.parameter == name), key=lambda o: -abs(o.effect))
     return (
         name,
-        value,
+        _value(suggestion, name, projected),
+        _origin(suggestion, name, projected),
         "" if effect is None else f"{effect:+.3f}",
         _values(one for one in about if one.effect > 0),
         _values(one for one in about if one.effect < 0),
     )
+
+
+def _value(suggestion: Suggestion, name: str, projected: Projected) -> str:
+    if name not in suggestion.params:
+        return "(not active)"
+    value = label_of(suggestion.space[name], suggestion.params[name])
+    return f"{value}, moved to {_shown(projected[name][1])}" if name in projected else value
+
+
+def _origin(suggestion: Suggestion, name: str, projected: Projected) -> str:
+    """Say where a value comes from."""
+    proposal, number = suggestion.proposal, 1
+    if name not in suggestion.params:
+        return ""
+    if proposal is not None:
+        number = proposal.candidate
+    origin = suggestion.candidates[number - 1].origin if suggestion.candidates else ""
+    is_past = origin.startswith(PAST_BEST)
+    told = f"past study {origin.removeprefix(PAST_BEST)}" if is_past else f"candidate {number}"
+    if proposal is not None and name in proposal.changes:
+        told = "changed by the model"
+    return f"{told}, projected" if name in projected else told
+
+
+def _moved(suggestion: Suggestion, projected: Projected) -> str:
+    """Show what the objective did not allow."""
+    if not projected:
+        return ""
+    lines = [
+        f"- {plain(name, MAX_CELL)}: {plain(_shown(wanted), MAX_CELL)} is not what the objective "
+        f"allows; {plain(_shown(used), MAX_CELL)} was used"
+        for name, (wanted, used) in projected.items()
+    ]
+    more = _more(lines, "values")
+    return "### What was projected\n\n" + "\n".join(
+        [*lines[:_MAX_ROWS], *([more] if more else [])]
+    )
+
+
+def _pictures(pictures: Mapping[str, str]) -> str:
+    shown = [f"![{plain(title)}]({address})" for title, address in pictures.items()]
+    return "### Pictures\n\n" + "\n\n".join(shown) if shown else ""
+
+
+def _more(listed: Sequence[object], what: str) -> str:
+    more = len(listed) - _MAX_ROWS
+    return f"and {more} more {what}" if more > 0 else ""
 
 
 def _values(evidence: Iterable[Evidence]) -> str:
@@ -174,40 +202,34 @@ def _past(suggestion: Suggestion) -> str:
     explanation, history = suggestion.explanation, suggestion.history
     parts = []
     if explanation is not None:
-        rows = [
-            (
-                one.name,
-                str(one.n_trials),
-                "unknown" if one.distance is None else f"{one.distance:.2f}",
-            )
-            for one in explanation.nearest
-        ]
-        parts += ["Nearest first:\n\n" + table(("study", "trials", "distance"), rows)]
+        rows = [_near(one) for one in explanation.nearest]
+        head = ("study", "trials", "distance (0 is alike)")
+        parts += ["Nearest first:\n\n" + raw_table(head, rows)]
         parts += [_used([one.name for one in history.studies])]
-        parts += [_trust(explanation.quality)]
+        count = f"{len(history.studies)} studies, {history.n_trials} trials"
+        parts += [f"{explanation.trust} It was learned from {count}."]
     if history.left_out:
         left_out = list(history.left_out.items())
-        lines = [f"- {plain(name)}: {plain(why)}" for name, why in left_out[:_MAX_ROWS]]
+        lines = [f"- {plain(n, MAX_CELL)}: {plain(why)}" for n, why in left_out[:_MAX_ROWS]]
         more = len(left_out) - len(lines)
         lines += [f"- and {more} more"] if more else []
         parts += ["Left out:\n\n" + "\n".join(lines)]
     return "### The past\n\n" + "\n\n".join(parts) if parts else ""
 
 
+def _near(study: NearestStudy) -> tuple[str, str, str]:
+    """Return a row; a study in the same storage is linked to its page, as the dashboard has it."""
+    name = plain(study.name, MAX_CELL)
+    if study.study_id is not None:
+        name = link(study.name, f"/dashboard/studies/{study.study_id}")
+    away = "unknown" if study.distance is None else f"{study.distance:.2f}"
+    return name, str(study.n_trials), away
+
+
 def _used(names: Sequence[str]) -> str:
     more = len(names) - _MAX_ROWS
-    shown = ", ".join(plain(name) for name in names[:_MAX_ROWS])
+    shown = ", ".join(plain(name, MAX_CELL) for name in names[:_MAX_ROWS])
     return f"All that were used: {shown}" + (f" and {more} more." if more > 0 else ".")
-
-
-def _trust(quality: float | None) -> str:
-    if quality is None:
-        return "How far to trust it: unknown, since there is only one past study."
-    kept = " So only what was best in a past study was offered." * (quality <= LEAST_TRUST)
-    return (
-        f"How far to trust it: on past studies held out, predicted and true order of the trials "
-        f"agree with a rank correlation of **{quality:.2f}** (1 perfect, 0 useless).{kept}"
-    )
 
 
 def _shown(value: Any) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
+from typing import TYPE_CHECKING
 from typing import Any
 
 from optuna import Study
@@ -26,26 +25,21 @@ from optuna_metallmix._optuna_access import trial_key
 from optuna_metallmix._provenance import record
 from optuna_metallmix._provenance import record_missing
 from optuna_metallmix._provenance import record_projected
-from optuna_metallmix._report import render_note
-from optuna_metallmix._report import write_note
 from optuna_metallmix._search_space import SearchSpace
 from optuna_metallmix._search_space import contains
 from optuna_metallmix._settings import check_base_sampler
 from optuna_metallmix._settings import check_settings
+from optuna_metallmix._settings import check_store
+from optuna_metallmix._showing import Showing
 from optuna_metallmix._source import Source
-from optuna_metallmix._suggested import Suggestion
 from optuna_metallmix._telling import Teller
 from optuna_metallmix._transfer import TransferSampler
 from optuna_metallmix._variant import DEFAULT_VARIANT
 from optuna_metallmix.llm import LLMSpec
 
 
-@dataclass
-class _Served:
-    """A suggestion while its trial runs."""
-
-    suggestion: Suggestion
-    projected: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+if TYPE_CHECKING:
+    from optuna.artifacts._protocol import ArtifactStore
 
 
 class MetaLLMiXSampler(BaseSampler):
@@ -86,6 +80,10 @@ class MetaLLMiXSampler(BaseSampler):
             uncertainty, the training that took least time in the past; the note tells the trade.
         prompt: How the language model is asked: ``"cot+shap"`` to reason on SHAP evidence before
             it chooses, ``"cot"`` to reason without the evidence, ``"plain"`` to choose at once.
+        artifact_store: Where the note's pictures are put, such as
+            ``optuna.artifacts.FileSystemArtifactStore("./artifacts")``; start the dashboard with
+            ``--artifact-dir ./artifacts``. Default: no pictures; the interactive figures need no
+            store.
 
     Raises:
         HistoryError: ``source_storage`` is no Optuna storage, or lacks ``source_study_names``.
@@ -107,6 +105,7 @@ class MetaLLMiXSampler(BaseSampler):
         seed: int | None = None,
         cost_aware: bool = False,
         prompt: str = DEFAULT_VARIANT.name,
+        artifact_store: ArtifactStore | None = None,
     ) -> None:
         self._settings = check_settings(
             source_storage=source_storage,
@@ -120,6 +119,7 @@ class MetaLLMiXSampler(BaseSampler):
             cost_aware=cost_aware,
             prompt=prompt,
         )
+        self._artifact_store = check_store(artifact_store)
         self._base_sampler = check_base_sampler(base_sampler) or TransferSampler(
             source_storage=source_storage,
             source_study_names=source_study_names,
@@ -130,7 +130,7 @@ class MetaLLMiXSampler(BaseSampler):
         self._settled: set[tuple[str, str, int]] = set()
         self._postponed: set[tuple[str, str, int]] = set()
         self._claimed: set[tuple[str, str, int, int]] = set()
-        self._served: dict[tuple[str, str, int, int], _Served | None] = {}
+        self._served: dict[tuple[str, str, int, int], Showing | None] = {}
         self._teller = Teller()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -207,7 +207,7 @@ class MetaLLMiXSampler(BaseSampler):
         self._claimed.discard(place)
         served = self._served.pop(place, None)
         if served and served.projected:
-            self._write_note(study, trial, served)
+            self._admit(trial, served, [served.write_note()])
         self._base(study).after_trial(study, trial, state, values)
 
     def _base(self, study: Study) -> BaseSampler:
@@ -220,7 +220,7 @@ class MetaLLMiXSampler(BaseSampler):
 
     def _serving(
         self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
-    ) -> _Served | None:
+    ) -> Showing | None:
         place = trial_key(study, trial)
         if place not in self._claimed:
             return None
@@ -230,11 +230,11 @@ class MetaLLMiXSampler(BaseSampler):
 
     def _ask(
         self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
-    ) -> _Served | None:
+    ) -> Showing | None:
         if not _claim.confirm(study, trial):
             return None
         try:
-            suggestion = first_trial(study, name, distribution, self._settings)
+            suggestion = first_trial(study, {name: distribution}, self._settings)
         except HistoryError as nothing:
             self._postpone(study, trial, str(nothing))
             return None
@@ -246,8 +246,8 @@ class MetaLLMiXSampler(BaseSampler):
         record(storage_of(study), trial_id_of(trial), suggestion)
         postponed = study_key(study) in self._postponed
         self._teller.suggestion(study, trial, suggestion, postponed=postponed)
-        served = _Served(suggestion)
-        self._write_note(study, trial, served)
+        served = Showing(study, trial.number, suggestion)
+        self._admit(trial, served, served.write(self._artifact_store))
         return served
 
     def _postpone(self, study: Study, trial: FrozenTrial, reason: str) -> None:
@@ -264,8 +264,10 @@ class MetaLLMiXSampler(BaseSampler):
         record_missing(storage_of(study), trial_id_of(trial), reason)
         self._teller.nothing(study, trial, reason)
 
-    def _write_note(self, study: Study, trial: FrozenTrial, served: _Served) -> None:
-        note = render_note(served.suggestion, trial.number, served.projected)
-        if problem := write_note(study, note):
-            record_missing(storage_of(study), trial_id_of(trial), problem, what="note")
-            self._teller.warn(problem)
+    def _admit(self, trial: FrozenTrial, served: Showing, problems: Sequence[str | None]) -> None:
+        """Say what could not be shown, once, and leave it on the trial."""
+        if told := [one for one in problems if one]:
+            storage = storage_of(served.study)
+            record_missing(storage, trial_id_of(trial), " ".join(told), what="note")
+            for problem in told:
+                self._teller.warn(problem)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from collections.abc import Set
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from optuna.distributions import BaseDistribution
@@ -24,6 +25,10 @@ from optuna_metallmix._variant import variant_named
 from optuna_metallmix.llm import LLMSpec
 from optuna_metallmix.llm import check_spec
 from optuna_metallmix.llm import resolve_llm
+
+
+if TYPE_CHECKING:
+    from optuna.artifacts._protocol import ArtifactStore
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,16 @@ def check_base_sampler(sampler: BaseSampler | None) -> BaseSampler | None:
     if sampler is not None and not isinstance(sampler, BaseSampler):
         raise TypeError(f"base_sampler={sampler!r} must be an Optuna sampler.")
     return sampler
+
+
+def check_store(store: ArtifactStore | None) -> ArtifactStore | None:
+    """Return the artifact store, or raise TypeError where it is none."""
+    if store is not None and not callable(getattr(store, "write", None)):
+        raise TypeError(
+            f"artifact_store={store!r} must be an artifact store, such as "
+            'optuna.artifacts.FileSystemArtifactStore("./artifacts").'
+        )
+    return store
 
 
 def _check_model(spec: LLMSpec) -> None:

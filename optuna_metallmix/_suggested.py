@@ -121,8 +121,12 @@ class Suggestion:
     def _repr_html_(self) -> str:
         """Show what was suggested and why, as notebooks do."""
         rows = [
-            (name, label_of(self.space[name], value), f"{self.effects.get(name, 0.0):+.3f}")
-            for name, value in self.params.items()
+            (
+                name,
+                label_of(self.space[name], self.params[name]) if name in self.params else "",
+                f"{self.effects[name]:+.3f}" if name in self.effects else "",
+            )
+            for name in {**self.params, **self.effects}
         ]
         head = ("parameter", "value", "SHAP effect (score units)")
         shown = f"**Suggested by {plain(self.model or self.source)}**: {plain(self.why)}\n\n"

@@ -21,16 +21,16 @@ from optuna_metallmix import suggest
 from optuna_metallmix._attempt import Attempt
 from optuna_metallmix._candidates import Candidate
 from optuna_metallmix._claims import FalseClaim
+from optuna_metallmix._dashboard import BEGIN
+from optuna_metallmix._dashboard import END
+from optuna_metallmix._dashboard import merge_note
+from optuna_metallmix._dashboard import write_note
 from optuna_metallmix._evidence import Evidence
 from optuna_metallmix._explanation import NearestStudy
 from optuna_metallmix._history import History
 from optuna_metallmix._judge import Verdict
 from optuna_metallmix._proposal import Proposal
-from optuna_metallmix._report import BEGIN
-from optuna_metallmix._report import END
-from optuna_metallmix._report import merge_note
 from optuna_metallmix._report import render_note
-from optuna_metallmix._report import write_note
 from optuna_metallmix._review import Review
 from optuna_metallmix._trade import Trade
 from optuna_metallmix.llm import Message
@@ -114,10 +114,11 @@ def test_note_tells_choice_reasons_past_and_verdict(suggestion: Suggestion) -> N
 def test_table_has_a_row_for_each_parameter_largest_effect_first(suggestion: Suggestion) -> None:
     table = _tables(render_note(suggestion, 0, {}))[0]
     names = [line.split(" | ")[0].removeprefix("| ").replace("\\", "") for line in table[2:]]
-    assert set(names) == set(suggestion.params)
+    absent = {name for name, effect in suggestion.effects.items() if effect}
+    assert set(names) == set(suggestion.params) | absent
     effects = [abs(suggestion.effects[name]) for name in names]
     assert effects == sorted(effects, reverse=True)
-    assert {_n_cells(line) for line in table} == {5}
+    assert {_n_cells(line) for line in table} == {6}
     assert set(table[1].split()) == {"|", "---"}
 
 
@@ -280,6 +281,6 @@ def test_a_bug_of_ours_is_not_taken_for_the_dashboards(monkeypatch: pytest.Monke
     def broken(note: str, text: str) -> str:
         raise KeyError("a bug")
 
-    monkeypatch.setattr("optuna_metallmix._report.merge_note", broken)
+    monkeypatch.setattr("optuna_metallmix._dashboard.merge_note", broken)
     with pytest.raises(KeyError, match="a bug"):
         write_note(optuna.create_study(), "text")
