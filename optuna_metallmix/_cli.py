@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 import optuna_metallmix
 from optuna_metallmix import _doctor
+from optuna_metallmix import _explain
+from optuna_metallmix import _suggest
 
 
-_COMMANDS = (_doctor.add_command,)
+_COMMANDS = (_doctor.add_command, _explain.add_command, _suggest.add_command)
 """Each adds its parser, with ``run(arguments) -> exit code`` among the parser's defaults."""
 
 

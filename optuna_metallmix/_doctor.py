@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from optuna_metallmix._command import model
 from optuna_metallmix._doctor_machine import check_accelerator
 from optuna_metallmix._doctor_machine import check_packages
 from optuna_metallmix._doctor_machine import check_python
@@ -21,7 +22,6 @@ from optuna_metallmix._doctor_past import check_past
 from optuna_metallmix._finding import Finding
 from optuna_metallmix._finding import Level
 from optuna_metallmix._finding import look
-from optuna_metallmix.llm import check_spec
 
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def add_command(parsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--llm",
         metavar="MODEL",
-        type=_model,
+        type=model,
         help='"ollama:qwen3:8b", "openai:http://localhost:8000/v1", "model.gguf", "embedded", '
         '"none"; by default what a sampler would choose',
     )
@@ -70,14 +70,6 @@ def examine(storage: str | None = None, llm: str | None = None) -> Iterator[Find
     )
     for subject, check in checks:
         yield from look(subject, check)
-
-
-def _model(text: str) -> str:
-    try:
-        check_spec(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
 
 
 def _run(arguments: argparse.Namespace) -> int:

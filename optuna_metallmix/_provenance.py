@@ -43,7 +43,7 @@ def record(storage: BaseStorage, trial_id: int, suggestion: Suggestion) -> None:
         storage.set_trial_user_attr(trial_id, VERDICT_ATTR, _verdict(suggestion))
     if suggestion.reasons:
         storage.set_trial_user_attr(trial_id, REASON_ATTR, " ".join(suggestion.reasons))
-    text = json.dumps(as_record(suggestion), default=_written, ensure_ascii=False)
+    text = as_json(suggestion)
     for i in range(0, len(text), _CHUNK):
         chunk = text[i : i + _CHUNK]
         storage.set_trial_system_attr(trial_id, f"{RECORD_ATTR}:{i // _CHUNK}", chunk)
@@ -88,6 +88,11 @@ def _verdict(suggestion: Suggestion) -> str:
 def _written(value: object) -> object:
     """Return what JSON can hold: the number for a NumPy scalar, else the text."""
     return value.item() if isinstance(value, np.generic) else str(value)
+
+
+def as_json(suggestion: Suggestion) -> str:
+    """Return :func:`as_record` as JSON."""
+    return json.dumps(as_record(suggestion), default=_written, ensure_ascii=False)
 
 
 def as_record(suggestion: Suggestion) -> dict[str, Any]:

@@ -53,13 +53,13 @@ class Retold:
 
     Attributes:
         suggestion: The suggestion.
-        number: The trial that was made from it.
+        number: The trial that was made from it; ``None`` where none was.
         projected: The values that the objective did not allow: (suggested, used) by name.
         is_whole: Whether its past is as it was, so that the meta-learner is there, too.
     """
 
     suggestion: Suggestion
-    number: int
+    number: int | None
     projected: Projected
     is_whole: bool
 
@@ -169,7 +169,8 @@ def _same_past(
 
 
 def _projected(told: Suggestion, trial: FrozenTrial) -> Projected:
-    names = trial.user_attrs.get(PROJECTED_ATTR, {})
-    return {
-        name: (told.params[name], trial.params.get(name)) for name in names if name in told.params
-    }
+    projected = {}
+    for name in trial.user_attrs.get(PROJECTED_ATTR, {}):
+        if found := told.value_for(name, trial.distributions[name]):
+            projected[name] = (found[1], trial.params[name])
+    return projected
