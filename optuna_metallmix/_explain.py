@@ -98,7 +98,7 @@ def _section(told: Retold, arguments: argparse.Namespace, which: str) -> str:
         addresses = _beside(arguments.out, pictures, which)
     else:
         addresses = {}
-    return render_note(told.suggestion, told.number, told.projected, addresses)
+    return render_note(told.suggestion, told.number, told.projected, addresses, is_linked=False)
 
 
 def _drawn(suggestion: Suggestion) -> tuple[Picture, ...]:

@@ -170,7 +170,6 @@ def _on_agg() -> Iterator[Figure]:
     with _LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # shap's own use of NumPy and matplotlib
         import matplotlib
-        import shap  # noqa: F401  (imports matplotlib, and with NumPy 2.4 warns)
         from matplotlib import pyplot
 
         backend = matplotlib.get_backend()

@@ -47,6 +47,8 @@ def render_note(
     trial_number: int | None,
     projected: Projected,
     pictures: Mapping[str, str] | None = None,
+    *,
+    is_linked: bool = True,
 ) -> str:
     """Write a suggestion as Markdown that optuna-dashboard renders.
 
@@ -55,7 +57,9 @@ def render_note(
         trial_number: The trial that was made from it; ``None`` where none was.
         projected: The values that the objective did not allow.
         pictures: Addresses of pictures by title.
+        is_linked: Whether it stands in the dashboard, whose pages it may lead to.
     """
+    shown = _pictures(pictures or {})
     parts = [
         "## What the past suggests"
         if trial_number is None
@@ -64,20 +68,20 @@ def render_note(
         _cost(suggestion.trade),
         _parameters(suggestion, projected),
         _moved(suggestion, projected),
-        _pictures(pictures or {}),
+        shown,
         model_words(suggestion),
-        _past(suggestion),
+        _past(suggestion, is_linked),
         model_verdict(suggestion),
         making(suggestion),
     ]
-    return _bounded("\n\n".join(part for part in parts if part))
+    return _bounded("\n\n".join(part for part in parts if part), MAX_NOTE + len(shown))
 
 
-def _bounded(note: str) -> str:
+def _bounded(note: str, limit: int) -> str:
     """Cut a note at the end of a line; only texts of other people can make one so long."""
-    if len(note) <= MAX_NOTE:
+    if len(note) <= limit:
         return note
-    return note[: MAX_NOTE - 100].rpartition("\n")[0] + "\n\n(The rest is left out: too long.)"
+    return note[: limit - 100].rpartition("\n")[0] + "\n\n(The rest is left out: too long.)"
 
 
 def _headline(suggestion: Suggestion) -> str:
@@ -198,11 +202,11 @@ def _values(evidence: Iterable[Evidence]) -> str:
     )
 
 
-def _past(suggestion: Suggestion) -> str:
+def _past(suggestion: Suggestion, is_linked: bool) -> str:
     explanation, history = suggestion.explanation, suggestion.history
     parts = []
     if explanation is not None:
-        rows = [_near(one) for one in explanation.nearest]
+        rows = [_near(one, is_linked) for one in explanation.nearest]
         head = ("study", "trials", "distance (0 is alike)")
         parts += ["Nearest first:\n\n" + raw_table(head, rows)]
         parts += [_used([one.name for one in history.studies])]
@@ -217,10 +221,10 @@ def _past(suggestion: Suggestion) -> str:
     return "### The past\n\n" + "\n\n".join(parts) if parts else ""
 
 
-def _near(study: NearestStudy) -> tuple[str, str, str]:
+def _near(study: NearestStudy, is_linked: bool) -> tuple[str, str, str]:
     """Return a row; a study in the same storage is linked to its page, as the dashboard has it."""
     name = plain(study.name, MAX_CELL)
-    if study.study_id is not None:
+    if is_linked and study.study_id is not None:
         name = link(study.name, f"/dashboard/studies/{study.study_id}")
     away = "unknown" if study.distance is None else f"{study.distance:.2f}"
     return name, str(study.n_trials), away

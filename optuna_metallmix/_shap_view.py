@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
@@ -42,7 +43,9 @@ def shap_view(
     Raises:
         ImportError: shap is not installed.
     """
-    import shap
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own use of matplotlib and NumPy, as it loads
+        import shap
 
     return shap.Explanation(
         values,

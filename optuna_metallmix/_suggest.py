@@ -68,7 +68,8 @@ def _run(arguments: argparse.Namespace) -> int:
     storage = open_source(arguments.storage)
     study = _study(storage, arguments)
     space = _space(storage, arguments.search_space_from)
-    suggestion = first_trial(study, {}, settings_of(arguments, arguments.llm, space))
+    llm = False if arguments.llm == "none" else arguments.llm
+    suggestion = first_trial(study, {}, settings_of(arguments, llm, space))
     for reason in suggestion.reasons:
         tell(reason)
     print(json.dumps(json.loads(as_json(suggestion)), indent=2, ensure_ascii=False))
