@@ -44,7 +44,7 @@ def interactive_figures(suggestion: Suggestion) -> dict[str, Figure]:
         ImportError: plotly is not installed.
     """
     drawn: dict[str, Figure] = {}
-    if suggestion.explanation is not None:
+    if suggestion.explanation is not None and suggestion.explanation.configs:
         drawn["metallmix-effects"] = _swarm(swarm(suggestion.explanation))
     if (steps := waterfall(suggestion)) is not None:
         drawn["metallmix-suggestion"] = _waterfall(steps)

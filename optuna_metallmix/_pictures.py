@@ -16,6 +16,8 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 from typing import Any
 
+import numpy as np
+
 from optuna_metallmix._errors import MetaLLMiXError
 from optuna_metallmix._figure_data import EFFECT_AXIS
 from optuna_metallmix._figure_data import MAX_PARAMETERS
@@ -93,6 +95,7 @@ def _drawn(suggestion: Suggestion) -> Iterator[Picture]:
 
 def _by_shap(draw: Callable[[shap.Explanation], None], values: shap.Explanation) -> bytes:
     values.feature_names = [_text(one) for one in values.feature_names]
+    values.display_data = np.vectorize(_text, otypes=[object])(values.display_data)
     try:
         with _on_agg() as figure:
             draw(values)
@@ -187,7 +190,9 @@ def _on_agg() -> Iterator[Figure]:
 
 def _png(figure: Figure) -> bytes:
     file = BytesIO()
-    figure.savefig(file, format="png", dpi=110, bbox_inches="tight", facecolor="white")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a name may have letters that the font has not
+        figure.savefig(file, format="png", dpi=110, bbox_inches="tight", facecolor="white")
     return file.getvalue()
 
 

@@ -50,7 +50,9 @@ class StudyMap:
 def study_map(suggestion: Suggestion) -> StudyMap | None:
     """Place the past studies by meta-features, or where not all have some in common by their best
     configurations; ``None`` with fewer than two studies."""
-    past = [one for one in suggestion.history.studies if not one.is_target and one.trials]
+    past = [
+        one for one in suggestion.history.studies if not one.is_target and one.space
+    ]  # else unread
     if len(past) < 2:
         return None
     away = distances(suggestion.meta_features, [one.meta_features for one in past])

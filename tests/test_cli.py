@@ -43,6 +43,9 @@ def test_script_is_the_same_function() -> None:
         (["doctor", "--llm", "gpt"], "llm='gpt' names no language model"),
         (["doctor", "--llm", "openai:gpt-5"], "is not the address of an OpenAI-compatible server"),
         (["doctor", "--storage"], "expected one argument"),
+        (["explain"], "the following arguments are required: --storage, --study"),
+        (["suggest", "--storage", "x", "--study", "y", "--seed", "-1"], "seed=-1 must be a whole"),
+        (["suggest", "--storage", "x", "--study", "y", "--llm", "gpt"], "names no language model"),
         (["doctor", "hpo.db"], "unrecognized arguments: hpo.db"),
     ],
 )
@@ -57,4 +60,5 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--help"])
     assert caught.value.code == 0
-    assert "doctor" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert all(command in said for command in ("doctor", "explain", "suggest"))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 
+from optuna_metallmix import suggest
 from optuna_metallmix._candidates import Candidate
 from optuna_metallmix._evidence import Evidence
 from optuna_metallmix._evidence import bearing
@@ -25,6 +27,7 @@ from optuna_metallmix._search_space import label_of
 
 
 if TYPE_CHECKING:
+    from conftest import Handmade
     from conftest import Learned
 
 
@@ -180,10 +183,40 @@ def test_every_plot_of_shap_takes_the_explanation(learned: Learned) -> None:
         assert isinstance(values, shap.Explanation)
         assert values.shape == learned.explanation.values.shape
         assert list(values.feature_names) == list(learned.space)
-        for draw in (shap.plots.beeswarm, shap.plots.bar):
+        for draw in (shap.plots.beeswarm, shap.plots.bar, shap.plots.heatmap, shap.plots.violin):
             draw(values, show=False)
             pyplot.close("all")
-        shap.plots.waterfall(values[0], show=False)
+        for name in learned.space:
+            shap.plots.scatter(values[:, name], show=False)
+            pyplot.close("all")
+        for draw in (shap.plots.waterfall, shap.plots.bar):
+            draw(values[0], show=False)
+            pyplot.close("all")
+        shap.plots.force(values[0], show=False, matplotlib=True)
+        shap.plots.decision(learned.explanation.base, values.values, show=False)
         pyplot.close("all")
-        shap.plots.scatter(values[:, "lr"], show=False)
-        pyplot.close("all")
+
+
+def test_shap_explanation_adds_up_to_the_prediction(learned: Learned) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip("shap")
+    explanation = learned.explanation
+    given = explanation.shap_values
+    predicted = learned.learner.predict(explanation.configs).mean
+    total = given.base_values + given.values.sum(axis=1)
+    np.testing.assert_allclose(total, predicted, atol=1e-6, rtol=0)
+    made = suggest(learned.history, learned.space, {}, None)
+    own = made.shap_values
+    assert own is not None
+    assert own.base_values + own.values.sum() == pytest.approx(made.predicted, abs=1e-6)
+    row = dict(zip(own.feature_names, own.display_data, strict=True))
+    assert row["optimizer"] == label_of(learned.space["optimizer"], made.params["optimizer"])
+
+
+def test_notebooks_show_other_peoples_names_as_text(handmade: Handmade) -> None:
+    evil = replace(handmade.explanation, importance={"<script>x</script>|[a](javascript:b)": 0.1})
+    shown = evil._repr_html_()
+    assert "<table>" in shown
+    assert "<script" not in shown
+    assert "<a " not in shown

@@ -133,6 +133,20 @@ def test_largest_effect_stands_first_whatever_its_sign(handmade: Handmade) -> No
     assert "-0.300" in rows[0]
 
 
+def test_each_value_says_where_it_comes_from(suggestion: Suggestion) -> None:
+    assert suggestion.proposal is not None
+    name, other = list(suggestion.params)[:2]
+    proposal = replace(suggestion.proposal, changes={name: suggestion.params[name]})
+    told = replace(suggestion, proposal=proposal)
+    lines = render_note(told, 0, {other: (suggestion.params[other], 7)}).splitlines()
+    cells = {line.split(" | ")[0]: line.split(" | ")[2] for line in lines if line[:2] == "| "}
+    assert cells[f"| {name}"] == "changed by the model"
+    assert cells[f"| {other}"].endswith(", projected")
+    others = [cells[f"| {one}"] for one in list(suggestion.params)[2:]]
+    assert all(re.fullmatch(r"past study '\w+'|candidate 1", one) for one in others)
+    assert "### What was projected" in "\n".join(lines)
+
+
 def test_tables_stay_well_formed_whatever_the_names(handmade: Handmade) -> None:
     tables = _tables(render_note(_evil(handmade), 0, {"k": (EVIL, "b")}))
     assert [len(table) for table in tables] == [4, 3]
