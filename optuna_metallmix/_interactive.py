@@ -1,7 +1,7 @@
 """figures' numbers -> plotly figures, for the dashboard's page and for files.
 
-Colours are told apart by everyone: cividis, and blue and vermilion of Okabe and Ito (2008), never
-without a sign beside. The ground is white and the writing dark whatever the theme around: the
+Colours are told apart by everyone: cividis, viridis where grey stands for what is not active, and
+blue and vermilion of Okabe and Ito (2008), never without a sign beside. The ground is white and the writing dark whatever the theme around: the
 dashboard (0.21) draws a stored figure as it is. No template, which would be most of its size.
 """
 
@@ -95,7 +95,14 @@ def _waterfall(data: Waterfall) -> Figure:
     }
     ticks = {"tickvals": places, "ticktext": names}
     title = "From the average of the past to the suggestion"
-    return _figure([trace], title, SCORE_AXIS, "", y=ticks)
+    return _figure([trace], title, SCORE_AXIS, "", x={"range": _room(data)}, y=ticks)
+
+
+def _room(data: Waterfall) -> list[float]:
+    """Return an axis with room for the numbers beside the bars."""
+    ends = [0.0, *np.cumsum([data.base, *(effect for _, effect in data.steps)]).tolist()]
+    width = max(max(ends) - min(ends), 0.1)
+    return [min(ends) - 0.15 * width * (min(ends) < 0), max(ends) + 0.15 * width]
 
 
 def _dependence(data: Dependence) -> Figure:
@@ -152,14 +159,15 @@ def _figure(
 
     common = {"automargin": True, "gridcolor": _LINES, "linecolor": _INK, "zerolinecolor": _INK}
     layout = {
-        "title": {"text": title, "font": {"size": 15}},
+        # Below the buttons that plotly lays over the top.
+        "title": {"text": title, "font": {"size": 15}, "y": 0.91, "yanchor": "top"},
         "xaxis": {**common, "title": {"text": x_title}, **axes.get("x", {})},
         "yaxis": {**common, "title": {"text": y_title}, **axes.get("y", {})},
         "showlegend": False,
         "paper_bgcolor": _PAPER,
         "plot_bgcolor": _PAPER,
         "font": {"color": _INK},
-        "margin": {"l": 10, "r": 10, "t": 50, "b": 10},
+        "margin": {"l": 10, "r": 10, "t": 75, "b": 10},
     }
     figure = Figure(data=traces, layout=layout)
     figure.layout.template = None
@@ -186,7 +194,7 @@ def _bar(title: str) -> dict[str, Any]:
         "tickvals": [0, 1],
         "ticktext": ["low", "high"],
     }
-    return {"colorscale": "Cividis", "cmin": 0, "cmax": 1, "showscale": True, "colorbar": bar}
+    return {"colorscale": "Viridis", "cmin": 0, "cmax": 1, "showscale": True, "colorbar": bar}
 
 
 def _places(axis: Axis) -> list[float]:
@@ -197,7 +205,7 @@ def _places(axis: Axis) -> list[float]:
 
 def _scale(axis: Axis) -> dict[str, Any]:
     if axis.is_number:
-        return {"type": "log" if axis.is_log else "linear"}
+        return {"type": "log" if axis.is_log else "linear", "exponentformat": "power"}
     return {"tickvals": _places(axis), "ticktext": [_text(one) for one in axis.labels]}
 
 

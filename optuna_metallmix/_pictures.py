@@ -114,8 +114,8 @@ def _swarm(values: shap.Explanation) -> None:
     from matplotlib import colormaps
     from matplotlib import pyplot
 
-    cividis = colormaps["cividis"]
-    shap.plots.beeswarm(values, max_display=MAX_PARAMETERS, color=cividis, show=False)
+    colours = colormaps["viridis"]
+    shap.plots.beeswarm(values, max_display=MAX_PARAMETERS, color=colours, show=False)
     pyplot.gca().set_xlabel(EFFECT_AXIS)
 
 

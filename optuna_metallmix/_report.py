@@ -187,7 +187,10 @@ def _moved(suggestion: Suggestion, projected: Projected) -> str:
 
 
 def _pictures(pictures: Mapping[str, str]) -> str:
-    shown = [f"![{plain(title)}]({address})" for title, address in pictures.items()]
+    shown = [
+        f"**{plain(title)}**\n\n![{plain(title)}]({address})"
+        for title, address in pictures.items()
+    ]
     return "### Pictures\n\n" + "\n\n".join(shown) if shown else ""
 
 
