@@ -1,8 +1,9 @@
 """figures' numbers -> plotly figures, for the dashboard's page and for files.
 
 Colours are told apart by everyone: cividis, viridis where grey stands for what is not active, and
-blue and vermilion of Okabe and Ito (2008), never without a sign beside. The ground is white and the writing dark whatever the theme around: the
-dashboard (0.21) draws a stored figure as it is. No template, which would be most of its size.
+blue and vermilion of Okabe and Ito (2008), never without a sign beside. The ground is white and
+the writing dark whatever the theme around: the dashboard (0.21) draws a stored figure as it is.
+No template, which would be most of its size.
 """
 
 from __future__ import annotations

@@ -25,7 +25,9 @@ from optuna_metallmix import Suggestion
 from optuna_metallmix import suggest
 from optuna_metallmix._explanation import Explanation
 from optuna_metallmix._history import read_history
+from optuna_metallmix._interactive import interactive_figures
 from optuna_metallmix._meta_learner import MetaLearner
+from optuna_metallmix._pictures import draw_pictures
 from optuna_metallmix._provenance import as_record
 from optuna_metallmix._regressor import Trees
 from optuna_metallmix._report import render_note
@@ -164,3 +166,16 @@ def test_any_past_gives_a_valid_and_true_suggestion(seed: int) -> None:
         _check_evidence(suggestion.explanation)
     assert render_note(suggestion, 0, {})
     assert as_record(suggestion)["source"] == suggestion.source
+    assert suggestion._repr_html_()
+    _check_figures(suggestion)
+
+
+def _check_figures(suggestion: Suggestion) -> None:
+    """Draw all there is: a figure that raises would end a training."""
+    for figure in interactive_figures(suggestion).values():
+        json.loads(
+            figure.to_json(), parse_constant=lambda name: pytest.fail(f"{name} in a figure")
+        )
+    if suggestion.explanation is not None:
+        pytest.importorskip("shap")
+        assert draw_pictures(suggestion)
