@@ -15,6 +15,7 @@ import numpy as np
 from optuna.distributions import BaseDistribution
 
 from optuna_metallmix._attempt import Attempt
+from optuna_metallmix._attempt import model_build
 from optuna_metallmix._attempt import model_name
 from optuna_metallmix._candidates import Candidate
 from optuna_metallmix._candidates import propose_candidates
@@ -67,6 +68,8 @@ class Suggestion:
         learner: The fitted meta-learner; ``None`` without a past.
         costs: What tells how long a training takes; ``None`` where not asked, or nothing does.
         model: The language model's name; ``None`` where none was asked.
+        model_build: Which build of it answered, such as ``"ollama 0.32.15, fd5f44c0b5af"``;
+            ``None`` where it did not answer or does not tell.
         prompt_version: Which wording was used: version and variant, such as ``"2 cot+shap"``.
         proposal: The accepted proposal; ``None`` where none was.
         verdict: The judge's verdict on it.
@@ -90,6 +93,7 @@ class Suggestion:
     learner: MetaLearner | None = None
     costs: CostModel | None = None
     model: str | None = None
+    model_build: str | None = None
     prompt_version: str = DEFAULT_VARIANT.version
     proposal: Proposal | None = None
     verdict: Verdict | None = None
@@ -199,6 +203,19 @@ def suggest(
     return draft
 
 
+def question_of(suggestion: Suggestion, variant: Variant) -> Question:
+    """Return what a language model is asked about a suggestion's candidates."""
+    return Question(
+        suggestion.space,
+        suggestion.meta_features,
+        suggestion.candidates,
+        suggestion.explanation,
+        suggestion.learner,
+        suggestion.history.tried,
+        variant,
+    )
+
+
 def _learn(draft: Suggestion, seed: int, cost_aware: bool) -> Suggestion:
     """Past -> meta-learner -> candidates -> explanation."""
     seconds: dict[str, float] = {}
@@ -227,21 +244,14 @@ def _ask(
     draft: Suggestion, llm: LLM, reviewer: LLM | None, n_attempts: int, variant: Variant
 ) -> Suggestion:
     """Have the language model choose; what it was asked and answered is kept."""
-    question = Question(
-        draft.space,
-        draft.meta_features,
-        draft.candidates,
-        draft.explanation,
-        draft.learner,
-        draft.history.tried,
-        variant,
-    )
     seconds = dict(draft.seconds)
     with _timed(seconds, "model"):
-        talk = converse(question, llm, reviewer, n_attempts)
+        talk = converse(question_of(draft, variant), llm, reviewer, n_attempts)
+    has_answered = any(one.answer for one in talk.attempts)
     return replace(
         draft,
         model=model_name(llm),
+        model_build=model_build(llm) if has_answered else None,
         attempts=talk.attempts,
         proposal=talk.proposal,
         verdict=talk.verdict,
