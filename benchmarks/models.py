@@ -90,14 +90,16 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _models(args: argparse.Namespace) -> None:
+    code = code_of_library()
     reader, last = ReaderLLM(), HostileLLM(worst=True, seed=args.seed)
     reader.name, last.name = "scripted: adds up the evidence", "scripted: the last"
     models = [*args.llm, reader, FirstLLM(), last, DrawnLLM(args.seed)]
     found = _compare(_past(args), models, n_orders=6)
-    _write("models", "Which model should be used?", found)
+    _write("models", "Which model should be used?", found, code)
 
 
 def _ablation(args: argparse.Namespace) -> None:
+    code = code_of_library()
     past = _past(args)
     rows: list[ModelAnswer] = []
     for spec in args.llm:
@@ -107,7 +109,7 @@ def _ablation(args: argparse.Namespace) -> None:
         rows += _ways(past, llm, rows == [])
         release(llm)
     found = ModelAnswers(tuple(rows), {})
-    _write("ablation", "What is each part of the prompt worth?", found)
+    _write("ablation", "What is each part of the prompt worth?", found, code)
 
 
 def _ways(past: Past, llm: LLM, is_first: bool) -> Iterator[ModelAnswer]:
@@ -162,13 +164,13 @@ def _past(args: argparse.Namespace) -> Past:
     )
 
 
-def _write(name: str, title: str, found: ModelAnswers) -> None:
+def _write(name: str, title: str, found: ModelAnswers, code: str) -> None:
     RESULTS.mkdir(exist_ok=True)
     head = [
         f"# {name}",
         f"{title} HPOBench, MLP tasks, exact grid, {N_PAST} random past trials on each; regrets "
         "are against the held-out study's own trials.",
-        f"{ran_with()}, library code {code_of_library()}, prompt version {PROMPT_VERSION}. "
+        f"{ran_with()}, library code {code}, prompt version {PROMPT_VERSION}. "
         f"Written by:\n\n    {typed()}",
         as_markdown(found),
         f"![{title}]({name}.png)",

@@ -46,7 +46,6 @@ _LEGEND = {
     "regret": "(best - value) / (best - median) of the held-out study's own trials; **more** than "
     "that of `llm=False`, so below 0 the model helped; empty where nothing gives true values",
     "seconds, tokens": "a study's, reviews included",
-    "reads": "see below",
 }
 
 
@@ -74,7 +73,8 @@ def as_markdown(found: ModelAnswers) -> str:
     ]
     if found.choices:
         parts += [
-            "**Does it read?** The same questions with candidates and evidence in other orders:",
+            "**Does it read?** (the last column) The same questions with candidates and evidence in "
+            "other orders:",
             "\n".join(f"- {code(name)} {one.sentence}." for name, one in habits.items()),
         ]
     return "\n\n".join(parts) + "\n"
