@@ -73,7 +73,7 @@ def as_markdown(found: ModelAnswers) -> str:
     ]
     if found.choices:
         parts += [
-            "**Does it read?** (the last column) The same questions with candidates and evidence in "
+            "**Does it read?** (last column) The same questions, candidates and evidence in "
             "other orders:",
             "\n".join(f"- {code(name)} {one.sentence}." for name, one in habits.items()),
         ]

@@ -3,13 +3,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Any
 
 import pandas as pd
 import pytest
 from choosers import Reads
 from choosers import TakesPlace
-from conftest import AddStudy
 from optuna.storages import InMemoryStorage
 
 from optuna_metallmix import HistoryError
@@ -21,6 +21,10 @@ from optuna_metallmix._model_answers import compare_models
 from optuna_metallmix._model_table import as_frame
 from optuna_metallmix._model_table import as_markdown
 from optuna_metallmix._model_table import draw
+
+
+if TYPE_CHECKING:
+    from conftest import AddStudy
 
 
 def good(study: str, params: Mapping[str, Any]) -> float:

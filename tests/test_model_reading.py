@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from choosers import Reads
 from choosers import TakesPlace
-from conftest import Handmade
-from conftest import Learned
 
 from optuna_metallmix import LLM
 from optuna_metallmix import LLMError
@@ -18,6 +17,11 @@ from optuna_metallmix._model_reading import habit_of
 from optuna_metallmix._prompt import show
 from optuna_metallmix._prompt import suggestion_messages
 from optuna_metallmix._question import Question
+
+
+if TYPE_CHECKING:
+    from conftest import Handmade
+    from conftest import Learned
 
 
 @pytest.fixture
