@@ -111,7 +111,8 @@ def _draw_losses(axes: Any, names: Sequence[str], frame: pd.DataFrame, loss: str
         mean, low, high = _interval(frame.loc[frame["model"] == name, loss])
         axes.errorbar(mean, place, xerr=[[mean - low], [high - mean]], fmt="o", color=_BLUE)
     axes.axvline(0.0, color="grey", linewidth=1)
-    axes.set_xlabel(f"{_LOSS[loss]} than {WITHOUT}'s (left is better)")
+    axes.locator_params(axis="x", nbins=5)
+    axes.set_xlabel(f"{_LOSS[loss]} than {WITHOUT}'s\n(left is better)")
 
 
 def _draw_habits(axes: Any, names: Sequence[str], found: ModelAnswers) -> None:
