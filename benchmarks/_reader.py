@@ -85,6 +85,11 @@ class ShuffledEvidence(LLM):
         self._llm = llm
         self._seed = seed
 
+    @property
+    def last_usage(self) -> object:
+        """What the model's latest answer took, where it tells."""
+        return getattr(self._llm, "last_usage", None)
+
     def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:
         """Ask the model about the shuffled prompt."""
         shuffled = [{**one, "content": self.shuffle(one["content"])} for one in messages]

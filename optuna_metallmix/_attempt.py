@@ -57,6 +57,12 @@ def model_name(llm: LLM) -> str:
     return str(getattr(llm, "name", type(llm).__name__))
 
 
+def model_build(llm: LLM) -> str | None:
+    """Return which build of a language model answers, where it tells."""
+    build = getattr(llm, "build", None)
+    return build if isinstance(build, str) else None
+
+
 def cost_of(attempts: Iterable[Attempt]) -> str:
     """Say what attempts took, in words: seconds, and tokens where the models tell."""
     listed = list(attempts)

@@ -189,13 +189,18 @@ def _read(storage: BaseStorage, call: Callable[..., _T], *args: Any, **options: 
         ) from error
 
 
-def check_names(names: Sequence[str], present: Sequence[str], storage: BaseStorage) -> None:
-    """Raise :class:`HistoryError` where a study that was named is not there."""
+def check_names(
+    names: Sequence[str],
+    present: Sequence[str],
+    storage: BaseStorage,
+    argument: str = "source_study_names",
+) -> None:
+    """Raise :class:`HistoryError` where a study that was named by ``argument`` is not there."""
     if absent := [name for name in names if name not in present]:
         raise HistoryError(
             f"{describe_storage(storage)} has no study {', '.join(map(repr, absent))}. "
             f"It has: {', '.join(map(repr, sorted(present)[:20])) or 'no study at all'}. "
-            "Mend source_study_names."
+            f"Mend {argument}."
         )
 
 

@@ -58,8 +58,9 @@ def model_verdict(suggestion: Suggestion) -> str:
 def making(suggestion: Suggestion) -> str:
     """Show which steps were taken, what they took, and what went less well."""
     seconds = ", ".join(f"{stage} {s:.1f} s" for stage, s in suggestion.seconds.items())
+    build = f" ({plain(suggestion.model_build)})" if suggestion.model_build else ""
     lines = [
-        f"- source: `{suggestion.source}`, model: {code(suggestion.model or 'none')}, "
+        f"- source: `{suggestion.source}`, model: {code(suggestion.model or 'none')}{build}, "
         f"prompt version {suggestion.prompt_version}, answers: {len(suggestion.attempts)}",
         f"- time: {seconds}",
         *_costs(suggestion),

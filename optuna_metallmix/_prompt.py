@@ -61,7 +61,8 @@ _FIELDS_WITH_EVIDENCE = {
     ),
 }
 _FIELDS_WITHOUT_PAST = {**_FIELDS, "candidate": "the number of the candidate you start from."}
-_EQUALS = ("1 is expected to do best", "1 trains fastest of those that may do best")
+_RANKED = "; 1 is expected to do best"
+_FASTEST = "; 1 trains fastest of those that may do best"
 
 
 def show(question: Question) -> Shown:
@@ -124,7 +125,9 @@ def _question(shown: Shown) -> str:
     fields = suggestion_schema(shown)["properties"]
     lines = [f'{i}. "{one}": {told[one]}' for i, one in enumerate(fields, start=1)]
     text = "\n".join([head + _WHICH, *lines])
-    return text if shown.candidates[0].cost is None else text.replace(*_EQUALS)
+    if not shown.question.ranked:
+        return text.replace(_RANKED, "")
+    return text if shown.candidates[0].cost is None else text.replace(_RANKED, _FASTEST)
 
 
 def _changes(shown: Shown) -> dict[str, Any]:

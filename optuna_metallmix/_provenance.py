@@ -107,6 +107,7 @@ def as_record(suggestion: Suggestion) -> dict[str, Any]:
         "effects": dict(suggestion.effects),
         "trade": asdict(suggestion.trade) if suggestion.trade else None,
         "model": suggestion.model,
+        "model_build": suggestion.model_build,
         "prompt_version": suggestion.prompt_version,
         "reasons": list(suggestion.reasons),
         "seconds": dict(suggestion.seconds),

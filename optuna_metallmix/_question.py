@@ -42,6 +42,7 @@ class Question:
         learner: The fitted meta-learner; ``None`` without a past.
         tried: What the asking study has tried, with its values.
         variant: How it is asked.
+        ranked: Whether the candidates stand best first, and the model is told so.
     """
 
     space: SearchSpace
@@ -51,6 +52,7 @@ class Question:
     learner: MetaLearner | None = None
     tried: Sequence[tuple[Config, float]] = ()
     variant: Variant = DEFAULT_VARIANT
+    ranked: bool = True
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,7 @@ def _told(record: Mapping[str, Any]) -> Suggestion:
         candidates=_as(tuple[Candidate, ...], record["candidates"]),
         explanation=_explanation(record, space),
         model=record["model"],
+        model_build=record.get("model_build"),
         prompt_version=record["prompt_version"],
         proposal=_as(Proposal | None, record["proposal"]),
         verdict=_as(Verdict | None, record["verdict"]),

@@ -68,8 +68,9 @@ class MetaLLMiXSampler(BaseSampler):
         meta_features: What is known of the task, as scalars by name; for past studies the scalar
             user attributes of the study count. See :func:`image_meta_features`.
         llm: The language model: ``None`` for a local Ollama with a model, else the embedded
-            model, else none; ``"ollama:qwen3:8b"``; ``"path/to/model.gguf"``; any object with
-            ``generate(messages, *, schema) -> str``; ``False`` for the meta-learner alone.
+            model, else none; ``"ollama:qwen3:8b"``; ``"openai:http://localhost:8000/v1#model"``;
+            ``"path/to/model.gguf"``; any object with ``generate(messages, *, schema) -> str``;
+            ``False`` for the meta-learner alone.
         judge: The language model that reviews the proposal: ``None`` for the same one, ``False``
             for none, or as ``llm``.
         base_sampler: Makes all other trials; each study gets a copy of its own. Default:

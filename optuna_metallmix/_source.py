@@ -13,8 +13,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeAlias
 
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.storages import JournalStorage
+from optuna.storages import RDBStorage
 from optuna.storages import get_storage
 from optuna.storages.journal import JournalFileBackend
 
@@ -25,6 +27,7 @@ Source: TypeAlias = str | os.PathLike[str] | BaseStorage
 
 _SQLITE_URL = re.compile(r"sqlite(\+\w+)?:///(?P<path>[^?]*)")
 _PASSWORD = re.compile(r"(://[^:/@]*:)[^/]*@")
+_HIDDEN = r"\1***@"
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 
 
@@ -92,9 +95,16 @@ def _opened(url: str) -> BaseStorage:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        return get_storage(url)
+        if url.startswith("redis"):
+            return get_storage(url)
+        return get_storage(RDBStorage(url, skip_table_creation=True))
+    except StorageInternalError as error:  # Optuna looks for its tables, and finds none
+        raise HistoryError(
+            f"source_storage={_PASSWORD.sub(_HIDDEN, url)!r} has no Optuna studies in it "
+            f"({error.__cause__ or error}): pass the database that your studies were stored in."
+        ) from error
     except (SQLAlchemyError, ImportError, RuntimeError, ValueError) as error:
-        shown = _PASSWORD.sub(r"\1***@", url)  # this sentence is logged, and stored on a trial
+        shown = _PASSWORD.sub(_HIDDEN, url)  # this sentence is logged, and stored on a trial
         raise HistoryError(
             f"source_storage={shown!r} cannot be opened ({error}): check the URL, the driver and "
             "the database's Optuna version (`optuna storage upgrade`)."

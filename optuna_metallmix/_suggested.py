@@ -59,6 +59,8 @@ class Suggestion:
         learner: The fitted meta-learner; ``None`` without a past.
         costs: What tells how long a training takes; ``None`` where not asked, or nothing does.
         model: The language model's name; ``None`` where none was asked.
+        model_build: Which build of it answered, such as ``"ollama 0.32.15, fd5f44c0b5af"``;
+            ``None`` where it did not answer or does not tell.
         prompt_version: Which wording was used: version and variant, such as ``"2 cot+shap"``.
         proposal: The accepted proposal; ``None`` where none was.
         verdict: The judge's verdict on it.
@@ -82,6 +84,7 @@ class Suggestion:
     learner: MetaLearner | None = None
     costs: CostModel | None = None
     model: str | None = None
+    model_build: str | None = None
     prompt_version: str = DEFAULT_VARIANT.version
     proposal: Proposal | None = None
     verdict: Verdict | None = None

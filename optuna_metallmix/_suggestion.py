@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from optuna_metallmix._attempt import model_build
 from optuna_metallmix._attempt import model_name
 from optuna_metallmix._candidates import propose_candidates
 from optuna_metallmix._candidates import spread_candidates
@@ -84,6 +85,19 @@ def suggest(
     return draft
 
 
+def question_of(suggestion: Suggestion, variant: Variant) -> Question:
+    """Return what a language model is asked about a suggestion's candidates."""
+    return Question(
+        suggestion.space,
+        suggestion.meta_features,
+        suggestion.candidates,
+        suggestion.explanation,
+        suggestion.learner,
+        suggestion.history.tried,
+        variant,
+    )
+
+
 def _learn(draft: Suggestion, seed: int, cost_aware: bool) -> Suggestion:
     """Past -> meta-learner -> candidates -> explanation."""
     seconds: dict[str, float] = {}
@@ -112,21 +126,14 @@ def _ask(
     draft: Suggestion, llm: LLM, reviewer: LLM | None, n_attempts: int, variant: Variant
 ) -> Suggestion:
     """Have the language model choose; what it was asked and answered is kept."""
-    question = Question(
-        draft.space,
-        draft.meta_features,
-        draft.candidates,
-        draft.explanation,
-        draft.learner,
-        draft.history.tried,
-        variant,
-    )
     seconds = dict(draft.seconds)
     with _timed(seconds, "model"):
-        talk = converse(question, llm, reviewer, n_attempts)
+        talk = converse(question_of(draft, variant), llm, reviewer, n_attempts)
+    has_answered = any(one.answer for one in talk.attempts)
     return replace(
         draft,
         model=model_name(llm),
+        model_build=model_build(llm) if has_answered else None,
         attempts=talk.attempts,
         proposal=talk.proposal,
         verdict=talk.verdict,

@@ -29,6 +29,7 @@ from optuna_metallmix._provenance import record
 from optuna_metallmix._provenance import record_missing
 from optuna_metallmix._provenance import record_projected
 from optuna_metallmix._review import Review
+from optuna_metallmix.llm import ForeignLLM
 from optuna_metallmix.llm import Message
 from optuna_metallmix.llm import ScriptedLLM
 
@@ -177,3 +178,19 @@ def test_moved_values_are_told_on_the_trial() -> None:
     assert study.trials[0].user_attrs == {
         "metallmix:projected": {"lr": "0.5 -> 0.1", "k": "None -> 'a'"}
     }
+
+
+def test_build_of_the_model_that_answered_is_kept(learned: Learned) -> None:
+    class Built:
+        build = "v7"
+
+        def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:
+            return _answer(messages, schema)
+
+    def built(llm: Any) -> object:
+        found = suggest(learned.history, learned.space, {}, llm)
+        return as_record(found)["model_build"]
+
+    assert built(Built()) == "v7"
+    assert built(ForeignLLM(Built())) == "v7"
+    assert built(ScriptedLLM([_answer])) is None

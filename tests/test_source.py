@@ -16,6 +16,7 @@ from optuna.storages import get_storage
 from optuna.storages.journal import JournalFileBackend
 
 from optuna_metallmix._errors import HistoryError
+from optuna_metallmix._source import _opened
 from optuna_metallmix._source import open_source
 
 
@@ -174,3 +175,14 @@ def test_study_is_no_source() -> None:
     study: Any = optuna.create_study()
     with pytest.raises(TypeError, match="must be a path, a database URL or an Optuna storage"):
         open_source(study)
+
+
+def test_database_server_without_studies_gets_no_tables(tmp_path: Path) -> None:
+    # The way of a server's URL; no server is started for it.
+    place = tmp_path / "other.db"
+    with closing(sqlite3.connect(place)) as database:
+        database.execute("CREATE TABLE mine (a)")
+    with pytest.raises(HistoryError, match="has no Optuna studies in it"):
+        _opened(f"sqlite:///{place}")
+    with closing(sqlite3.connect(place)) as database:
+        assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("mine",)]

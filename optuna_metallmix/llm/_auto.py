@@ -73,6 +73,11 @@ class ForeignLLM:
         usage = getattr(self._llm, "last_usage", None)
         return usage if isinstance(usage, Usage) else None
 
+    @property
+    def build(self) -> object:
+        """Which build of it answers, where the object tells."""
+        return getattr(self._llm, "build", None)
+
     def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:
         """Pass the question on.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.metadata
 import json
 import os
 import secrets
@@ -92,6 +93,12 @@ class EmbeddedLLM:
     def name(self) -> str:
         """``embedded:`` and the file's stem."""
         return f"embedded:{self.path.stem}"
+
+    @property
+    def build(self) -> str | None:
+        """The runtime's version."""
+        version = importlib.metadata.version("xllamacpp") if has_runtime() else None
+        return version and f"xllamacpp {version}"
 
     def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:
         """Answer ``messages`` with one JSON document that ``schema`` describes.

@@ -16,6 +16,7 @@ import optuna
 from optuna_metallmix.llm._context_size import context_size
 from optuna_metallmix.llm._context_size import estimated_tokens
 from optuna_metallmix.llm._ollama_chat import Chat
+from optuna_metallmix.llm._ollama_models import build_of
 from optuna_metallmix.llm._ollama_models import context_limit
 from optuna_metallmix.llm._ollama_models import free
 from optuna_metallmix.llm._ollama_server import server_at
@@ -128,6 +129,12 @@ class OllamaLLM:
     def host(self) -> str:
         """The server's address, a URL."""
         return self._server.address
+
+    @property
+    def build(self) -> str | None:
+        """The server's version and the weights' digest; the server is asked at every look, for
+        at most two seconds, and None where it does not tell."""
+        return build_of(self._server, self.model)
 
     def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:
         """Answer ``messages`` with one JSON document that ``schema`` describes.

@@ -23,6 +23,8 @@ _LIST_SECONDS = 1.0
 
 _UNLOAD_SECONDS = 5.0
 
+_MAX_VERSION = 60
+
 # Seconds between looks whether a model is gone: Ollama lists it until its process has ended and
 # the accelerator's driver has told that the memory is back, which it gives up to 5 seconds.
 _LOOKS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
@@ -114,6 +116,32 @@ def free(server: Server, model: str) -> bool | None:
     return None if loaded[-1] is None else not loaded[-1]
 
 
+def build_of(server: Server, model: str) -> str | None:
+    """Return which build of the server answers and which weights, as far as it tells.
+
+    Temperature 0 and a seed repeat an answer byte for byte on one build, not across versions.
+
+    Returns:
+        Such as ``"ollama 0.32.15, fd5f44c0b5af"``, the digest in the length of `ollama list`;
+        None where the server tells neither.
+    """
+    import httpx
+
+    told: list[str] = []
+    with suppress(*client_errors(), KeyError, TypeError):
+        answer = httpx.get(
+            f"{server.address}/api/version",
+            headers=dict(server.headers),
+            timeout=_LIST_SECONDS,
+            trust_env=not server.is_local,
+        )
+        told.append(f"ollama {answer.json()['version']}"[:_MAX_VERSION])
+    with suppress(*client_errors()), open_client(server, _LIST_SECONDS) as client:
+        models = [one for one in client.list().models if one.model and one.digest]
+        told += [str(one.digest)[:12] for one in models if _same(str(one.model), model)][:1]
+    return ", ".join(told) or None
+
+
 def loaded_bytes(server: Server) -> int:
     """Return what the loaded models take of the accelerator, which makes room for another."""
     with suppress(*client_errors()), open_client(server, _LIST_SECONDS) as client:
@@ -127,8 +155,11 @@ def _is_loaded(server: Server, model: str) -> bool | None:
             running = client.ps().models
     except client_errors() as error:
         return False if never_connected(error) else None  # one that is gone holds no memory
-    names = {_full_name(one.model or one.name or "") for one in running}
-    return _full_name(model) in names
+    return any(_same(one.model or one.name or "", model) for one in running)
+
+
+def _same(listed: str, model: str) -> bool:
+    return _full_name(listed) == _full_name(model)
 
 
 def _full_name(model: str) -> str:

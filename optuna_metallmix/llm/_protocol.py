@@ -19,7 +19,8 @@ Message: TypeAlias = Mapping[str, str]
 class LLM(Protocol):
     """Anything that answers messages with text.
 
-    A ``name`` attribute, where there is one, is what trials and notes call the model.
+    A ``name`` attribute, where there is one, is what trials and notes call the model; a text
+    ``build``, where there is one, is recorded on the trial: which build of it answered.
     """
 
     def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:

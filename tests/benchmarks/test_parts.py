@@ -32,6 +32,7 @@ from benchmarks._rows import Row
 from benchmarks._rows import Rows
 from benchmarks._search import trace
 from benchmarks._work import Chunk
+from optuna_metallmix._prompt import refusal
 
 
 SPACE = {"x": IntDistribution(0, 9)}
@@ -167,8 +168,7 @@ def test_the_hostile_model_answers_what_it_is_asked():
     question = {"role": "user", "content": "Which?"}
     first = json.loads(llm.generate([question], schema=schema))
     assert (first["candidate"], first["evidence"]) == (3, ["E1"])
-    refused = [question, {"role": "assistant", "content": "{}"}]
-    refused += [{"role": "user", "content": "That answer was refused:\n- E1 (x) speaks against"}]
+    refused = [question, *refusal("{}", ["E1 (x) speaks against y, which was chosen."])]
     assert json.loads(llm.generate(refused, schema=schema))["evidence"] == ["E2"]
     review = {"properties": {"a_score": {"type": "integer"}, "a_remark": {"type": "string"}}}
     assert json.loads(llm.generate([question], schema=review))["a_score"] == 5

@@ -277,3 +277,22 @@ def free_port() -> int:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         return int(bound.getsockname()[1])
+
+
+@pytest.mark.shared
+def test_build_is_version_and_digest(play: Play, release: str) -> None:
+    version = play("01_version")["response"]["body"]["version"]
+    listed = play("02_list")["response"]["body"]["models"]
+    digest = next(one["digest"] for one in listed if one["name"] == "smollm2:135m")
+    assert OllamaLLM("SmolLM2:135m").build == f"ollama {version}, {digest[:12]}"
+    assert release.removeprefix("v") == version
+
+
+def test_build_of_a_server_that_does_not_tell_is_unknown(ollama_server: FakeOllama) -> None:
+    assert OllamaLLM("m").build is None
+    ollama_server.reply("/api/version", "[]")
+    assert OllamaLLM("m").build is None
+    ollama_server.reply("/api/version", {"version": "1.0"})
+    assert OllamaLLM("m").build == "ollama 1.0"
+    ollama_server.drop("/api/version")
+    assert OllamaLLM("m").build is None

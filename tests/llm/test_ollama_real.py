@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
+from typing import Literal
 
 import ollama
 import pytest
+from end_to_end import memory_past
+from end_to_end import run
 
+from optuna_metallmix import MetaLLMiXSampler
+from optuna_metallmix import read_record
 from optuna_metallmix._errors import LLMError
+from optuna_metallmix._model_answers import compare_models
 from optuna_metallmix.llm import OllamaLLM
 from optuna_metallmix.llm import installed_models
 from optuna_metallmix.llm import rank_installed
@@ -120,3 +127,30 @@ def test_missing_model_names_the_pull_that_mends_it() -> None:
 def test_schema_that_cannot_be_followed_is_a_sentence(llm: OllamaLLM) -> None:
     with pytest.raises(LLMError, match=r"simplify the schema, or choose another model"):
         llm.generate(MESSAGES, schema={"type": "nonsense"})
+
+
+def test_build_names_version_and_weights(llm: OllamaLLM) -> None:
+    assert re.fullmatch(r"ollama \S+, [0-9a-f]{12}", llm.build or "")
+
+
+@pytest.mark.parametrize("prompt", ["plain", "cot", "cot+shap"])
+def test_first_trial_is_asked_for_and_the_memory_is_free_again(
+    llm: OllamaLLM, prompt: Literal["plain", "cot", "cot+shap"]
+) -> None:
+    study = run(MetaLLMiXSampler(llm=llm, prompt=prompt, seed=0), memory_past())
+    found = read_record(study.trials[0])
+    assert found is not None
+    assert found["model"] == llm.name
+    assert found["model_build"] == llm.build
+    assert found["attempts"][0]["prompt_tokens"] <= 3_000
+    assert all(one["answer"] for one in found["attempts"])  # accepted or not, it answered
+    assert not is_loaded(llm)
+
+
+def test_models_are_compared(llm: OllamaLLM) -> None:
+    found = compare_models([llm], memory_past(), studies=["past-0"], n_orders=2)
+    _, row = found.answers
+    assert row.valid
+    assert row.seconds > 0
+    assert len(found.choices[llm.name]) == 2
+    assert not is_loaded(llm)
