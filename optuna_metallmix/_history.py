@@ -26,6 +26,7 @@ from optuna_metallmix._optuna_access import PREFERENTIAL_ATTR
 from optuna_metallmix._optuna_access import FrozenStudy
 from optuna_metallmix._optuna_access import describe_storage
 from optuna_metallmix._optuna_access import frozen_id
+from optuna_metallmix._progress import counted
 from optuna_metallmix._rdb import TrialReader
 from optuna_metallmix._rdb import trial_reader
 from optuna_metallmix._scoring import by_config
@@ -149,7 +150,7 @@ def read_history(
     reader = _read(storage, trial_reader, storage)
     studies: list[PastStudy] = []
     left_out: dict[str, str] = {}
-    for one in found:
+    for one in counted(found, "Reading past studies", "study"):
         try:
             studies.append(_read_study(storage, reader, one))
         except _UnfitError as reason:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from collections.abc import Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
@@ -32,6 +29,7 @@ from optuna_metallmix._learned import learned_scores
 from optuna_metallmix._meta_dataset import Config
 from optuna_metallmix._meta_features import MetaFeatures
 from optuna_metallmix._meta_learner import MetaLearner
+from optuna_metallmix._progress import stage
 from optuna_metallmix._proposal import Proposal
 from optuna_metallmix._question import Question
 from optuna_metallmix._search_space import SearchSpace
@@ -202,15 +200,15 @@ def suggest(
 def _learn(draft: Suggestion, seed: int, cost_aware: bool) -> Suggestion:
     """Past -> meta-learner -> candidates -> explanation."""
     seconds: dict[str, float] = {}
-    with _timed(seconds, "meta-learner"):
+    with stage(seconds, "meta-learner", "Fitting the meta-learner"):
         learner = learned_scores(draft.history, draft.space, seed)
     if cost_aware:
-        with _timed(seconds, "cost"):
+        with stage(seconds, "cost", "Fitting the costs"):
             draft = _with_costs(draft, learner)
-    with _timed(seconds, "candidates"):
+    with stage(seconds, "candidates", "Looking for candidates"):
         rng = np.random.default_rng(seed)
         candidates = propose_candidates(learner, draft.history, rng, costs=draft.costs)
-    with _timed(seconds, "explanation"):
+    with stage(seconds, "explanation", "Explaining them"):
         explanation = explain(learner, candidates, draft.history, draft.meta_features)
     draft = replace(draft, learner=learner, candidates=candidates, explanation=explanation)
     return replace(draft, seconds=seconds)
@@ -237,7 +235,7 @@ def _ask(
         variant,
     )
     seconds = dict(draft.seconds)
-    with _timed(seconds, "model"):
+    with stage(seconds, "model"):  # which tells of its own waits
         talk = converse(question, llm, reviewer, n_attempts)
     return replace(
         draft,
@@ -262,12 +260,3 @@ def _explained(draft: Suggestion) -> Suggestion:
         effects={name: effects[name] for name in draft.space},
         trade=weigh(draft.costs, draft.params, predicted, draft.candidates),
     )
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start

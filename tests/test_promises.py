@@ -31,6 +31,7 @@ PACKAGE = ROOT / "optuna_metallmix"
 CORRIDOR = (
     "_errors",
     "_memory",
+    "_progress",
     "_optuna_access",
     "_rdb",
     "_variant",
