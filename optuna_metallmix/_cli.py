@@ -7,10 +7,11 @@ from collections.abc import Callable
 from collections.abc import Sequence
 
 import optuna_metallmix
+from optuna_metallmix import _compare
 from optuna_metallmix import _doctor
 
 
-_COMMANDS = (_doctor.add_command,)
+_COMMANDS = (_doctor.add_command, _compare.add_command)
 """Each adds its parser, with ``run(arguments) -> exit code`` among the parser's defaults."""
 
 
