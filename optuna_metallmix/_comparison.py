@@ -89,9 +89,9 @@ class Comparison:
         panels = [("finished trials", [self._line(one, "trials") for one in self.sides])]
         if all(one.has_seconds for one in self.sides):
             lines = [self._line(one, "seconds") for one in self.sides]
-            panels += [("wall seconds in which a trial was running", lines)]
+            panels += [("wall seconds", lines)]
         better = "more" if self.direction == "maximize" else "less"
-        value_axis = f"best {self.metric} so far ({better} is better)"
+        value_axis = f"best {self.metric} ({better} is better)"
         return draw(" and ".join(one.name for one in self.sides), value_axis, panels)
 
     def _repr_html_(self) -> str:

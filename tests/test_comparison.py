@@ -232,8 +232,8 @@ def test_figure_has_units_and_no_background_of_its_own() -> None:
         plain.set_metric_names(["accuracy"])
     figure = compare(plain, {"seeds": seeds("s", [1, 2, 3], storage)}).plot()
     axes = [one.title.text for one in figure.select_xaxes()]
-    assert axes == ["finished trials", "wall seconds in which a trial was running"]
-    assert figure.layout.yaxis.title.text == "best accuracy so far (more is better)"
+    assert axes == ["finished trials", "wall seconds"]
+    assert figure.layout.yaxis.title.text == "best accuracy (more is better)"
     named = [one for one in figure.data if one.name and one.showlegend]
     assert [one.name for one in named] == ["plain", "seeds"]
     assert list(named[0].y) == [0.0, 1.0, 1.0]
