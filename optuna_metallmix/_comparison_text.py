@@ -109,15 +109,19 @@ def _saving(one: Saving) -> tuple[str, ...]:
     if math.isinf(one.trials):
         takes = f"{one.side}: never in {one.n_trials}"
     else:
-        takes = f"{one.side}: {one.trials:.0f} trials"
+        takes = f"{one.side}: {_trials(one.trials)}"
     return (
         one.bar,
         _shown(one.value),
-        f"{one.bar_trials} trials",
+        _trials(one.bar_trials),
         takes,
         _saved(one.trials_saved, one.trials_between),
         _saved(one.seconds_saved, one.seconds_between),
     )
+
+
+def _trials(n: float) -> str:
+    return f"{n:.0f} trial{'s' if n > 1 else ''}"
 
 
 def _saved(value: float, between: Interval | None) -> str:
