@@ -77,7 +77,9 @@ def browser() -> Iterator[Browser]:
     if program is None:
         pytest.skip("Chromium is not installed: apt-get install chromium")
     with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program)
+        opened = playwright.chromium.launch(
+            executable_path=program, args=["--disable-dev-shm-usage"]
+        )
         yield opened
         opened.close()
 
@@ -105,9 +107,10 @@ def look(browser: Browser) -> Iterator[Callable[..., Look]]:
 
 @pytest.fixture(scope="module", params=["sqlite", "journal"])
 def shown(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, browser: Browser
 ) -> Iterator[Shown]:
     """Our study beside TPE's, past and all, with a figure and an artifact in the note."""
+    assert browser.is_connected()  # asked for first: without one nothing has to be made
     pytest.importorskip("optuna_dashboard", reason="the dashboard is not installed")
     folder: Path = tmp_path_factory.mktemp(request.param)
     place, storage = _storage(request.param, folder)

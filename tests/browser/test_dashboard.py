@@ -82,6 +82,7 @@ def test_note_is_a_table_with_the_trials_own_values(
     image.evaluate("image => image.decode()")
     assert image.evaluate("image => image.naturalWidth") == 300
     check_local(looked, shown.address)
+    page.set_viewport_size({"width": 1280, "height": 1900})  # the note scrolls by itself
     looked.keep(f"note-{shown.kind}")
 
 
