@@ -19,6 +19,7 @@ from optuna_metallmix._comparison import Comparison
 from optuna_metallmix._comparison import compare
 from optuna_metallmix._errors import HistoryError
 from optuna_metallmix._errors import MetaLLMiXError
+from optuna_metallmix._history import read_storage
 from optuna_metallmix._optuna_access import describe_storage
 from optuna_metallmix._source import open_source
 
@@ -94,7 +95,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _sides(arguments: argparse.Namespace) -> list[Mapping[str, Sequence[optuna.Study]]]:
     storage = open_source(arguments.storage)
-    present = [one.study_name for one in storage.get_all_studies()]
+    present = [one.study_name for one in read_storage(storage, storage.get_all_studies)]
     alone = [name for text in arguments.studies for name in _named(text, present, storage)]
     named = [(name, [name]) for name in alone]
     named += [(name, _named(text, present, storage)) for name, text in arguments.side]

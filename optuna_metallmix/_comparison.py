@@ -155,8 +155,15 @@ def compare(
     Raises:
         HistoryError: A study has several objectives or no finished trial, a side has no value, or
             the directions differ.
-        ValueError: There are fewer than two sides, a side without a study, or two of one name.
+        TypeError: Something is neither a study nor a mapping of names to studies.
+        ValueError: There are fewer than two sides, a side without a study or with one twice, or
+            two of one name; a number is out of its range.
     """
+    if not (0 < confidence < 1 and n_resamples >= 1):
+        raise ValueError(
+            f"confidence={confidence} must be between 0 and 1 and n_resamples={n_resamples} at "
+            "least 1."
+        )
     named = named_studies(studies)
     flat = [study for some in named.values() for study in some]
     sides = read_sides(named)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 from typing import TypeVar
 
@@ -26,6 +27,9 @@ _T = TypeVar("_T")
 
 _PATIENCE = 1.0
 """Seconds before a line appears, and between its ticks: what is quick does not flicker."""
+
+_ABOVE: ContextVar[tqdm[Any] | None] = ContextVar("line", default=None)
+"""The line that this thread has on the terminal already."""
 
 _logger = optuna.logging.get_logger("optuna.metallmix")
 
@@ -52,7 +56,7 @@ def counted(items: Sequence[_T], what: str, unit: str) -> Iterator[_T]:
 
 @contextmanager
 def line(what: str, patience: float = _PATIENCE) -> Iterator[bool]:
-    """Show ``WHAT ... 00:03`` for as long as the body takes.
+    """Show ``WHAT ... 00:03`` for as long as the body takes; within another, in its place.
 
     Args:
         what: What is done or waited for.
@@ -64,6 +68,10 @@ def line(what: str, patience: float = _PATIENCE) -> Iterator[bool]:
     if not is_shown():
         yield False
         return
+    if (above := _ABOVE.get()) is not None:
+        with _renamed(above, what):
+            yield True
+        return
     with (
         tqdm(desc=what, bar_format="{desc} ... {elapsed}", delay=patience, **_options()) as bar,
         _ticking(bar, patience),
@@ -72,15 +80,12 @@ def line(what: str, patience: float = _PATIENCE) -> Iterator[bool]:
 
 
 @contextmanager
-def stage(seconds: dict[str, float], name: str, what: str | None = None) -> Iterator[None]:
+def stage(seconds: dict[str, float], name: str, what: str) -> Iterator[None]:
     """Add the seconds that the body takes to ``seconds[name]``, and show ``what`` meanwhile."""
     start = time.perf_counter()
     try:
-        if what is None:
+        with line(what):
             yield
-        else:
-            with line(what):
-                yield
     finally:
         seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
 
@@ -103,14 +108,26 @@ def _ticking(bar: tqdm[Any], patience: float) -> Iterator[None]:
     for handler in handlers:
         handler.addFilter(aside)
     thread.start()
+    above = _ABOVE.set(bar)
     try:
         yield
     finally:
+        _ABOVE.reset(above)
         over.set()
         thread.join()
         for handler in handlers:
             handler.removeFilter(aside)
         bar.clear()  # close() takes a bar that was never updated for one that was never drawn
+
+
+@contextmanager
+def _renamed(bar: tqdm[Any], what: str) -> Iterator[None]:
+    before = bar.desc
+    bar.set_description_str(what, refresh=False)  # at the next tick
+    try:
+        yield
+    finally:
+        bar.set_description_str(before, refresh=False)
 
 
 def _tick(bar: tqdm[Any], patience: float, over: threading.Event) -> None:

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_metallmix._errors import HistoryError
+from optuna_metallmix._history import read_storage
 from optuna_metallmix._optuna_access import PREFERENTIAL_ATTR
 from optuna_metallmix._optuna_access import all_trials
 from optuna_metallmix._optuna_access import describe_storage
@@ -51,7 +52,7 @@ def read_run(study: Study) -> Run:
     """Read the trials of a study; nothing is written.
 
     Raises:
-        HistoryError: It has no finished trial, or no one order of its trials.
+        HistoryError: It cannot be read, has no finished trial, or no one order of its trials.
     """
     name = _described(study)
     if storage_of(study).get_study_system_attrs(study_id_of(study)).get(PREFERENTIAL_ATTR):
@@ -74,7 +75,8 @@ def _described(study: Study) -> str:
 
 
 def _finished(study: Study) -> list[FrozenTrial]:
-    found = [one for one in all_trials(study) if one.state.is_finished() and one.datetime_start]
+    trials = read_storage(storage_of(study), all_trials, study)
+    found = [one for one in trials if one.state.is_finished() and one.datetime_start]
     return sorted(found, key=lambda one: (one.datetime_start, one.number))
 
 

@@ -235,7 +235,7 @@ def _ask(
         variant,
     )
     seconds = dict(draft.seconds)
-    with stage(seconds, "model"):  # which tells of its own waits
+    with stage(seconds, "model", f"Asking {model_name(llm)}"):
         talk = converse(question, llm, reviewer, n_attempts)
     return replace(
         draft,

@@ -57,4 +57,6 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--help"])
     assert caught.value.code == 0
-    assert "doctor" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "doctor" in shown
+    assert "compare" in shown

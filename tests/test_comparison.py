@@ -190,6 +190,8 @@ def test_wrong_use_says_what_to_write() -> None:
         compare(one, study("a", [1.0]))
     with pytest.raises(ValueError, match="Side 'x' has a study twice"):
         compare({"x": [one, one], "y": study("b", [1.0])})
+    with pytest.raises(ValueError, match="confidence=95 must be between 0 and 1"):
+        compare(one, study("b", [1.0]), confidence=95)
     with pytest.raises(TypeError, match="'a' is no study"):
         compare("a", "b")  # type: ignore[arg-type]
 

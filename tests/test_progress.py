@@ -38,6 +38,7 @@ class Terminal:
 
     def wait_for(self, text: str) -> None:
         while text not in self.text:
+            assert len(self.text) < 100_000  # ticks that never say it
             assert select.select([self._screen], [], [], 10)[0], f"{text!r} not in {self.text!r}"
             self.text += os.read(self._screen, 4096).decode()
 
@@ -72,10 +73,22 @@ def on_a_terminal() -> Iterator[Terminal]:
 def test_line_shows_the_seconds_and_leaves_nothing_behind() -> None:
     with on_a_terminal() as terminal:
         with line("Fitting", 0.01) as is_shown:
-            terminal.wait_for("Fitting ... 00:00")
+            terminal.wait_for("Fitting ... 00:")
         assert is_shown
         assert last_line(terminal.rest()) == ""
     assert not [one for one in threading.enumerate() if "_tick" in one.name]
+
+
+def test_line_within_a_line_takes_its_place() -> None:
+    with on_a_terminal() as terminal:
+        with line("Asking m", 0.01):
+            with waiting("m (loading)", (0.0,)):
+                terminal.wait_for("Waiting for m (loading) ... 00:")
+            terminal.wait_for("Asking m ... 00:")
+            terminal.rest()
+            terminal.wait_for("Asking m ... 00:")
+        assert "\n" not in terminal.text
+        assert last_line(terminal.rest()) == ""
 
 
 def test_log_is_not_written_into_the_line() -> None:
