@@ -1,4 +1,4 @@
-"""a bare machine with Python 3.11+ -> the demo, or all checks: `python3 run.py demo | test`.
+"""a bare machine with Python 3.11+ -> an example, or all checks: `run.py demo | compare | test`.
 
 Each command makes what it needs by itself: a virtual environment in ``.venv``, the packages, and
 the embedded language model. Only the standard library is used here.
@@ -29,18 +29,26 @@ WITHOUT_DEPENDENCIES = [
 
 def main() -> int:
     """Run one command; returns the process's exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, usage="python3 run.py {demo,test} ...")
-    parser.add_argument("command", choices=["demo", "test"])
+    parser = argparse.ArgumentParser(
+        description=__doc__, usage="python3 run.py {demo,compare,test} ..."
+    )
+    parser.add_argument("command", choices=["demo", "compare", "test"])
     command, rest = parser.parse_known_args()
     if sys.version_info < (3, 11):  # noqa: UP036 -- this file meets whatever python3 is there
         parser.error(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
-    return {"demo": demo, "test": test}[command.command](rest)
+    return {"demo": demo, "compare": compare, "test": test}[command.command](rest)
 
 
 def demo(arguments: list[str]) -> int:
     """Compare MetaLLMiX with TPE on a task that is new to the shipped studies."""
     install([".[dashboard,embedded,shap,torch]"])
     return run(python(), "examples/demo.py", *arguments)
+
+
+def compare(arguments: list[str]) -> int:
+    """Compare MetaLLMiX with TPE over several seeds of a quick task."""
+    install([".[dashboard,embedded,shap]", "scikit-learn>=1.4"])
+    return run(python(), "examples/compare_with_tpe.py", *arguments)
 
 
 def test(arguments: list[str]) -> int:

@@ -19,8 +19,11 @@ import torch
 from finetune_timm import load_images
 from finetune_timm import make_objective
 from finetune_timm import meta_features
+from optuna_dashboard import get_note
+from optuna_dashboard import save_plotly_graph_object
 
 from optuna_metallmix import MetaLLMiXSampler
+from optuna_metallmix import compare
 from optuna_metallmix import read_record
 
 
@@ -48,12 +51,13 @@ def main() -> None:
         search(args.storage, name, sampler, objective, args.n_trials)
         for name, sampler in samplers.items()
     ]
-    print("\n" + note(studies[0]) + "\n")
-    print(table(studies, args.n_trials))
+    print(f"\n{get_note(studies[0])}\n")
+    comparison = compare(*studies)
+    save_plotly_graph_object(studies[0], comparison.plot(), graph_object_id="metallmix-compare")
+    print(comparison.to_markdown())
     print(source(studies[0]))
-    ids = ",".join(str(study._study_id) for study in studies)
     print(f"\nTo look at both: .venv/bin/optuna-dashboard {args.storage}")
-    print(f"then open http://127.0.0.1:8080/dashboard/compare-studies?ids={ids}")
+    print(f"then open http://127.0.0.1:8080{comparison.dashboard_path}")
 
 
 def search(
@@ -78,22 +82,6 @@ def search(
 
     study.optimize(objective, n_trials=n_trials, callbacks=[tell])
     return study
-
-
-def note(study: optuna.Study) -> str:
-    """Return what optuna-dashboard shows of the suggestion."""
-    from optuna_dashboard import get_note
-
-    return str(get_note(study))
-
-
-def table(studies: list[optuna.Study], n_trials: int) -> str:
-    """Return the best value after so many trials, a column a study."""
-    lines = ["best balanced accuracy after | " + " | ".join(one.study_name for one in studies)]
-    for n in sorted({1, 5, 10, n_trials}):
-        values = [max(t.value or 0.0 for t in one.trials[:n]) for one in studies]
-        lines.append(f"{n:3d} trials".ljust(29) + "| " + " | ".join(f"{v:.4f}" for v in values))
-    return "\n".join(lines)
 
 
 def source(study: optuna.Study) -> str:

@@ -1,5 +1,7 @@
 """past studies in an Optuna storage -> a checked, explained first trial."""
 
+from optuna_metallmix._comparison import Comparison
+from optuna_metallmix._comparison import compare
 from optuna_metallmix._errors import HistoryError
 from optuna_metallmix._errors import LLMError
 from optuna_metallmix._errors import MetaLLMiXError
@@ -20,6 +22,7 @@ from optuna_metallmix.llm import ScriptedLLM
 
 __all__ = [
     "LLM",
+    "Comparison",
     "EmbeddedLLM",
     "HistoryError",
     "LLMError",
@@ -31,6 +34,7 @@ __all__ = [
     "ScriptedLLM",
     "Suggestion",
     "TransferSampler",
+    "compare",
     "image_meta_features",
     "read_record",
     "save_figures",

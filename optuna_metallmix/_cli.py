@@ -7,6 +7,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 
 import optuna_metallmix
+from optuna_metallmix import _compare
 from optuna_metallmix import _compare_models
 from optuna_metallmix import _doctor
 from optuna_metallmix import _explain
@@ -15,9 +16,10 @@ from optuna_metallmix import _suggest
 
 _COMMANDS = (
     _doctor.add_command,
-    _compare_models.add_command,
-    _explain.add_command,
     _suggest.add_command,
+    _explain.add_command,
+    _compare.add_command,
+    _compare_models.add_command,
 )
 """Each adds its parser, with ``run(arguments) -> exit code`` among the parser's defaults."""
 

@@ -26,6 +26,7 @@ from optuna_metallmix._optuna_access import PREFERENTIAL_ATTR
 from optuna_metallmix._optuna_access import FrozenStudy
 from optuna_metallmix._optuna_access import describe_storage
 from optuna_metallmix._optuna_access import frozen_id
+from optuna_metallmix._progress import counted
 from optuna_metallmix._rdb import TrialReader
 from optuna_metallmix._rdb import trial_reader
 from optuna_metallmix._scoring import by_config
@@ -146,14 +147,16 @@ def read_history(
     Raises:
         HistoryError: The storage cannot be read, or does not have one of ``names``.
     """
-    found = [one for one in _read(storage, storage.get_all_studies) if frozen_id(one) != exclude]
+    found = [
+        one for one in read_storage(storage, storage.get_all_studies) if frozen_id(one) != exclude
+    ]
     if names is not None:
         check_names(names, [one.study_name for one in found], storage)
         found = [one for one in found if one.study_name in set(names)]
-    reader = _read(storage, trial_reader, storage)
+    reader = read_storage(storage, trial_reader, storage)
     studies: list[PastStudy] = []
     left_out: dict[str, str] = {}
-    for one in found:
+    for one in counted(found, "Reading past studies", "study"):
         try:
             studies.append(_read_study(storage, reader, one))
         except _UnfitError as reason:
@@ -169,15 +172,17 @@ def _read_study(storage: BaseStorage, reader: TrialReader, study: FrozenStudy) -
         n = len(study.directions)
         raise _UnfitError(f"it has {n} objectives, and so no one order of its trials")
     name, direction, key = study.study_name, study.directions[0], frozen_id(study)
-    stamp = _read(storage, reader.stamp, key)  # before the trials: it may be older than they are
+    stamp = read_storage(
+        storage, reader.stamp, key
+    )  # before the trials: it may be older than they are
     scored = _SCORED.setdefault(storage, Memory(_MAX_SCORED)).recall(
         (key, name, direction, stamp),
-        lambda: score_study(name, direction, _read(storage, reader.read, key), {}),
+        lambda: score_study(name, direction, read_storage(storage, reader.read, key), {}),
     )
     return replace(scored, meta_features=scalar_features(study.user_attrs), study_id=key)
 
 
-def _read(storage: BaseStorage, call: Callable[..., _T], *args: Any, **options: Any) -> _T:
+def read_storage(storage: BaseStorage, call: Callable[..., _T], *args: Any, **options: Any) -> _T:
     """Call one method of a storage. Storages are other people's code and other people's files, on
     other machines: whatever one raises means that the past cannot be read."""
     try:

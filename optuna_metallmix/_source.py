@@ -21,6 +21,7 @@ from optuna.storages import get_storage
 from optuna.storages.journal import JournalFileBackend
 
 from optuna_metallmix._errors import HistoryError
+from optuna_metallmix._progress import line
 
 
 Source: TypeAlias = str | os.PathLike[str] | BaseStorage
@@ -66,7 +67,8 @@ def _open_file(place: str) -> BaseStorage:
             "file or URL that your studies were stored in."
         )
     try:
-        return JournalStorage(JournalFileBackend(str(path)))
+        with line(f"Reading {path.name}"):  # a journal is read to its end before it is open
+            return JournalStorage(JournalFileBackend(str(path)))
     except Exception as error:  # a damaged journal makes Optuna raise almost anything
         raise HistoryError(
             f"source_storage={place!r} is no readable Optuna journal ({error}): pass the file "

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +18,7 @@ from optuna_metallmix._learned import learned_costs
 from optuna_metallmix._learned import learned_scores
 from optuna_metallmix._meta_features import MetaFeatures
 from optuna_metallmix._meta_learner import MetaLearner
+from optuna_metallmix._progress import stage
 from optuna_metallmix._question import Question
 from optuna_metallmix._search_space import SearchSpace
 from optuna_metallmix._suggested import SOURCE_BASE_SAMPLER
@@ -101,15 +99,15 @@ def question_of(suggestion: Suggestion, variant: Variant) -> Question:
 def _learn(draft: Suggestion, seed: int, cost_aware: bool) -> Suggestion:
     """Past -> meta-learner -> candidates -> explanation."""
     seconds: dict[str, float] = {}
-    with _timed(seconds, "meta-learner"):
+    with stage(seconds, "meta-learner", "Fitting the meta-learner"):
         learner = learned_scores(draft.history, draft.space, seed)
     if cost_aware:
-        with _timed(seconds, "cost"):
+        with stage(seconds, "cost", "Fitting the costs"):
             draft = _with_costs(draft, learner)
-    with _timed(seconds, "candidates"):
+    with stage(seconds, "candidates", "Looking for candidates"):
         rng = np.random.default_rng(seed)
         candidates = propose_candidates(learner, draft.history, rng, costs=draft.costs)
-    with _timed(seconds, "explanation"):
+    with stage(seconds, "explanation", "Explaining them"):
         explanation = explain(learner, candidates, draft.history, draft.meta_features)
     draft = replace(draft, learner=learner, candidates=candidates, explanation=explanation)
     return replace(draft, seconds=seconds)
@@ -127,7 +125,7 @@ def _ask(
 ) -> Suggestion:
     """Have the language model choose; what it was asked and answered is kept."""
     seconds = dict(draft.seconds)
-    with _timed(seconds, "model"):
+    with stage(seconds, "model", f"Asking {model_name(llm)}"):
         talk = converse(question_of(draft, variant), llm, reviewer, n_attempts)
     has_answered = any(one.answer for one in talk.attempts)
     return replace(
@@ -154,12 +152,3 @@ def _explained(draft: Suggestion) -> Suggestion:
         effects={name: effects[name] for name in draft.space},
         trade=weigh(draft.costs, draft.params, predicted, draft.candidates),
     )
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start

@@ -61,4 +61,6 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert caught.value.code == 0
     said = capsys.readouterr().out
-    assert all(command in said for command in ("doctor", "explain", "suggest"))
+    assert all(
+        one in said for one in ("doctor", "explain", "suggest", "compare", "compare-models")
+    )

@@ -1,4 +1,4 @@
-"""a wait -> a line in the log now and then, so that a cold start is not silence."""
+"""a wait -> a line on the terminal, or one in the log now and then: a cold start is no silence."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 import optuna
 
+from optuna_metallmix._progress import line
+
 
 MOMENTS = (2.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 """Seconds after which a wait is told: a short one never, a long one rarely."""
@@ -19,18 +21,25 @@ _logger = optuna.logging.get_logger("optuna.metallmix")
 
 @contextmanager
 def waiting(what: str, moments: Sequence[float] = MOMENTS) -> Iterator[None]:
-    """Say ``Waiting for WHAT ... 2 s`` at level INFO for as long as the body takes.
+    """Show ``Waiting for WHAT ... 00:02`` on a terminal for as long as the body takes.
 
-    Nothing is said, and no thread started, where the logger ``optuna.metallmix`` lets no INFO
-    through.
+    Where there is none, the same goes to the log at a few moments, at level INFO. Nothing is
+    said, and no thread started, where the logger ``optuna.metallmix`` lets no INFO through.
 
     Args:
         what: What is waited for, and in brackets why it may take long.
-        moments: Seconds from the start, ascending, at which to say so.
+        moments: Seconds from the start, ascending, at which the log says so.
     """
-    if not _logger.isEnabledFor(logging.INFO):
-        yield
-        return
+    with line(f"Waiting for {what}") as is_shown:
+        if is_shown or not _logger.isEnabledFor(logging.INFO):
+            yield
+        else:
+            with _logging(what, moments):
+                yield
+
+
+@contextmanager
+def _logging(what: str, moments: Sequence[float]) -> Iterator[None]:
     over = threading.Event()
     thread = threading.Thread(target=_tell, args=(what, moments, over), daemon=True)
     thread.start()

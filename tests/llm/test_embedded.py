@@ -162,7 +162,9 @@ def test_memory_is_given_back(how: str) -> None:
 def test_nothing_is_printed_and_a_fork_answers_too() -> None:
     code = f"""
 import os, signal
+import optuna
 from optuna_metallmix.llm import EmbeddedLLM
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # a busy machine's wait is told otherwise
 llm = EmbeddedLLM(n_ctx=1024, max_tokens=200)
 ask = lambda: llm.generate({MESSAGES!r}, schema={SCHEMA!r})
 answer = ask()

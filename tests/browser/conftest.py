@@ -1,0 +1,174 @@
+"""A real optuna-dashboard on a real file, and a real browser that looks at it."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import optuna
+import pytest
+from end_to_end import choose
+from end_to_end import fill_past
+from end_to_end import new_study
+from end_to_end import objective
+from optuna.artifacts import FileSystemArtifactStore
+from optuna.artifacts import upload_artifact
+from optuna.storages import BaseStorage
+from optuna.storages import JournalStorage
+from optuna.storages import get_storage
+from optuna.storages.journal import JournalFileBackend
+
+from optuna_metallmix import Comparison
+from optuna_metallmix import MetaLLMiXSampler
+from optuna_metallmix import compare
+from optuna_metallmix.llm import ScriptedLLM
+
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+    from playwright.sync_api import Page
+
+ROOT = Path(__file__).resolve().parents[2]
+PICTURES = ROOT / "ci-output"
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+PATIENCE = 60_000
+"""Milliseconds that a page may take; a busy machine is no defect."""
+
+
+@dataclass
+class Look:
+    """A page, what it asked for and what went wrong in it."""
+
+    page: Page
+    requests: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def keep(self, name: str) -> None:
+        """Keep a picture of the page as CI output."""
+        PICTURES.mkdir(exist_ok=True)
+        self.page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Two studies that a dashboard shows at an address."""
+
+    kind: str
+    address: str
+    ours: optuna.Study
+    tpe: optuna.Study
+    comparison: Comparison
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window. Of a module only: Playwright keeps an event loop running."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path=program, args=["--disable-dev-shm-usage"]
+        )
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def look(browser: Browser) -> Iterator[Callable[..., Look]]:
+    """Opens an address and waits for what a selector names."""
+    contexts = []
+
+    def at(address: str, selector: str, theme: str = "light") -> Look:
+        size = {"width": 1280, "height": 900}
+        contexts.append(browser.new_context(viewport=size, color_scheme=theme))
+        looked = Look(contexts[-1].new_page())
+        looked.page.set_default_timeout(PATIENCE)
+        looked.page.on("request", lambda request: looked.requests.append(request.url))
+        looked.page.on("pageerror", lambda error: looked.errors.append(str(error)))
+        looked.page.goto(address)
+        looked.page.locator(selector).first.wait_for()
+        return looked
+
+    yield at
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "journal"])
+def shown(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, browser: Browser
+) -> Iterator[Shown]:
+    """Our study beside TPE's, past and all, with a figure and an artifact in the note."""
+    assert browser.is_connected()  # asked for first: without one nothing has to be made
+    pytest.importorskip("optuna_dashboard", reason="the dashboard is not installed")
+    folder: Path = tmp_path_factory.mktemp(request.param)
+    place, storage = _storage(request.param, folder)
+    fill_past(storage)
+    llm = ScriptedLLM([choose()] * 2)
+    ours = new_study(MetaLLMiXSampler(llm=llm, seed=0), storage, study_name="metallmix")
+    tpe = new_study(optuna.samplers.TPESampler(seed=0), storage, study_name="tpe")
+    for study in (ours, tpe):
+        study.optimize(objective, n_trials=12)
+    comparison = compare(ours, tpe)
+    _illustrate(ours, comparison, folder)
+    with _dashboard(place, folder) as address:
+        yield Shown(request.param, address, ours, tpe, comparison)
+
+
+def _storage(kind: str, folder: Path) -> tuple[str, BaseStorage]:
+    if kind == "sqlite":
+        place = f"sqlite:///{folder / 'hpo.db'}"
+        return place, get_storage(place)
+    place = str(folder / "past.jsonl")
+    return place, JournalStorage(JournalFileBackend(place))
+
+
+def _illustrate(study: optuna.Study, comparison: Comparison, folder: Path) -> None:
+    from matplotlib.figure import Figure
+    from optuna_dashboard import get_note
+    from optuna_dashboard import save_note
+    from optuna_dashboard import save_plotly_graph_object
+    from optuna_dashboard.artifact import get_artifact_path
+
+    save_plotly_graph_object(study, comparison.plot(), graph_object_id="metallmix-compare")
+    picture = Figure(figsize=(3, 2))
+    picture.add_subplot().plot([0, 1])
+    picture.savefig(folder / "line.png")
+    store = FileSystemArtifactStore(folder)
+    kept = upload_artifact(
+        artifact_store=store, file_path=str(folder / "line.png"), study_or_trial=study
+    )
+    image = f"\n\n![a line]({get_artifact_path(study, kept)})"
+    save_note(study, get_note(study) + image)
+
+
+@contextmanager
+def _dashboard(place: str, folder: Path) -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = [place, "--port", str(port), "--artifact-dir", str(folder), "--server", "wsgiref"]
+    command = [sys.executable, "-m", "optuna_dashboard._cli", *words]
+    with (folder / "log").open("w") as log, subprocess.Popen(command, stderr=log) as process:
+        try:
+            while not _answers(port):
+                with pytest.raises(subprocess.TimeoutExpired):  # ends by itself where it fails
+                    process.wait(0.1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0
