@@ -21,7 +21,6 @@ from end_to_end import fill_past
 from end_to_end import new_study
 from end_to_end import objective
 from optuna.artifacts import FileSystemArtifactStore
-from optuna.artifacts import upload_artifact
 from optuna.storages import BaseStorage
 from optuna.storages import JournalStorage
 from optuna.storages import get_storage
@@ -109,19 +108,22 @@ def look(browser: Browser) -> Iterator[Callable[..., Look]]:
 def shown(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, browser: Browser
 ) -> Iterator[Shown]:
-    """Our study beside TPE's, past and all, with a figure and an artifact in the note."""
+    """Our study beside TPE's, past and all, with figures, and pictures in the note."""
     assert browser.is_connected()  # asked for first: without one nothing has to be made
     pytest.importorskip("optuna_dashboard", reason="the dashboard is not installed")
+    from optuna_dashboard import save_plotly_graph_object
+
     folder: Path = tmp_path_factory.mktemp(request.param)
     place, storage = _storage(request.param, folder)
     fill_past(storage)
     llm = ScriptedLLM([choose()] * 2)
-    ours = new_study(MetaLLMiXSampler(llm=llm, seed=0), storage, study_name="metallmix")
+    sampler = MetaLLMiXSampler(llm=llm, seed=0, artifact_store=FileSystemArtifactStore(folder))
+    ours = new_study(sampler, storage, study_name="metallmix")
     tpe = new_study(optuna.samplers.TPESampler(seed=0), storage, study_name="tpe")
     for study in (ours, tpe):
         study.optimize(objective, n_trials=12)
     comparison = compare(ours, tpe)
-    _illustrate(ours, comparison, folder)
+    save_plotly_graph_object(ours, comparison.plot(), graph_object_id="metallmix-compare")
     with _dashboard(place, folder) as address:
         yield Shown(request.param, address, ours, tpe, comparison)
 
@@ -132,25 +134,6 @@ def _storage(kind: str, folder: Path) -> tuple[str, BaseStorage]:
         return place, get_storage(place)
     place = str(folder / "past.jsonl")
     return place, JournalStorage(JournalFileBackend(place))
-
-
-def _illustrate(study: optuna.Study, comparison: Comparison, folder: Path) -> None:
-    from matplotlib.figure import Figure
-    from optuna_dashboard import get_note
-    from optuna_dashboard import save_note
-    from optuna_dashboard import save_plotly_graph_object
-    from optuna_dashboard.artifact import get_artifact_path
-
-    save_plotly_graph_object(study, comparison.plot(), graph_object_id="metallmix-compare")
-    picture = Figure(figsize=(3, 2))
-    picture.add_subplot().plot([0, 1])
-    picture.savefig(folder / "line.png")
-    store = FileSystemArtifactStore(folder)
-    kept = upload_artifact(
-        artifact_store=store, file_path=str(folder / "line.png"), study_or_trial=study
-    )
-    image = f"\n\n![a line]({get_artifact_path(study, kept)})"
-    save_note(study, get_note(study) + image)
 
 
 @contextmanager
