@@ -72,9 +72,10 @@ def read_sides(named: Mapping[str, Sequence[Study]]) -> tuple[Side, ...]:
     sides = tuple(make_side(name, [next(runs) for _ in some]) for name, some in named.items())
     for side in sides:
         if not math.isfinite(side.best):
+            where = f" in half of its {n} studies" if (n := len(side.runs)) > 1 else ""
             raise HistoryError(
                 f"{side.name!r} has no value to compare: no complete trial with a finite value "
-                f"among its first {side.n_trials}. Run its studies further, or leave it out."
+                f"among the first {side.n_trials}{where}. Run it further, or leave it out."
             )
     return sides
 
