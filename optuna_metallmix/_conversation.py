@@ -62,18 +62,27 @@ def converse(question: Question, llm: LLM, reviewer: LLM | None, n_attempts: int
     return talk
 
 
+def read_answer(answer: str, shown: Shown) -> Proposal:
+    """Read an answer by what the model was shown.
+
+    Raises:
+        ProposalError: It is none that was asked for.
+    """
+    return parse_proposal(
+        answer,
+        shown.question.space,
+        shown.candidates,
+        shown.explanation,
+        reasoned=shown.question.variant.reasons,
+    )
+
+
 def _weigh(shown: Shown, talk: Talk, reviewer: LLM | None, *, last: bool) -> Talk:
     """Check and judge the latest answer, by what the model was shown."""
     *before, latest = talk.attempts
     question = replace(shown.question, explanation=shown.explanation)
     try:
-        proposal = parse_proposal(
-            latest.answer,
-            question.space,
-            shown.candidates,
-            shown.explanation,
-            reasoned=question.variant.reasons,
-        )
+        proposal = read_answer(latest.answer, shown)
     except ProposalError as error:
         return replace(talk, attempts=(*before, replace(latest, failures=(str(error),))))
     verdict = judge(proposal, question, reviewer, last=last)

@@ -11,6 +11,7 @@ from statistics import fmean
 from optuna_metallmix._attempt import Attempt
 from optuna_metallmix._claims import false_claims
 from optuna_metallmix._conversation import Talk
+from optuna_metallmix._conversation import read_answer
 from optuna_metallmix._errors import ProposalError
 from optuna_metallmix._evidence import bearing
 from optuna_metallmix._held_out import Evaluate
@@ -18,7 +19,6 @@ from optuna_metallmix._held_out import HeldOut
 from optuna_metallmix._meta_dataset import Config
 from optuna_metallmix._prompt import show
 from optuna_metallmix._proposal import Proposal
-from optuna_metallmix._proposal import parse_proposal
 from optuna_metallmix._question import Shown
 
 
@@ -115,13 +115,7 @@ def _with_answers(row: ModelAnswer, held: HeldOut, talk: Talk) -> ModelAnswer:
 
 def _parsed(attempt: Attempt, shown: Shown) -> Proposal | None:
     try:
-        return parse_proposal(
-            attempt.answer,
-            shown.question.space,
-            shown.candidates,
-            shown.explanation,
-            reasoned=shown.question.variant.reasons,
-        )
+        return read_answer(attempt.answer, shown)
     except ProposalError:
         return None
 

@@ -19,11 +19,11 @@ from typing import Literal
 import numpy as np
 
 from optuna_metallmix._attempt import ask
+from optuna_metallmix._conversation import read_answer
 from optuna_metallmix._errors import ProposalError
 from optuna_metallmix._prompt import show
 from optuna_metallmix._prompt import suggestion_messages
 from optuna_metallmix._prompt import suggestion_schema
-from optuna_metallmix._proposal import parse_proposal
 from optuna_metallmix._question import Question
 from optuna_metallmix._question import Shown
 from optuna_metallmix.llm import LLM
@@ -156,13 +156,6 @@ def _shuffled(question: Question, order: Sequence[int], rng: np.random.Generator
 def _place(shown: Shown, llm: LLM) -> int | None:
     attempt = ask(llm, suggestion_messages(shown), suggestion_schema(shown, may_change=False))
     try:
-        proposal = parse_proposal(
-            attempt.answer,
-            shown.question.space,
-            shown.candidates,
-            shown.explanation,
-            reasoned=shown.question.variant.reasons,
-        )
+        return read_answer(attempt.answer, shown).candidate
     except ProposalError:
         return None
-    return proposal.candidate
