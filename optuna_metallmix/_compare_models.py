@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from typing import Any
 
-from optuna_metallmix._errors import MetaLLMiXError
+from optuna_metallmix._command import model
+from optuna_metallmix._command import run_told
+from optuna_metallmix._command import tell
 from optuna_metallmix._held_out import Evaluate
+from optuna_metallmix._model_answers import ModelAnswers
 from optuna_metallmix._model_answers import compare_models
 from optuna_metallmix._model_table import as_markdown
 from optuna_metallmix._model_table import draw
@@ -33,7 +36,7 @@ def add_command(parsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         "only read.",
     )
     parser.add_argument(
-        "--models", required=True, type=_listed, metavar="A,B,C",
+        "--models", required=True, type=_models, metavar="A,B,C",
         help='such as "ollama:qwen3:8b,ollama:llama3.2:3b,embedded"',
     )  # fmt: skip
     parser.add_argument("--storage", required=True, metavar="URL-or-file")
@@ -43,7 +46,9 @@ def add_command(parsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         help="function(study name, configuration) -> the objective's value: a table, a "
         "surrogate, a training",
     )  # fmt: skip
-    parser.add_argument("--judge", metavar="MODEL", help="reviews all; by default each itself")
+    parser.add_argument(
+        "--judge", metavar="MODEL", type=model, help="reviews all; by default each itself"
+    )
     parser.add_argument(
         "--prompt", choices=[one.name for one in VARIANTS], default=DEFAULT_VARIANT.name
     )
@@ -55,7 +60,7 @@ def add_command(parsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="NAME", help="writes NAME.md, NAME.csv and NAME.png"
     )
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=partial(run_told, _run))
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -69,31 +74,28 @@ def _run(arguments: argparse.Namespace) -> int:
             prompt=arguments.prompt,
             n_orders=arguments.orders,
             seed=arguments.seed,
-            tell=_tell,
+            tell=tell,
         )
-    except (MetaLLMiXError, ValueError) as error:
-        print(f"optuna-metallmix compare-models: {error}", file=sys.stderr)
+    except ValueError as error:  # two models of one name
+        tell(str(error))
         return 1
     text = as_markdown(found)
     print(text)
     return 0 if arguments.out is None else _write(found, text, arguments.out)
 
 
-def _write(found: Any, text: str, out: Path) -> int:
+def _write(found: ModelAnswers, text: str, out: Path) -> int:
+    out.with_name(f"{out.name}.md").write_text(text, encoding="utf-8")
+    write_csv(found, out.with_name(f"{out.name}.csv"))
     try:
-        out.with_name(f"{out.name}.md").write_text(text, encoding="utf-8")
-        write_csv(found, out.with_name(f"{out.name}.csv"))
         draw(found).savefig(out.with_name(f"{out.name}.png"), dpi=150)
     except ImportError:
-        print("There is no plot without matplotlib: `pip install matplotlib`.", file=sys.stderr)
-    except OSError as error:
-        print(f"{out} cannot be written: {error}.", file=sys.stderr)
-        return 1
+        tell("there is no plot without matplotlib: `pip install matplotlib`.")
     return 0
 
 
-def _tell(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
+def _models(text: str) -> list[str]:
+    return [model(one) for one in _listed(text)]
 
 
 def _listed(text: str) -> list[str]:

@@ -150,9 +150,21 @@ def test_command_writes_table_rows_and_plot(
     [
         (["--models", "embedded"], 2, "required: --storage"),
         (["--storage", "no.db", "--models", "ollama:a"], 1, "there is no file no.db"),
-        (["--storage", "no.db", "--models", "gpt"], 1, "llm='gpt' names no language model"),
-        (["--storage", "x", "--models", "a", "--objective", "nowhere:f"], 2, "no MODULE:FUNCTION"),
-        (["--storage", "x", "--models", "a", "--orders", "-1"], 2, "is not a whole number from 0"),
+        (
+            ["--storage", "no.db", "--models", "embedded,gpt"],
+            2,
+            "llm='gpt' names no language model",
+        ),
+        (
+            ["--storage", "x", "--models", "none", "--objective", "nowhere:f"],
+            2,
+            "no MODULE:FUNCTION",
+        ),
+        (
+            ["--storage", "x", "--models", "none", "--orders", "-1"],
+            2,
+            "is not a whole number from 0",
+        ),
     ],
 )
 def test_command_says_what_is_wrong(

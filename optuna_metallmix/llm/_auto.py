@@ -65,18 +65,18 @@ class ForeignLLM:
     def __init__(self, llm: LLM) -> None:
         """Wrap ``llm``."""
         self._llm = llm
-        self.name = str(getattr(llm, "name", None) or type(llm).__name__)
+        self.name = str(self._told("name") or type(llm).__name__)
 
     @property
     def last_usage(self) -> Usage | None:
         """What the most recent answer cost, where the object tells it as a :class:`Usage`."""
-        usage = getattr(self._llm, "last_usage", None)
+        usage = self._told("last_usage")
         return usage if isinstance(usage, Usage) else None
 
     @property
     def build(self) -> object:
         """Which build of it answers, where the object tells."""
-        return getattr(self._llm, "build", None)
+        return self._told("build")
 
     def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:
         """Pass the question on.
@@ -98,6 +98,12 @@ class ForeignLLM:
                 "`generate` to return text."
             )
         return answer
+
+    def _told(self, attribute: str) -> object:
+        try:
+            return getattr(self._llm, attribute, None)
+        except Exception:  # A property of other people's: what it would tell is worth no trial.
+            return None
 
 
 def check_spec(spec: LLMSpec) -> None:

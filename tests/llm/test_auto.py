@@ -213,3 +213,19 @@ def test_import_loads_no_client_and_no_runtime() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_foreign_model_whose_properties_raise_still_answers() -> None:
+    class Broken:
+        @property
+        def build(self) -> str:
+            raise RuntimeError("no build")
+
+        name = last_usage = build
+
+        def generate(self, messages: object, *, schema: object) -> str:
+            return "{}"
+
+    llm = ForeignLLM(Broken())
+    assert (llm.name, llm.build, llm.last_usage) == ("Broken", None, None)
+    assert llm.generate([], schema={}) == "{}"
