@@ -6,6 +6,8 @@ import argparse
 
 from benchmarks import _run
 from benchmarks import cost
+from benchmarks import embedding
+from benchmarks import medical
 from benchmarks import models
 from benchmarks import timing
 from benchmarks import unseen
@@ -18,6 +20,8 @@ def main() -> None:
     timing.add_command(commands.add_parser("timing", help=timing.__doc__))
     cost.add_command(commands.add_parser("cost", help=cost.__doc__))
     unseen.add_command(commands.add_parser("unseen", help=unseen.__doc__))
+    embedding.add_command(commands.add_parser("embedding", help=embedding.__doc__))
+    medical.add_command(commands.add_parser("medical", help=medical.__doc__))
     models.add_models(commands.add_parser("models", help=models.__doc__))
     models.add_ablation(commands.add_parser("ablation", help=models.__doc__))
     for name in _run.FAMILIES:

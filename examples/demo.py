@@ -16,15 +16,16 @@ from pathlib import Path
 
 import optuna
 import torch
-from finetune_timm import load_images
-from finetune_timm import make_objective
-from finetune_timm import meta_features
 from optuna_dashboard import get_note
 from optuna_dashboard import save_plotly_graph_object
 
+from image_data import load_images
+from image_data import meta_features
 from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix import compare
 from optuna_metallmix import read_record
+from timm_objective import Space
+from timm_objective import make_objective
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,7 +40,7 @@ def main() -> None:
     torch.set_num_threads(1)  # on a busy machine a second one costs more than it brings
     data = load_images("digits", seed=args.seed)
     described = meta_features(data, "handwriting")
-    objective = make_objective(data, seed=args.seed, max_image_size=96)
+    objective = make_objective(data, Space(max_image_size=96), seed=args.seed)
     ours = MetaLLMiXSampler(
         source_storage=PAST, meta_features=described, llm=args.llm, seed=args.seed
     )

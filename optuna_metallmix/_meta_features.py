@@ -1,4 +1,4 @@
-"""labels, image size, modality -> meta-features; meta-features -> how alike two studies are.
+"""a data set of images -> meta-features; meta-features -> how alike two studies are.
 
 The seven groups are those reported for MetaLLMiX (arXiv 2509.09387): instances, classes, imbalance
 ratio, class entropy, resolution, class-size statistics, modality.
@@ -16,7 +16,10 @@ from collections.abc import Sequence
 from operator import index
 from statistics import fmean
 from statistics import pstdev
+from typing import Any
 from typing import TypeAlias
+
+from optuna_metallmix._image_dataset import labels_and_size
 
 
 MetaFeatures: TypeAlias = Mapping[str, float | int | str]
@@ -26,17 +29,20 @@ _MAX_TEXT = 64
 
 
 def image_meta_features(
-    labels: Iterable[Hashable],
-    image_size: int | tuple[int, int] | tuple[int, int, int],
+    dataset: Any,
+    image_size: int | tuple[int, int] | tuple[int, int, int] | None = None,
     modality: str | None = None,
 ) -> dict[str, float | int | str]:
     """Compute the paper's seven groups of meta-features of an image classification set.
 
     Args:
-        labels: The class of each training image, shape (n_instances,); a list, an array or a
-            torch data set's ``targets``.
+        dataset: The training images as a data set with ``len`` and items (image, label): one of
+            torchvision, medmnist, Hugging Face or your own (without transforms that resize, for
+            the sizes are those of its images; 100 of them are looked at). Or, together with
+            ``image_size``, the class of each training image, shape (n_instances,): a list, an
+            array or a tensor.
         image_size: Pixels: one number for square images, (height, width), or
-            (height, width, channels).
+            (height, width, channels). Not looked for in the data set where it is given.
         modality: How the images were made, such as ``"MRI"``, ``"CT"``, ``"X-ray"``.
 
     Returns:
@@ -47,8 +53,10 @@ def image_meta_features(
         ``modality`` where given: names and scalars, fit for a study's user attributes.
 
     Raises:
-        ValueError: There is no label, or the image size is not one, two or three positive numbers.
+        ValueError: There is no label, the image size is not one, two or three positive numbers, or
+            there is none and ``dataset`` is no data set of images.
     """
+    labels, size = labels_and_size(dataset) if image_size is None else (dataset, image_size)
     sizes = list(Counter(_plain(label) for label in labels).values())
     if not sizes:
         raise ValueError("There is no label: pass the class of each training image.")
@@ -58,7 +66,7 @@ def image_meta_features(
         "n_classes": len(sizes),
         "imbalance_ratio": max(sizes) / min(sizes),
         "class_entropy": sum(n / total * math.log2(total / n) for n in sizes),
-        **_resolution(image_size),
+        **_resolution(size),
         "class_size_mean": fmean(sizes),
         "class_size_std": pstdev(sizes),
         "class_size_min": min(sizes),

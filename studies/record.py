@@ -1,11 +1,13 @@
 """medical image sets -> `medical.jsonl`: random searches, recorded for others to learn from.
 
-    python studies/record.py            # record what is missing, then export and tabulate it
-    python studies/record.py --table    # only write README.md's table anew
+    python studies/record.py --workers 2              # record what is missing, export, tabulate
+    python studies/record.py --recipe medical-finetuned --device cuda:0 --shard 0/2
+    python studies/record.py --table                  # only write README.md's tables anew
 
 This is the only writer of `studies/*.jsonl`. Each study is a random search: no sampler's taste is
-in the past, and every trial runs to its end. Trial n of a study has the same configuration however
-often the recording was interrupted, for its sampler is seeded by n.
+in the past, and no trial is pruned. Trial n of a study has the same configuration however often
+the recording was interrupted and whoever records it, for its sampler is seeded by n. Workers of
+one machine share one file; several GPUs or machines take a share each (`--shard`).
 """
 
 from __future__ import annotations
@@ -15,93 +17,101 @@ import datetime
 import multiprocessing
 import os
 import platform
-import statistics
 import sys
+from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import as_completed
 from dataclasses import dataclass
+from dataclasses import field
+from functools import cache
 from importlib.metadata import version
+from itertools import zip_longest
 from pathlib import Path
 from zlib import crc32
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial
-from optuna.trial import TrialState
+from tqdm import tqdm
+
+from recipes import IMAGE_SETS
+from recipes import MEDICAL
+from recipes import RECIPES
+from recipes import ROOT
+from recipes import SEED
+from recipes import ImageSet
+from recipes import Recipe
+from recipes import images_folder
+from shipped_table import complete
+from shipped_table import open_journal
+from shipped_table import table
+from shipped_table import with_table
 
 
-ROOT = Path(__file__).resolve().parent.parent
-SHIPPED = ROOT / "studies" / "medical.jsonl"
 README = ROOT / "studies" / "README.md"
-WORKING = ROOT / "cache" / "medical.jsonl"
-FEATURES = ROOT / "cache" / "features"
-MARKS = ("<!-- table: python studies/record.py --table -->\n", "<!-- end of table -->\n")
-
-N_TRIALS = 60
-LIMIT = 3_000  # images of a set; the classes keep their proportions
-SEED = 0  # of the split, the weights and the batches
-RECIPE = (
-    f"studies/record.py: RandomSampler, trial n seeded by crc32(study name) + n; at most {LIMIT} "
-    f"images, split 60/20/20 with seed {SEED}; ImageNet features of a frozen network, trained head"
-)
+CACHE = ROOT / "cache"
+CHUNK = 10  # trials that a worker takes at a time
 
 Attributes = dict[str, float | int | str]
 
 
 @dataclass(frozen=True)
-class ImageSet:
-    """Where a study's images are, and what has to be said about them."""
+class Setting:
+    """What all workers of a recording share."""
 
-    study: str
-    file: str
-    modality: str
-    licence: str  # the upstream data's
-
-
-IMAGE_SETS = (
-    ImageSet("alzheimer-mri", "alzheimer_mri4_128.parquet", "MRI", "ODbL-type"),
-    ImageSet("eye-fundus", "eye_fundus4_128.parquet", "fundus photography", "ODbL-type"),
-    ImageSet("blood-cell-microscopy", "wbc_microscopy4_sub_128.parquet", "microscopy", "MIT"),
-    ImageSet("pneumonia-xray", "pneumoniamnist_modified_subset_28.npz", "X-ray", "CC BY 4.0"),
-    ImageSet("brain-tumor-mri", "brain_tumor_mri4_128.parquet", "MRI", "MIT"),
-    ImageSet("chest-ct", "chest_ct4_128.parquet", "CT", "ODbL"),
-    ImageSet("breast-ultrasound", "busi_ultrasound3_128.parquet", "ultrasound", "CC0"),
-    ImageSet("brain-mri-yesno", "brain_mri_yesno_128.parquet", "MRI", "unstated"),
-)
+    recipe: Recipe
+    journal: Path
+    image_sets: tuple[ImageSet, ...] = IMAGE_SETS
+    images: Path = field(default_factory=images_folder)
+    features: Path = CACHE / "features"
+    device: str = "cpu"
 
 
-def images_folder() -> Path:
-    return Path(os.environ.get("METALLMIX_DATA", ROOT.parent / "shared" / "data")) / "images"
+def record(image_set: ImageSet, numbers: tuple[int, ...], setting: Setting) -> None:
+    """Run the trials of these numbers, each drawn by a sampler that its number seeds."""
+    objective = open_study(image_set, setting)
+    study = optuna.load_study(
+        study_name=image_set.study,
+        storage=open_journal(setting.journal),
+        pruner=optuna.pruners.NopPruner(),
+    )
+    for number in numbers:
+        seed = crc32(image_set.study.encode()) % 2**31 + number
+        study.sampler = optuna.samplers.RandomSampler(seed=seed)
+        trial = study.ask()
+        trial.set_user_attr("number", number)
+        study.tell(trial, objective(trial))
 
 
-def open_journal(path: Path) -> JournalStorage:
-    return JournalStorage(JournalFileBackend(str(path)))
-
-
-def record(image_set: ImageSet, n_trials: int, journal: Path, limit: int = LIMIT) -> None:
-    """Bring one study up to `n_trials` complete trials."""
+@cache
+def open_study(image_set: ImageSet, setting: Setting) -> Callable[[optuna.Trial], float]:
+    """Make or describe the study; returns its objective. Once a process and study."""
     sys.path.insert(0, str(ROOT / "examples"))
     import torch
-    from finetune_timm import load_images
-    from finetune_timm import make_objective
-    from finetune_timm import meta_features
 
-    torch.set_num_threads(1)  # one process a study uses the cores better than threads do
-    data = load_images(images_folder() / image_set.file, limit=limit, seed=SEED)
+    from image_data import load_images
+    from image_data import meta_features
+    from timm_objective import Space
+    from timm_objective import make_objective
+
+    if setting.device == "cpu":
+        torch.set_num_threads(1)  # one process a core uses the cores better than threads do
+    data = load_images(setting.images / image_set.file, limit=setting.recipe.limit, seed=SEED)
     study = optuna.create_study(
-        storage=open_journal(journal),
+        storage=open_journal(setting.journal),
         study_name=image_set.study,
         direction="maximize",
-        pruner=optuna.pruners.NopPruner(),
         load_if_exists=True,
     )
     describe(study, meta_features(data, image_set.modality), keep=False)
-    describe(study, provenance(image_set, len(data.labels)), keep=True)  # of the first day
-    objective = make_objective(data, cache_dir=FEATURES, device="cpu", seed=SEED)
-    for number in range(len(complete(study)), n_trials):
-        seed = crc32(image_set.study.encode()) % 2**31 + number
-        study.sampler = optuna.samplers.RandomSampler(seed=seed)
-        study.optimize(objective, n_trials=1)
+    made = provenance(image_set, setting, len(data.labels))
+    describe(study, made, keep=True)  # of the first day
+    return make_objective(
+        data,
+        Space(**setting.recipe.space),
+        cache_dir=setting.features,
+        device=setting.device,
+        seed=SEED,
+    )
 
 
 def describe(study: optuna.Study, attributes: Attributes, *, keep: bool) -> None:
@@ -112,105 +122,126 @@ def describe(study: optuna.Study, attributes: Attributes, *, keep: bool) -> None
             study.set_user_attr(name, value)
 
 
-def provenance(image_set: ImageSet, n_images: int) -> Attributes:
+def provenance(image_set: ImageSet, setting: Setting, n_images: int) -> Attributes:
+    """What numbers were made with."""
     names = ("optuna", "timm", "torch", "numpy", "scikit-learn")
     return {
         "n_images": n_images,
         "licence": image_set.licence,
-        "hardware": f"one thread of a {platform.machine()} CPU ({os.cpu_count()} cores), no GPU",
+        "hardware": hardware(setting.device),
         "versions": ", ".join(f"{name} {version(name)}" for name in names),
         "recorded": datetime.date.today().isoformat(),
-        "recipe": RECIPE,
-        "metric": "balanced accuracy on the validation images after the last epoch",
+        "recipe": setting.recipe.text,
+        "metric": "balanced accuracy on the validation images after the best epoch",
     }
 
 
-def complete(study: optuna.Study) -> list[FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+def hardware(device: str) -> str:
+    """Name the card, or the kind of processor."""
+    import torch
+
+    if device != "cpu":
+        return torch.cuda.get_device_name(device)
+    return f"one thread of a {platform.machine()} CPU ({os.cpu_count()} cores), no GPU"
 
 
-def record_all(n_trials: int, workers: int, journal: Path) -> None:
-    journal.parent.mkdir(parents=True, exist_ok=True)
+def missing(setting: Setting, n_trials: int, shard: tuple[int, int]) -> Iterator[Chunk]:
+    """Yield what is to be run, a chunk of every study in turn: workers rarely meet on one."""
+    by_study = []
+    for image_set in setting.image_sets:
+        done = {trial.user_attrs["number"] for trial in trials_of(image_set, setting)}
+        open_ = [n for n in range(n_trials) if n not in done and n % shard[1] == shard[0]]
+        chunks = [tuple(open_[i : i + CHUNK]) for i in range(0, len(open_), CHUNK)]
+        by_study.append([(image_set, chunk) for chunk in chunks])
+    for round_ in zip_longest(*by_study):
+        yield from (chunk for chunk in round_ if chunk is not None)
+
+
+Chunk = tuple[ImageSet, tuple[int, ...]]
+
+
+def trials_of(image_set: ImageSet, setting: Setting) -> list[optuna.trial.FrozenTrial]:
+    """Return the complete trials, by the numbers that seeded them; none twice."""
+    storage = open_journal(setting.journal)
+    if image_set.study not in optuna.get_all_study_names(storage):
+        return []
+    study = optuna.load_study(study_name=image_set.study, storage=storage)
+    found = {trial.user_attrs["number"]: trial for trial in reversed(complete(study))}
+    return [found[number] for number in sorted(found)]
+
+
+def record_all(
+    setting: Setting, n_trials: int, workers: int = 1, shard: tuple[int, int] = (0, 1)
+) -> None:
+    """Record what is missing; a broken trial ends the recording, which can then be resumed."""
+    setting.journal.parent.mkdir(parents=True, exist_ok=True)
+    chunks = list(missing(setting, n_trials, shard))
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        for future in [pool.submit(record, each, n_trials, journal) for each in IMAGE_SETS]:
+    quiet = (optuna.logging.get_verbosity(),)  # as this process is
+    with (
+        ProcessPoolExecutor(workers, context, optuna.logging.set_verbosity, quiet) as pool,
+        tqdm(total=sum(len(numbers) for _, numbers in chunks), unit="trial") as bar,
+    ):
+        started = {pool.submit(record, *chunk, setting): chunk for chunk in chunks}
+        for future in as_completed(started):
             future.result()
+            bar.update(len(started[future][1]))
 
 
-def export(journal: Path, shipped: Path) -> None:
+def export(setting: Setting, shipped: Path) -> None:
     """Copy the complete trials, one line each, into a fresh file that replaces the old one."""
     fresh = shipped.with_suffix(".part")
     fresh.unlink(missing_ok=True)
     storage = open_journal(fresh)
-    for name in [each.study for each in IMAGE_SETS]:
-        study = optuna.load_study(study_name=name, storage=open_journal(journal))
+    for image_set in setting.image_sets:
+        name = image_set.study
+        study = optuna.load_study(study_name=name, storage=open_journal(setting.journal))
         copy = optuna.create_study(storage=storage, study_name=name, direction="maximize")
         for attribute, value in study.user_attrs.items():
             copy.set_user_attr(attribute, value)
-        copy.add_trials(complete(study))
+        copy.add_trials(trials_of(image_set, setting))
     fresh.replace(shipped)
 
 
-def table(shipped: Path) -> str:
-    """Build README.md's table from the file itself, so that the two cannot differ."""
-    head = (
-        "Study",
-        "Images",
-        "Classes",
-        "Modality",
-        "Trials",
-        "Best",
-        "Median",
-        "Worst",
-        "Test, of best",
-        "Seconds",
-        "Upstream licence",
-    )
-    storage = open_journal(shipped)
-    studies = [
-        optuna.load_study(study_name=name, storage=storage)
-        for name in optuna.get_all_study_names(storage)
-    ]
-    rows = [head, ("---",) * len(head), *(row(study) for study in studies)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
-
-
-def row(study: optuna.Study) -> tuple[str, ...]:
-    trials, attrs = complete(study), study.user_attrs
-    values = [trial.values[0] for trial in trials]
-    seconds = sum(trial.user_attrs["seconds"] for trial in trials)
-    return (
-        f"`{study.study_name}`",
-        f"{attrs['n_images']:,}",
-        str(attrs["n_classes"]),
-        attrs["modality"],
-        str(len(trials)),
-        f"{max(values):.3f}",
-        f"{statistics.median(values):.3f}",
-        f"{min(values):.3f}",
-        f"{study.best_trial.user_attrs['test_balanced_accuracy']:.3f}",
-        f"{seconds:.0f}",
-        attrs["licence"],
-    )
-
-
-def with_table(text: str, new: str) -> str:
-    """README.md's text with the table between the marks replaced."""
-    before, _, rest = text.partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    return before + MARKS[0] + new + MARKS[1] + after
+def write_tables() -> None:
+    """Write README.md's table of every file that is there."""
+    for recipe in RECIPES.values():
+        if recipe.shipped.exists():
+            text = README.read_text("utf-8")
+            README.write_text(with_table(text, table(recipe.shipped), recipe.name), "utf-8")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Record the studies that are shipped.")
-    parser.add_argument("--n-trials", type=int, default=N_TRIALS)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--table", action="store_true", help="only write README.md's table anew")
-    args = parser.parse_args()
+    args = parse()
+    recipe = RECIPES[args.recipe]
+    setting = Setting(recipe, CACHE / f"{recipe.name}.jsonl", device=args.device)
     if not args.table:
-        record_all(args.n_trials, args.workers, WORKING)
-        export(WORKING, SHIPPED)
-    README.write_text(with_table(README.read_text("utf-8"), table(SHIPPED)), "utf-8")
+        if recipe.needs_gpu and args.device == "cpu":
+            raise SystemExit(f"{recipe.name} takes days on a processor. Name a GPU: --device cuda")
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        record_all(setting, args.n_trials or recipe.n_trials, args.workers, args.shard)
+        export(setting, recipe.shipped)
+    write_tables()
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Record the studies that are shipped.")
+    add = parser.add_argument
+    add("--recipe", choices=list(RECIPES), default=MEDICAL.name)
+    add("--n-trials", type=int, help="of each study")
+    add("--workers", type=int, default=2, help="processes on this machine, on one file")
+    add("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+    add("--shard", type=shard_of, default=(0, 1), help="I/N: only every N-th trial, from I on")
+    add("--table", action="store_true", help="only write README.md's tables anew")
+    return parser.parse_args()
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """Read "0/2"."""
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I from 0 to N - 1.")
+    return int(part), int(parts)
 
 
 if __name__ == "__main__":

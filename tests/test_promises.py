@@ -57,6 +57,7 @@ CORRIDOR = (
     "llm._embedded",
     "llm._auto",
     "llm",
+    "_image_dataset",
     "_meta_features",
     "_scoring",
     "_history",

@@ -7,7 +7,7 @@ import pytest
 
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-sys.path.insert(0, str(EXAMPLES))
+sys.path[:0] = [str(EXAMPLES), str(Path(__file__).parent)]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -157,3 +157,100 @@ def test_too_few_images_to_split_are_told_so(tmp_path):
 def test_one_class_is_nothing_to_tell_apart(tmp_path):
     with pytest.raises(ValueError, match="single class"):
         load_images(write_folder(tmp_path / "set", {"a": pictures(9)}))
+
+
+def write_parts(path, **parts):
+    for part, classes in parts.items():
+        write_folder(path / part, classes)
+    return path
+
+
+def test_a_folder_that_is_split_already_stays_so(tmp_path):
+    path = write_parts(
+        tmp_path / "set",
+        train={"a": pictures(8), "b": pictures(6, seed=1)},
+        val={"a": pictures(3, seed=2), "b": pictures(2, seed=3)},
+        test={"a": pictures(2, seed=4), "b": pictures(4, seed=5)},
+    )
+    data = load_images(path)
+    assert data.class_names == ("a", "b")
+    assert [len(part) for part in parts(data).values()] == [14, 5, 6]
+    assert np.bincount(data.labels[data.test]).tolist() == [2, 4]
+
+
+def test_a_part_that_is_not_there_is_taken_from_training(tmp_path):
+    path = write_parts(
+        tmp_path / "set",
+        Train={"a": pictures(20), "b": pictures(20, seed=1)},
+        Test={"a": pictures(5, seed=2), "b": pictures(5, seed=3)},
+    )
+    data = load_images(path)
+    assert [len(part) for part in parts(data).values()] == [32, 8, 10]
+    assert len(set.union(*(set(part.tolist()) for part in parts(data).values()))) == 50
+
+
+def test_a_class_that_is_never_trained_on_is_told_of(tmp_path):
+    path = write_parts(
+        tmp_path / "set",
+        train={"a": pictures(10), "b": pictures(10, seed=1)},
+        val={"a": pictures(5, seed=2), "rare": pictures(6, seed=3)},
+        test={"a": pictures(5, seed=4), "b": pictures(5, seed=5)},
+    )
+    with pytest.raises(ValueError, match="no image of class 'rare'"):
+        load_images(path)
+
+
+def test_sub_folders_of_a_class_belong_to_it(tmp_path):
+    path = write_folder(tmp_path / "set", {"a": pictures(6), "b": pictures(6, seed=1)})
+    write_folder(path / "a", {"patient 7": pictures(4, seed=2)})
+    data = load_images(path)
+    assert data.class_names == ("a", "b")
+    assert np.bincount(data.labels).tolist() == [10, 6]
+
+
+def test_broken_pictures_are_named(tmp_path):
+    path = write_folder(tmp_path / "set", {"a": pictures(6), "b": pictures(6, seed=1)})
+    (path / "a" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    with pytest.raises(ValueError, match=r"1 of 13 pictures cannot be read: .*broken\.png"):
+        load_images(path)
+
+
+def test_pictures_of_16_bits_are_spread_over_8(tmp_path):
+    deep = pictures(12).astype(np.uint16) * 16  # as a scanner of 12 bits has it
+    path = write_folder(tmp_path / "set", {"a": deep[:6], "b": deep[6:]})
+    data = load_images(path, side=16)
+    assert data.n_channels == 1
+    assert data.images.min() == 0
+    assert data.images.max() == 255
+
+
+def test_a_table_of_hugging_face_is_read(tmp_path):
+    rows = []
+    for image in pictures(12):
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "PNG")
+        rows.append({"bytes": buffer.getvalue(), "path": None})
+    table = pd.DataFrame({"image": rows, "label": [0, 1] * 6})
+    table.to_parquet(tmp_path / "set.parquet")
+    data = load_images(tmp_path / "set.parquet")
+    assert (len(data.labels), data.class_names) == (12, ("0", "1"))
+
+
+def test_a_table_without_images_is_told_what_it_lacks(tmp_path):
+    pd.DataFrame({"x": [1], "label": [0]}).to_parquet(tmp_path / "set.parquet")
+    with pytest.raises(ValueError, match=r"no column of encoded images: it has x, label"):
+        load_images(tmp_path / "set.parquet")
+
+
+@pytest.mark.parametrize("side", [64, 224])
+def test_images_are_as_large_as_asked_for(tmp_path, side):
+    path = write_folder(tmp_path / "set", {"a": pictures(6), "b": pictures(6, seed=1)})
+    assert load_images(path, side=side).images.shape == (12, side, side, 3)
+
+
+def test_the_same_images_can_be_split_anew(digits):
+    anew = digits.split_anew(5)
+    assert anew.digest == digits.digest
+    assert not np.array_equal(anew.train, digits.train)
+    assert [len(part) for part in parts(anew).values()] == [72, 24, 24]
+    assert np.array_equal(digits.split_anew(0).test, digits.test)

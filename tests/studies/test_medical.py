@@ -9,9 +9,12 @@ from pathlib import Path
 
 import optuna
 import pytest
-import record
-from record import complete
-from record import open_journal
+
+import recipes
+import shipped_table
+from recipes import MEDICAL
+from shipped_table import complete
+from shipped_table import open_journal
 
 
 META_FEATURES = {
@@ -34,16 +37,16 @@ MODALITIES = {"MRI", "CT", "X-ray", "ultrasound", "microscopy", "fundus photogra
 
 @pytest.fixture(scope="module")
 def studies():
-    storage = open_journal(record.SHIPPED)
+    storage = open_journal(MEDICAL.shipped)
     names = optuna.get_all_study_names(storage)
     return [optuna.load_study(study_name=name, storage=storage) for name in names]
 
 
 def test_there_is_enough_past_to_learn_from(studies):
-    assert len(studies) >= 6
-    assert {study.study_name for study in studies} == {s.study for s in record.IMAGE_SETS}
+    assert len(studies) == 8
+    assert {study.study_name for study in studies} == {s.study for s in recipes.IMAGE_SETS}
     for study in studies:
-        assert len(complete(study)) >= 40
+        assert len(complete(study)) >= 100
         assert len(complete(study)) == len(study.trials)
         assert study.direction == optuna.study.StudyDirection.MAXIMIZE
 
@@ -73,7 +76,10 @@ def test_every_trial_says_what_it_cost_and_what_it_was_worth(studies):
         assert 0 <= trial.value <= 1
         assert 0 <= trial.user_attrs["test_balanced_accuracy"] <= 1
         assert trial.user_attrs["seconds"] > 0
-        assert len(trial.intermediate_values) == trial.params["epochs"]
+        for name in ("test_accuracy", "test_macro_auc"):
+            assert 0 <= trial.user_attrs[name] <= 1
+        assert trial.value == max(trial.intermediate_values.values())
+        assert len(trial.intermediate_values) <= trial.params["epochs"]
 
 
 def test_there_is_something_to_get_wrong(studies):
@@ -105,17 +111,33 @@ def test_a_wrong_learning_rate_costs_in_most_studies(studies, optimizer, right, 
     assert sum(gap > 0 for gap in gaps) > 0.7 * len(gaps)
 
 
+def test_every_network_was_tried_and_every_parameter_means_something(studies):
+    """At least five networks and ten parameters, some of them conditional."""
+    for study in studies:
+        asked = {name for trial in study.trials for name in trial.params}
+        always = {name for name in asked if all(name in trial.params for trial in study.trials)}
+        assert len({trial.params["network"] for trial in study.trials}) >= 5
+        assert len(asked) >= 10
+        assert asked - always == {"hidden_units", "momentum", "augment", "image_size"}
+
+
+def test_the_numbers_that_seeded_the_trials_have_no_gap(studies):
+    for study in studies:
+        numbers = [trial.user_attrs["number"] for trial in study.trials]
+        assert numbers == list(range(len(study.trials)))
+
+
 def test_the_space_is_that_of_the_example(studies):
     pytest.importorskip("torch", reason="the example needs the extra `torch`")
     pytest.importorskip("sklearn", reason="the example needs the extra `torch`")
-    sys.path.insert(0, str(record.ROOT / "examples"))
-    from finetune_timm import Space
+    sys.path.insert(0, str(recipes.ROOT / "examples"))
+    from timm_objective import Space
 
     target = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     asked = {}
-    for _ in range(30):
+    for _ in range(60):
         trial = target.ask()
-        Space().suggest(trial)
+        Space(**MEDICAL.space).suggest(trial)
         asked |= trial.distributions
     for study in studies:
         shipped = {k: v for trial in study.trials for k, v in trial.distributions.items()}
@@ -124,40 +146,41 @@ def test_the_space_is_that_of_the_example(studies):
 
 def test_reading_leaves_the_file_as_it_was(tmp_path):
     copy = tmp_path / "medical.jsonl"
-    shutil.copy(record.SHIPPED, copy)
+    shutil.copy(MEDICAL.shipped, copy)
     copy.chmod(0o444)
     storage = open_journal(copy)
     for name in optuna.get_all_study_names(storage):
         assert optuna.load_study(study_name=name, storage=storage).best_value > 0
-    assert copy.read_bytes() == record.SHIPPED.read_bytes()
+    assert copy.read_bytes() == MEDICAL.shipped.read_bytes()
 
 
 def test_the_file_is_small_and_says_nothing_of_the_machine():
-    text = record.SHIPPED.read_text("utf-8")
-    assert len(text) < 1_200_000
+    text = MEDICAL.shipped.read_text("utf-8")
+    assert len(text) < 2_400_000
     assert "/work" not in text
     assert "/home" not in text
     assert os.uname().nodename not in text
 
 
 def test_the_readme_shows_the_file_that_is_beside_it():
-    text = record.README.read_text("utf-8")
-    assert text == record.with_table(text, record.table(record.SHIPPED))
-    assert record.table(record.SHIPPED) in text
+    text = (recipes.ROOT / "studies" / "README.md").read_text("utf-8")
+    table = shipped_table.table(MEDICAL.shipped)
+    assert text == shipped_table.with_table(text, table, MEDICAL.name)
+    assert table in text
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("image_set", record.IMAGE_SETS[-3:], ids=lambda each: each.study)
+@pytest.mark.parametrize("image_set", recipes.IMAGE_SETS[-3:], ids=lambda each: each.study)
 def test_meta_features_are_those_of_the_images(studies, image_set):
     pytest.importorskip("sklearn", reason="reading images needs the extra `torch`")
-    path = record.images_folder() / image_set.file
+    path = recipes.images_folder() / image_set.file
     if not Path(path).exists():
         pytest.skip("the image sets are not beside the checkout (METALLMIX_DATA)")
-    sys.path.insert(0, str(record.ROOT / "examples"))
+    sys.path.insert(0, str(recipes.ROOT / "examples"))
     from image_data import load_images
     from image_data import meta_features
 
-    data = load_images(path, limit=record.LIMIT, seed=record.SEED)
+    data = load_images(path, limit=MEDICAL.limit, seed=recipes.SEED)
     study = next(study for study in studies if study.study_name == image_set.study)
     expected = meta_features(data, image_set.modality)
     assert {name: study.user_attrs[name] for name in expected} == pytest.approx(expected)

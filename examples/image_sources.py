@@ -1,0 +1,173 @@
+"""a folder, table, array file or "digits" -> its pictures as they stand there, all of them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import suppress
+from hashlib import md5
+from pathlib import Path
+from typing import Any
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.datasets import load_digits
+from tqdm import tqdm
+
+
+Images = NDArray[np.uint8]
+Integers = NDArray[np.int64]
+Labels = Sequence[Any] | NDArray[Any]
+
+PARTS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""Names of a folder's parts, as people write them."""
+_SUFFIXES = frozenset(Image.registered_extensions())
+_GREY_MODES = ("1", "L", "I", "I;16", "F")
+_IMAGE_COLUMNS = ("jpeg128", "image", "img", "jpeg", "png", "bytes")
+_LABEL_COLUMNS = ("class_name", "label", "labels", "class", "target")
+
+
+class Raw(NamedTuple):
+    """Pictures and what is said of them, one each."""
+
+    images: Images  # [n, height, width, 3]
+    labels: Labels
+    sizes: Integers  # [n, 2], height and width in pixels before anything was resized
+    n_channels: int
+    keys: list[str]  # equal for equal images
+    parts: list[str] | None = None  # "train", "validation" or "test", where the source says so
+
+
+def read(source: str | Path, side: int) -> Raw:
+    """Read a source; pictures of a folder or table are resized to ``side`` pixels, squarely.
+
+    Raises:
+        ValueError: There is no such source, it holds no picture, or pictures cannot be read.
+    """
+    if source == "digits":
+        digits = load_digits()
+        return _from_arrays((digits.images * 255 / 16).astype(np.uint8), digits.target)
+    path = Path(source)
+    if path.is_dir():
+        return _read_folder(path, side)
+    if path.is_file() and path.suffix == ".npz":
+        return _read_npz(path)
+    if path.is_file() and path.suffix == ".parquet":
+        return _read_parquet(path, side)
+    raise ValueError(
+        f"No images found at {str(source)!r}. Name a folder with one sub-folder per class, "
+        'a .parquet or .npz file, or "digits".'
+    )
+
+
+def _read_folder(path: Path, side: int) -> Raw:
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES)
+    places = [file.relative_to(path).parts[:-1] for file in files]
+    parts = [PARTS.get(place[0].lower(), "") if place else "" for place in places]
+    divided = bool(parts) and all(parts)  # folder/train/class/picture, not folder/class/picture
+    kept = [i for i, place in enumerate(places) if len(place) > divided]
+    if not kept:
+        raise ValueError(
+            f"{str(path)!r} has no images. Put each class in a sub-folder of its own."
+        )
+    raw = _from_pictures([files[i] for i in kept], [places[i][divided] for i in kept], side)
+    return raw._replace(parts=[parts[i] for i in kept]) if divided else raw
+
+
+def _read_parquet(path: Path, side: int) -> Raw:
+    table = pd.read_parquet(path)
+    pictures = table[_column(table, _IMAGE_COLUMNS, "encoded images", path)].tolist()
+    labels = table[_column(table, _LABEL_COLUMNS, "labels", path)].tolist()
+    # Hugging Face keeps {"bytes": ..., "path": ...} in an image column.
+    raw = _from_pictures(
+        [io.BytesIO(one["bytes"] if isinstance(one, dict) else one) for one in pictures],
+        labels,
+        side,
+    )
+    if "md5_64" in table:
+        raw = raw._replace(keys=table["md5_64"].tolist())
+    if {"orig_h", "orig_w"} <= set(table):
+        raw = raw._replace(sizes=table[["orig_h", "orig_w"]].to_numpy(dtype=np.int64))
+    return raw
+
+
+def _column(table: pd.DataFrame, names: Sequence[str], what: str, path: Path) -> str:
+    for name in names:
+        if name in table:
+            return name
+    raise ValueError(
+        f"{str(path)!r} has no column of {what}: it has {', '.join(map(str, table.columns))}. "
+        f"Name one of them {names[0]!r}."
+    )
+
+
+def _read_npz(path: Path) -> Raw:
+    with np.load(path) as arrays:
+        names = [name for name in arrays if name.endswith("images")]
+        if not names:
+            raise ValueError(f"{str(path)!r} holds no array whose name ends in 'images'. Add one.")
+        images = np.concatenate([arrays[name] for name in names])
+        labels = [arrays[name.removesuffix("images") + "labels"].ravel() for name in names]
+    return _from_arrays(images.astype(np.uint8), np.concatenate(labels))
+
+
+def _from_pictures(files: Sequence[Path | io.BytesIO], labels: Sequence[Any], side: int) -> Raw:
+    images = np.empty((len(files), side, side, 3), np.uint8)
+    sizes, n_channels, unreadable = [], 1, []
+    for i, picture in enumerate(_opened(tqdm(files, desc="reading", leave=False, disable=None))):
+        if picture is None:
+            unreadable.append(str(files[i]) if isinstance(files[i], Path) else f"row {i}")
+            continue
+        sizes.append((picture.height, picture.width))
+        n_channels = max(n_channels, 1 if picture.mode in _GREY_MODES else 3)
+        images[i] = np.asarray(_rgb(picture).resize((side, side)))
+    if unreadable:
+        raise ValueError(
+            f"{len(unreadable)} of {len(files)} pictures cannot be read: "
+            f"{', '.join(unreadable[:5])}. Repair them or take them out."
+        )
+    return Raw(images, labels, np.array(sizes), n_channels, _keys(images))
+
+
+def _opened(files: Iterable[Path | io.BytesIO]) -> Iterator[Image.Image | None]:
+    for file in files:
+        picture = None
+        with suppress(OSError, SyntaxError, ValueError):  # what Pillow raises on broken files
+            picture = Image.open(file)
+            picture.load()
+        yield picture
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    """Convert to RGB; 16 and 32 bits, as scanners write them, over the range they span."""
+    if picture.mode not in ("I", "I;16", "F"):
+        return picture.convert("RGB")
+    values = np.asarray(picture, dtype=np.float64)
+    span = (values.max() - values.min()) or 1.0
+    return Image.fromarray(((values - values.min()) / span * 255).astype(np.uint8)).convert("RGB")
+
+
+def _from_arrays(images: Images, labels: Labels) -> Raw:
+    n_channels = 1 if images.ndim == 3 else images.shape[-1]
+    if images.ndim == 3:
+        images = images[..., np.newaxis]
+    images = np.broadcast_to(images[..., :3], (*images.shape[:3], 3))
+    sizes = np.tile(np.array(images.shape[1:3]), (len(images), 1))
+    return Raw(images, labels, sizes, n_channels, _keys(images))
+
+
+def _keys(images: Images) -> list[str]:
+    return [md5(image.tobytes(), usedforsecurity=False).hexdigest() for image in images]

@@ -1,0 +1,71 @@
+"""one study, one process a GPU: `finetune_timm.py` several times on one storage.
+
+    python examples/several_gpus.py --gpus 0 1 2 3 -- --data folder/ --train all --n-trials 100
+    python examples/several_gpus.py --processes 2 -- --data folder/ --n-trials 100
+
+This is Optuna's own way to use many devices: processes that know of each other only by the
+storage they share. On several machines start `finetune_timm.py` on each, with one `--storage` that
+all of them reach and a `--worker` number each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import finetune_timm
+
+
+SCRIPT = Path(__file__).with_name("finetune_timm.py")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Start the processes and wait for them; returns how many of them failed."""
+    args = parse(words)
+    rest = [word for word in args.rest if word != "--"]
+    finetune_timm.open_storage(finetune_timm.parse(rest).storage)  # one process makes the tables
+    devices: list[str | None] = args.gpus or [None] * args.processes
+    started = [
+        subprocess.Popen(command(rest, worker, len(devices)), env=environment(device))
+        for worker, device in enumerate(devices)
+    ]
+    failed = 0
+    for worker, process in enumerate(started):
+        if process.wait():
+            failed += 1
+            print(f"Process {worker} ended with code {process.returncode}; see above.", flush=True)
+    return failed
+
+
+def command(rest: Sequence[str], worker: int, n: int) -> list[str]:
+    """Return one process's command line: the trials are divided, the last word counts."""
+    total = finetune_timm.parse(rest).n_trials
+    share = total // n + (worker < total % n)
+    own = ["--n-trials", str(share), "--worker", str(worker)]
+    quiet = ["--no-progress"] if worker else []  # several bars would write over each other
+    return [sys.executable, str(SCRIPT), *rest, *own, *quiet]
+
+
+def environment(device: str | None) -> dict[str, str]:
+    """Show a process its own GPU only: to it, that is `cuda:0`."""
+    return dict(os.environ) if device is None else {**os.environ, "CUDA_VISIBLE_DEVICES": device}
+
+
+def parse(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Run one study on several GPUs.",
+        usage="%(prog)s (--gpus 0 1 ... | --processes N) -- options of finetune_timm.py",
+    )
+    many = parser.add_mutually_exclusive_group(required=True)
+    many.add_argument("--gpus", nargs="+", help="as CUDA numbers them, one process each")
+    many.add_argument("--processes", type=int, help="so many on whatever device there is")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help="of finetune_timm.py")
+    return parser.parse_args(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,206 @@
+"""images + trial -> validation accuracy: what is searched, and what one trial does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import optuna
+import torch
+from torch import Tensor
+from torch import nn
+
+from image_data import ImageData
+from timm_checkpoint import build_head
+from timm_checkpoint import keep_if_best
+from timm_features import NETWORKS
+from timm_features import FeatureStore
+from timm_features import Network
+from timm_features import resized
+from timm_training import Params
+from timm_training import Training
+
+
+if TYPE_CHECKING:
+    from optuna.artifacts._protocol import ArtifactStore
+
+
+TRAINED = ("head", "last_block", "all")
+SCRATCH_SIDE = 64  # pixels; see `Space.scratch_side`
+
+
+class TrialOutOfMemoryError(RuntimeError):
+    """This configuration does not fit into the device's memory; others may."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is searched: a parameter is suggested only where it does something.
+
+    Attributes:
+        networks: timm's names of networks that start from ImageNet weights.
+        from_scratch: Those that start from random weights and are trained whole.
+        trained: What of a pretrained network is trained: "head", "last_block", "all".
+        max_image_size: Pixels, 64 or more, for pretrained networks.
+        scratch_side: Pixels for the others, which is not searched: it would cost the most.
+        max_epochs: 3 or more.
+        max_batch_size: 16 or more images.
+    """
+
+    networks: tuple[str, ...] = NETWORKS
+    from_scratch: tuple[str, ...] = ()
+    trained: tuple[str, ...] = ("head",)
+    max_image_size: int = 128
+    scratch_side: int = SCRATCH_SIDE
+    max_epochs: int = 30
+    max_batch_size: int = 256
+
+    def suggest(self, trial: optuna.Trial) -> Params:
+        """Ask the trial for a configuration; `trained` and `image_size` are always in it."""
+        network = trial.suggest_categorical("network", (*self.networks, *self.from_scratch))
+        fixed = self._suggest_training(trial, network in self.from_scratch)
+        trial.suggest_categorical("pooling", ["avg", "max"])
+        if trial.suggest_categorical("head", ["linear", "mlp"]) == "mlp":
+            trial.suggest_int("hidden_units", 32, 512, log=True)
+        trial.suggest_float("dropout", 0.0, 0.6)
+        if trial.suggest_categorical("optimizer", ["adamw", "sgd"]) == "sgd":
+            trial.suggest_float("momentum", 0.5, 0.99)
+        trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True)
+        trial.suggest_categorical("schedule", ["constant", "cosine"])
+        trial.suggest_float("weight_decay", 1e-6, 1e-1, log=True)
+        trial.suggest_int("batch_size", 16, self.max_batch_size, log=True)
+        trial.suggest_float("label_smoothing", 0.0, 0.3)
+        trial.suggest_categorical("class_weight", ["none", "balanced"])
+        trial.suggest_int("epochs", 3, self.max_epochs, log=True)
+        return trial.params | fixed
+
+    def _suggest_training(self, trial: optuna.Trial, from_scratch: bool) -> Params:
+        """What of the network is trained, and what that asks for; returns what is not searched."""
+        if from_scratch:
+            trial.suggest_categorical("augment", ["none", "flip"])
+            return {"trained": "all", "from_scratch": True, "image_size": self.scratch_side}
+        trained = self.trained[0]
+        if len(self.trained) > 1:
+            trained = trial.suggest_categorical("trained", self.trained)
+        trial.suggest_int("image_size", 64, self.max_image_size, step=32)
+        if trained != "head":
+            trial.suggest_categorical("augment", ["none", "flip"])
+            trial.suggest_float("backbone_lr_factor", 1e-2, 1.0, log=True)
+        return {"trained": trained, "from_scratch": False}
+
+
+def make_objective(
+    data: ImageData,
+    space: Space | None = None,
+    *,
+    patience: int = 5,
+    compiled: bool | None = None,
+    artifact_store: ArtifactStore | None = None,
+    cache_dir: str | Path = "cache/features",
+    device: str | None = None,
+    seed: int = 0,
+) -> Callable[[optuna.Trial], float]:
+    """Build an objective to maximise: the best epoch's balanced accuracy on validation images.
+
+    Balanced accuracy is the mean of the classes' recalls, in [0, 1]. What the same epoch is worth
+    on the test images stands on the trial (`test_accuracy`, `test_balanced_accuracy`,
+    `test_macro_auc`), and so do the training's `seconds`; neither is shown to any sampler.
+
+    Args:
+        data: What `load_images` returns.
+        space: What is searched.
+        patience: Epochs without a better one that end a training.
+        compiled: Whether to use `torch.compile`; by default where it pays.
+        artifact_store: Where the weights of trials that are the best so far go.
+        cache_dir: Where the frozen networks' features are kept between runs.
+        device: As torch names it; by default a GPU where there is one.
+        seed: Of the weights and batches, the same in every trial.
+
+    Raises:
+        TrialOutOfMemoryError: By the objective, where a configuration is too large. Have it
+            caught, `study.optimize(..., catch=TrialOutOfMemoryError)`, and the study goes on.
+    """
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    store = FeatureStore(data, Path(cache_dir), target)
+    searched = space or Space()
+    images = lru_cache(maxsize=1)(lambda side: resized(data, side))
+
+    def objective(trial: optuna.Trial) -> float:
+        params = searched.suggest(trial)
+        torch.manual_seed(seed)
+        with memory_errors_told(trial, params, target):
+            inputs, model = prepare(store, params, images)
+            run = Training(
+                model.to(target),
+                inputs,
+                data,
+                params,
+                target,
+                seed,
+                patience=patience,
+                compiled=compiled,
+            )
+            value = run.fit(trial)
+            for name, result in run.test().items():
+                trial.set_user_attr(name, result)
+        if artifact_store is not None:
+            keep_if_best(
+                trial,
+                value,
+                artifact_store,
+                params=params,
+                class_names=data.class_names,
+                weights=run.best_weights,
+            )
+        return value
+
+    return objective
+
+
+def prepare(
+    store: FeatureStore, params: Params, images: Callable[[int], Tensor]
+) -> tuple[Tensor, nn.Module]:
+    """Frozen: cached features and a head. Otherwise: images, and a network with a head."""
+    n_classes = len(store.data.class_names)
+    name, side, pooling = params["network"], params["image_size"], params["pooling"]
+    if params["trained"] == "head":
+        features = store.get(name, side, pooling).float()
+        return features, build_head(params, features.shape[1], n_classes)
+    network = Network(name, pooling, side=side, pretrained=not params["from_scratch"])
+    if params["trained"] == "last_block":
+        network.freeze_all_but_last_block()
+    head = build_head(params, network.n_features, n_classes)
+    return images(side), nn.Sequential(network, head)
+
+
+@contextmanager
+def memory_errors_told(
+    trial: optuna.Trial, params: Params, device: torch.device
+) -> Iterator[None]:
+    """Turn torch's many words for a full memory into one sentence, which the trial keeps."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "this machine"
+        reason = (
+            f"Out of memory on {name}: {params['network']} ({params['trained']} trained) with "
+            f"batches of {params['batch_size']} images of {params['image_size']} pixels. The "
+            "trial failed, the study goes on. Lower --max-batch-size or --max-image-size."
+        )
+        trial.set_user_attr("failed", reason)
+        raise TrialOutOfMemoryError(reason) from None
+    finally:
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Only a GPU's has a class of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
