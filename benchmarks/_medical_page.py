@@ -90,12 +90,11 @@ def _claims(found: Chosen) -> Iterator[str]:
     yield from header("claim", "paper", f"here: {_plain(ours)}, beside {_plain(best)}")
     n = len(gaps)
     yield line("best result", "5 of 8 tasks", f"{_wins(found, ours)} of {n} sets")
-    yield line(
-        "accuracy otherwise",
-        "within 1 to 5 % of the best baseline",
-        f"within 1 point of {_plain(best)} on {_within(gaps, 1)} of {n} sets, within 5 on "
-        f"{_within(gaps, 5)}; worst {gaps.max() * 100:+.1f} points behind ({gaps.idxmax()})",
-    )
+    for words, claim, column in (
+        ("accuracy otherwise", "within 1 to 5 % of the best baseline", "test_accuracy"),
+        ("balanced accuracy, which is searched for", "", "test_balanced_accuracy"),
+    ):
+        yield line(words, claim, _behind(found[ours], found[best], column, _plain(best)))
     yield line(
         "response time",
         "-99.6 to -99.9 %",
@@ -211,6 +210,14 @@ def _ratio(a: pd.DataFrame, b: pd.DataFrame, column: str) -> pd.Series[float]:
 
 def _within(gaps: pd.Series[float], points: float) -> int:
     return int((gaps * 100 <= points + 1e-9).sum())
+
+
+def _behind(ours: pd.DataFrame, best: pd.DataFrame, column: str, name: str) -> str:
+    gaps = by_task(best, column) - by_task(ours, column)
+    return (
+        f"within 1 point of {name} on {_within(gaps, 1)} of {len(gaps)} sets, within 5 on "
+        f"{_within(gaps, 5)}; at most {gaps.max() * 100:.1f} points behind ({gaps.idxmax()})"
+    )
 
 
 def _wins(found: Chosen, ours: Arm) -> int:

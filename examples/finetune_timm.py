@@ -64,6 +64,7 @@ def main(words: Sequence[str] | None = None) -> None:
         direction="maximize",
         load_if_exists=True,
     )
+    check_choices(study, make_space(args))
     for name, value in described.items():  # so that this study can be another one's past
         study.set_user_attr(name, value)
     objective = make_objective(
@@ -159,6 +160,21 @@ def make_space(args: argparse.Namespace) -> Space:
         max_epochs=args.max_epochs,
         max_batch_size=args.max_batch_size,
     )
+
+
+def check_choices(study: optuna.Study, space: Space) -> None:
+    """Stop where a study that is gone on with has other choices: Optuna cannot change them."""
+    choices = {
+        "network": [*space.networks, *space.from_scratch],
+        "trained": list(space.trained),
+    }
+    said = study.user_attrs.get("choices", choices)
+    if said != choices:
+        raise SystemExit(
+            f"finetune_timm.py: the study {study.study_name!r} chooses among {said}, not among "
+            f"{choices}. Ask for the same, or begin another study with --study-name."
+        )
+    study.set_user_attr("choices", choices)
 
 
 def make_sampler(

@@ -74,6 +74,17 @@ def test_the_same_command_goes_on_with_the_study(words, tmp_path):
     assert [trial.number for trial in study.trials] == [0, 1]
 
 
+def test_other_choices_want_another_study(words, tmp_path):
+    words = ["--limit", "60", "--n-trials", "1", "--sampler", "random", *words]
+    finetune_timm.main(words)
+    other = [*words, "--networks", "tf_efficientnet_lite0", "tf_efficientnet_lite1"]
+    with pytest.raises(SystemExit, match="begin another study with --study-name"):
+        finetune_timm.main(other)
+    assert len(studies(tmp_path, "digits").trials) == 1
+    finetune_timm.main([*words, "--max-epochs", "5"])  # ranges may change
+    assert len(studies(tmp_path, "digits").trials) == 2
+
+
 def test_the_same_seed_is_the_same_study(words, tmp_path):
     words = ["--limit", "60", "--n-trials", "2", "--sampler", "tpe", *words]
     for name in ("one", "two"):

@@ -24,7 +24,10 @@ from timm_objective import make_objective  # noqa: E402
 from timm_training import mixed_precision  # noqa: E402
 
 
-pytestmark = pytest.mark.gpu
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.filterwarnings("ignore::UserWarning"),  # torch tells of what it cannot repeat
+]
 SPACE = Space(
     ("tf_efficientnet_lite0",),
     ("test_resnet",),
