@@ -152,7 +152,8 @@ def _with(frame: pd.DataFrame, attributes: list[Attributes]) -> pd.DataFrame:
 
 def write_page(table: pd.DataFrame, path: Path) -> Path:
     """Write the page."""
-    lines = [*_head(table), *_rows(table), "", *(f"- {k}: {v}." for k, v in METHODS.items())]
+    words = [f"- {method}: {text}." for method, text in METHODS.items()]
+    lines = [*_head(table), *_rows(table), "", *_verdict(table), "", *words]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
@@ -180,6 +181,20 @@ def _rows(table: pd.DataFrame) -> Iterator[str]:
         base = "any study" if method.startswith(("nearest", "any")) else "no meta-features"
         gain = np.asarray(wide[base] - wide[method], dtype=np.float64)
         yield line(method, _shown(np.asarray(wide[method], dtype=np.float64)), _shown(gain))
+
+
+def _verdict(table: pd.DataFrame) -> Iterator[str]:
+    """What the embedding is beside what there is without it, both ways of using it."""
+    wide = table.pivot_table(index="task", columns="method", values="regret")
+    for without, with_it in (
+        ("no meta-features", "embedding"),
+        ("seven groups", "both"),
+        ("nearest, seven groups", "nearest, both"),
+    ):
+        gain = np.asarray(wide[without] - wide[with_it], dtype=np.float64)
+        helps = np.percentile(resampled(gain), 2.5) > 0
+        found = "it helps" if helps else "no gain beyond chance"
+        yield f"- `{with_it}` instead of `{without}`: {_shown(gain)} points less regret; {found}."
 
 
 def _shown(values: NDArray[np.float64]) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks._medical_costs import costs
+from benchmarks._medical_hindsight import hindsight
 from benchmarks._medical_numbers import Arm
 from benchmarks._medical_numbers import arms
 from benchmarks._medical_numbers import by_task
@@ -46,6 +47,7 @@ def write_page(rows: Sequence[Trained], bench: Bench, path: Path, command: str) 
         *_claims(found),
         *_accuracies(found),
         *_others(found),
+        *hindsight(table),
         *_times(found),
         *costs(table, bench),
         "",
@@ -167,7 +169,7 @@ def _by_set(
 
 def _protocol(bench: Bench) -> Iterator[str]:
     space = bench.recipe.space
-    yield from section("Protocol", "")
+    yield from section("Protocol", "The same for every method.")
     yield from (
         "- Images: at most "
         f"{bench.recipe.limit} of a set, duplicates out before splitting; 60/20/20, stratified.",
