@@ -43,7 +43,7 @@ N_DIMENSIONS = 8
 """The mean feature vector is projected to so many: 1,280 columns for 8 tasks are noise."""
 TREES = Trees(n=200, depth=6, learning_rate=0.05)
 METHODS = {
-    "no meta-features": "the trees see the configuration only, as the library's do",
+    "no meta-features": "200 trees see the configuration only, as the library's members do",
     "seven groups": "they also see the paper's meta-features, as columns",
     "embedding": "they also see the embedding instead",
     "both": "they also see both",
@@ -112,7 +112,7 @@ def _picks(
     alone = {one: _regret(bench, task, [one], kinds["no meta-features"], seed) for one in others}
     for name, known in (("seven groups", groups), ("embedding", embeddings), ("both", both)):
         away = distances(known[task], [known[one] for one in others])
-        nearest = min(zip(away, others, strict=True), key=lambda pair: pair[0] or 0.0)[1]
+        nearest = min(zip(away, others, strict=True), key=lambda p: (p[0] is None, p[0]))[1]
         yield f"nearest, {name}", alone[nearest]
     yield "any study", float(np.mean(list(alone.values())))
 
@@ -143,10 +143,12 @@ def _of_rows(dataset: MetaDataset, known: Mapping[str, Attributes]) -> list[Attr
 
 
 def _with(frame: pd.DataFrame, attributes: list[Attributes]) -> pd.DataFrame:
-    """Add meta-features as columns of numbers; a modality as a number of its own."""
+    """Add meta-features as columns of numbers; of modalities one each."""
     extra = pd.DataFrame(attributes, index=frame.index)
-    for name in extra.select_dtypes(exclude="number"):
-        extra[name] = [float(sum(str(one).encode())) for one in extra[name]]
+    if "modality" in extra:
+        for modality in sorted({one.modality for one in IMAGE_SETS}):
+            extra[modality] = (extra["modality"] == modality).astype(float)
+        extra = extra.drop(columns="modality")
     return pd.concat([frame, extra], axis=1)
 
 
@@ -193,7 +195,7 @@ def _verdict(table: pd.DataFrame) -> Iterator[str]:
     ):
         gain = np.asarray(wide[without] - wide[with_it], dtype=np.float64)
         helps = np.percentile(resampled(gain), 2.5) > 0
-        found = "it helps" if helps else "no gain beyond chance"
+        found = "it helps" if helps else "no gain shown"
         yield f"- `{with_it}` instead of `{without}`: {_shown(gain)} points less regret; {found}."
 
 

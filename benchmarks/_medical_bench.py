@@ -67,22 +67,23 @@ def measure(
     """Run the stages one after the other: a later one needs what an earlier one trained."""
     path = args.out / f"{name}.csv"
     rows, skipped = read(path), dict[str, str]()
-    left_out = {"ours"} if args.no_llm else set()
     for stage in stages(bench, n_seeds, n_trials, n_ours):
         there = {(row.task, row.seed, row.method, row.trial) for row in rows}
         jobs = [
             job
             for job in stage
-            if job.method not in left_out
+            if not (args.no_llm and job.method.startswith("ours"))
             and (job.task, job.seed, job.method, job.n_trials) not in there
         ]
         known = _medical_picks.crossed(rows, bench)
-        for done in trained(bench, jobs, args.jobs, known, skipped):
+        # A model has threads of its own: two at once would wait for each other.
+        n_jobs = 1 if any(job.method.startswith("ours") for job in jobs) else args.jobs
+        for done in trained(bench, jobs, n_jobs, known, skipped):
             rows += done
             write(path, rows)
     for method, reason in skipped.items():
         print(f"{name}: {method} is left out: {reason}")
-    print(write_page(rows, bench, path.with_suffix(".md"), typed()))
+    print(write_page(rows, bench, path.with_suffix(".md"), typed(), skipped))
 
 
 def stages(bench: Bench, n_seeds: int, n_trials: int, n_ours: int) -> Iterator[list[Job]]:
@@ -101,7 +102,8 @@ def stages(bench: Bench, n_seeds: int, n_trials: int, n_ours: int) -> Iterator[l
         for place in places
         for method, n in (dict.fromkeys(PICKS, 1) | budgets).items()
     ]
-    yield [Job(*place, "ours") for place in places]  # a model's threads would slow the others
+    model = "ours" if bench.llm is None else f"ours:{bench.llm}"
+    yield [Job(*place, model) for place in places]
 
 
 def trained(

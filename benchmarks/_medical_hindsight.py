@@ -24,10 +24,20 @@ def hindsight(table: pd.DataFrame) -> Iterator[str]:
         "What the past could have told",
         "Validation balanced accuracy, percent, repetition 0: what is searched for, so what a "
         "search is best at. The other studies' two best configurations each were trained on the "
-        "held-out set; the best of them is known by hindsight alone.",
+        "held-out set; the best of them is known by hindsight alone. Last: how often the whole "
+        "search ended at a network from random weights, over all repetitions.",
     )
+    scratch = ~chosen(table, Arm("tpe", most, ""))["params"].str.contains("image_size")
+    n_scratch = scratch.groupby(level="task").sum()
     yield from header(
-        "", "ours", "better ones among them", "their median", "their best", "whose", f"TPE {most}"
+        "",
+        "ours, no model",
+        "better ones among them",
+        "their median",
+        "their best",
+        "whose",
+        f"TPE {most}",
+        f"TPE {most}'s choices from scratch",
     )
     for task, group in crossed.groupby("task"):
         best = group.iloc[int(group["value"].to_numpy().argmax())]
@@ -35,4 +45,5 @@ def hindsight(table: pd.DataFrame) -> Iterator[str]:
         cells = (ours[task], group["value"].median(), best["value"], search[task])
         own, middle, top, tpe = (f"{100 * float(one):.1f}" for one in cells)
         whose = best["method"].partition("#")[0]
-        yield line(task, own, f"{better} of {len(group)}", middle, top, whose, tpe)
+        kinds = f"{n_scratch[task]} of {table['seed'].nunique()}"
+        yield line(task, own, f"{better} of {len(group)}", middle, top, whose, tpe, kinds)

@@ -18,10 +18,10 @@ from benchmarks._plot import COLOURS
 SEARCHES = {
     "tpe": ("TPE", "o", "-"),
     "random": ("random", "s", "--"),
-    "meta-learner": ("ours", "*", "-"),
+    "meta-learner": ("ours, no model", "*", "-"),
 }
 PICKS = {
-    "default": ("library default", "^"),
+    "default": ("plain default", "^"),
     "nearest": ("nearest study's best", "D"),
     "best-mean-rank": ("best mean rank", "v"),
 }

@@ -47,7 +47,8 @@ def run(bench: Bench, job: Job) -> list[Trained]:
     torch.set_num_threads(1)  # as many workers as cores
     if job.method == "random" and job.seed == 0:
         return _recorded(bench, job)
-    sampler = SAMPLERS[job.method](bench, job) if job.method in SAMPLERS else None
+    make_sampler = SAMPLERS.get(job.method.partition(":")[0])  # "ours:ollama:qwen3:8b"
+    sampler = make_sampler(bench, job) if make_sampler else None
     study = optuna.create_study(
         direction="maximize",
         sampler=sampler or RandomSampler(seed=seed_of_job(job)),
@@ -87,13 +88,20 @@ def _trained(job: Job, trial: FrozenTrial, response: float, source: str) -> Trai
         said["seconds"],
         round(response, 3),
         source,
-        "" if job.method in ("random", "tpe") else json.dumps(trial.params),
+        json.dumps(_kept(job, trial.params)),
         code_of_library(),
     )
 
 
+def _kept(job: Job, params: dict[str, Any]) -> dict[str, Any]:
+    """Of searches what tells whether a network was frozen; the whole would be most of the file."""
+    if job.method not in ("random", "tpe"):
+        return params
+    return {name: params[name] for name in ("network", "image_size") if name in params}
+
+
 def _recorded(bench: Bench, job: Job) -> list[Trained]:
-    """The set's own study is a random search with this very seed and split."""
+    """The set's own study is a random search with this split and these weights."""
     trials = complete(study_of(bench, job.task))[: job.n_trials]
     if len(trials) < job.n_trials:
         raise SkippedError(f"{bench.past.name} has {len(trials)} trials of {job.task}")

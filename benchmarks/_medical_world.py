@@ -84,7 +84,7 @@ class Trained:
         seconds: Of the training.
         response: Seconds until the configuration was there, the past read and the model asked.
         source: Whose configuration it was, in the library's own words; empty for others.
-        params: The configuration, as JSON; of searches it would be most of the file.
+        params: The configuration, as JSON; of searches the network and image size alone.
         code: The library's code.
     """
 

@@ -42,7 +42,7 @@ def write_table(
     methods = [name for name in family.methods if name in known]
     table = frame(rows)
     parts = [
-        *_head(family, rows, skipped, _commands(path, command)),
+        *_head(family, rows, skipped, commands(path, command)),
         *_bars(family, table),
         *_means(methods, table, family.unit),
         *_medians(methods, table),
@@ -57,7 +57,8 @@ def write_table(
     return path
 
 
-def _commands(path: Path, command: str) -> list[str]:
+def commands(path: Path, command: str) -> list[str]:
+    """Return the commands that wrote a page so far, and this one."""
     old = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return list(
         dict.fromkeys([*(one for one in old if one.startswith(COMMAND)), f"    {command}"])

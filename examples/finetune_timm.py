@@ -1,7 +1,7 @@
 """your images -> a tuned classifier: a timm network, chosen and trained by Optuna.
 
     python examples/finetune_timm.py --data folder/ --modality photograph
-    python examples/finetune_timm.py --data folder/ --train head last_block all --timeout 3600
+    python examples/finetune_timm.py --data folder/ --study-name whole --train all --timeout 3600
 
 The folder has one sub-folder a class (or `train`, `val` and `test` with such sub-folders). By
 default a network with ImageNet weights stays frozen: its features are computed once and cached,
@@ -16,10 +16,13 @@ each trial that was the best so far in `artifacts/`.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import optuna
 import torch
 from optuna.artifacts import FileSystemArtifactStore
@@ -29,24 +32,15 @@ from optuna.storages import JournalStorage
 from optuna.storages import get_storage
 from optuna.storages.journal import JournalFileBackend
 
+from finetune_options import PRUNERS
+from finetune_options import make_space
+from finetune_options import parse
 from image_data import ImageData
 from image_data import load_images
 from image_data import meta_features
-from timm_features import NETWORKS
-from timm_features import check_network
-from timm_objective import SCRATCH_SIDE
-from timm_objective import TRAINED
 from timm_objective import Space
 from timm_objective import TrialOutOfMemoryError
 from timm_objective import make_objective
-
-
-SHIPPED = Path(__file__).resolve().parent.parent / "studies" / "medical.jsonl"
-PRUNERS = {
-    "median": optuna.pruners.MedianPruner,
-    "hyperband": optuna.pruners.HyperbandPruner,
-    "none": optuna.pruners.NopPruner,
-}
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -59,12 +53,12 @@ def main(words: Sequence[str] | None = None) -> None:
     study = optuna.create_study(
         storage=storage,
         study_name=args.study_name or data.name,
-        sampler=make_sampler(args, described),
         pruner=PRUNERS[args.pruner](),
         direction="maximize",
         load_if_exists=True,
     )
-    check_choices(study, make_space(args))
+    check_same(study, identity(data, make_space(args)))
+    study.sampler = make_sampler(args, described, len(study.trials))
     for name, value in described.items():  # so that this study can be another one's past
         study.set_user_attr(name, value)
     objective = make_objective(
@@ -82,106 +76,42 @@ def main(words: Sequence[str] | None = None) -> None:
         n_trials=args.n_trials,
         timeout=args.timeout,
         catch=TrialOutOfMemoryError,  # the trial fails and says why; others may fit
+        gc_after_trial=True,  # else failed and pruned trials' models stay on the card
         show_progress_bar=not args.no_progress,
     )
     print(told(study, storage, data, args.artifacts))
 
 
-def parse(words: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line; a network's name is checked before anything is made."""
-    parser = argparse.ArgumentParser(description="Tune a timm network on your images.")
-    for group in (add_data, add_study, add_space, add_training):
-        group(parser)
-    args = parser.parse_args(words)
-    try:
-        for name in (*args.networks, *args.from_scratch):
-            check_network(name)
-    except ValueError as error:
-        parser.error(str(error))
-    return args
-
-
-def add_data(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("data").add_argument
-    add("--data", default="digits", help='image folder, .parquet, .npz, or "digits"')
-    add("--limit", type=int, help="use this many images at most")
-    add("--modality", help='how the images were made, for example "MRI"; metallmix reads it')
-    add("--cache-dir", default="cache/features", help="where frozen networks' features are kept")
-
-
-def add_study(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("study").add_argument
-    add("--n-trials", type=int, default=15)
-    add("--timeout", type=float, help="seconds after which no further trial is begun")
-    add("--storage", default="sqlite:///finetune.db", help="an Optuna URL, or a .jsonl file")
-    add("--study-name", help="by default the name of the data")
-    add("--sampler", choices=["metallmix", "tpe", "random"], default="metallmix")
-    add("--source-storage", default=str(SHIPPED), help="past studies that metallmix learns from")
-    add("--llm", help='for example "ollama:qwen3:8b"; "none" for no language model')
-    add("--pruner", choices=list(PRUNERS), default="median")
-    add("--artifacts", default="artifacts", help="folder of the best trials' weights")
-    add("--no-progress", action="store_true", help="no progress bar")
-    add("--seed", type=int, default=0, help="of the split, the weights and the sampler")
-    add("--worker", type=int, default=0, help="its number, where processes share a study")
-
-
-def add_space(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("what is searched").add_argument
-    add("--networks", nargs="*", default=NETWORKS, help="timm's, with ImageNet weights")
-    add("--from-scratch", nargs="*", default=(), help="timm's, from random weights")
-    add("--train", nargs="+", choices=TRAINED, default=("head",), help="of pretrained networks")
-    add("--max-image-size", type=pixels, default=128, help="pixels, a multiple of 32 from 64")
-    add(
-        "--scratch-image-size",
-        type=pixels,
-        default=SCRATCH_SIDE,
-        help="for --from-scratch",
-    )
-    add("--max-epochs", type=int, default=30)
-    add("--max-batch-size", type=int, default=256)
-
-
-def add_training(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("training").add_argument
-    add("--patience", type=int, default=5, help="epochs without a better one that end a training")
-    add("--compile", action=argparse.BooleanOptionalAction, help="torch.compile; where it pays")
-    add("--device", help="cpu, cuda, ...; chosen automatically")
-    add("--threads", type=int, help="CPU threads for torch; 1 is fastest on a busy machine")
-
-
-def make_space(args: argparse.Namespace) -> Space:
-    """Return what the command line asks to search."""
-    return Space(
-        networks=tuple(args.networks),
-        from_scratch=tuple(args.from_scratch),
-        trained=tuple(args.train),
-        max_image_size=args.max_image_size,
-        scratch_side=args.scratch_image_size,
-        max_epochs=args.max_epochs,
-        max_batch_size=args.max_batch_size,
-    )
-
-
-def check_choices(study: optuna.Study, space: Space) -> None:
-    """Stop where a study that is gone on with has other choices: Optuna cannot change them."""
-    choices = {
-        "network": [*space.networks, *space.from_scratch],
+def identity(data: ImageData, space: Space) -> dict[str, Any]:
+    """What may not change in a study: its images, their split, and its choices."""
+    parts = hashlib.md5(data.test.tobytes() + data.validation.tobytes(), usedforsecurity=False)
+    return {
+        "images": data.digest,
+        "split": parts.hexdigest()[:16],
+        "networks": [*space.networks, *space.from_scratch],
         "trained": list(space.trained),
     }
-    said = study.user_attrs.get("choices", choices)
-    if said != choices:
+
+
+def check_same(study: optuna.Study, own: dict[str, Any]) -> None:
+    """Stop where a study that is gone on with is about something else."""
+    said = study.user_attrs.get("identity", own)
+    if other := [name for name, value in own.items() if said.get(name) != value]:
         raise SystemExit(
-            f"finetune_timm.py: the study {study.study_name!r} chooses among {said}, not among "
-            f"{choices}. Ask for the same, or begin another study with --study-name."
+            f"finetune_timm.py: the study {study.study_name!r} has other {' and '.join(other)} "
+            f"({', '.join(f'{name}: {said.get(name)}' for name in other)}). Ask for the same, or "
+            "begin another study with --study-name."
         )
-    study.set_user_attr("choices", choices)
+    study.set_user_attr("identity", own)
 
 
 def make_sampler(
-    args: argparse.Namespace, described: dict[str, float | int | str]
+    args: argparse.Namespace, described: dict[str, float | int | str], n_trials: int
 ) -> optuna.samplers.BaseSampler:
-    """Return the sampler; processes of one study draw different numbers."""
-    seed = args.seed + args.worker
+    """Return the sampler; processes of one study, and runs that go on with it, draw anew."""
+    seed = args.seed
+    if args.worker or n_trials:
+        seed = int(np.random.SeedSequence((args.seed, args.worker, n_trials)).generate_state(1)[0])
     if args.sampler == "random":
         return optuna.samplers.RandomSampler(seed=seed)
     if args.sampler == "tpe":
@@ -203,13 +133,6 @@ def read_images(args: argparse.Namespace) -> ImageData:
         return load_images(args.data, limit=args.limit, seed=args.seed, side=side)
     except ValueError as error:
         raise SystemExit(f"finetune_timm.py: {error}") from None
-
-
-def pixels(text: str) -> int:
-    """Read an image size: networks halve it five times."""
-    if not text.isdecimal() or int(text) < 64 or int(text) % 32:
-        raise argparse.ArgumentTypeError(f"{text!r} is not 64, 96, 128 or a larger multiple of 32")
-    return int(text)
 
 
 def open_storage(text: str) -> BaseStorage:

@@ -75,13 +75,15 @@ def load_images(
     raw = read(source, side)
     class_names, labels = np.unique([str(label) for label in raw.labels], return_inverse=True)
     parts = None if raw.parts is None else np.array(raw.parts)
-    kept = _thinned(_distinct(raw.keys, labels), labels, limit, seed)
+    distinct = _distinct(raw.keys, labels)
+    _check_counts(labels[distinct], class_names, source, "Add images until it has")
+    kept = _thinned(distinct, labels, limit, seed)
     labels = labels[kept].astype(np.int64)
-    _check_counts(labels, class_names, source)
+    _check_counts(labels, class_names, f"{source} within the limit", "Raise it until there are")
     train, validation, test = _split(labels, None if parts is None else parts[kept], seed)
     _check_training(labels[train], class_names, source)
     return ImageData(
-        name=Path(source).stem,
+        name=Path(source).resolve().stem,
         images=raw.images[kept],
         labels=labels,
         class_names=tuple(class_names.tolist()),
@@ -113,22 +115,27 @@ def _distinct(keys: list[str], labels: NDArray[Any]) -> Integers:
 
 
 def _thinned(indices: Integers, labels: NDArray[Any], limit: int | None, seed: int) -> Integers:
-    if limit is None or len(indices) <= limit:
+    n_classes = len(np.unique(labels))
+    if limit is None or len(indices) - limit < n_classes:  # one of each class can be left out
         return indices
+    if limit < n_classes:
+        raise ValueError(f"A limit of {limit} images is too low for {n_classes} classes.")
     kept, _ = train_test_split(
         indices, train_size=limit, stratify=labels[indices], random_state=seed
     )
     return np.sort(kept)
 
 
-def _check_counts(labels: Integers, class_names: NDArray[Any], source: str | Path) -> None:
+def _check_counts(
+    labels: Integers, class_names: NDArray[Any], source: str | Path, advice: str
+) -> None:
     counts = np.bincount(labels, minlength=len(class_names))
     if len(counts) < 2:
         raise ValueError(f"{str(source)!r} has a single class. A classifier needs at least two.")
     if counts.min() < _LEAST_PER_CLASS:
         raise ValueError(
             f"Class {str(class_names[counts.argmin()])!r} of {str(source)!r} has {counts.min()} "
-            f"distinct images. Add images until it has {_LEAST_PER_CLASS}, or leave it out."
+            f"distinct images. {advice} {_LEAST_PER_CLASS}, or leave the class out."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -34,8 +35,11 @@ PARTS = {
     "testing": "test",
 }
 """Names of a folder's parts, as people write them."""
-_SUFFIXES = frozenset(Image.registered_extensions())
-_GREY_MODES = ("1", "L", "I", "I;16", "F")
+_SUFFIXES = frozenset(
+    [".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"]
+)
+_GREY_MODES = ("1", "L", "LA", "I", "F")
+_DEEP_MODES = ("I", "F")  # and "I;16" with either order of bytes
 _IMAGE_COLUMNS = ("jpeg128", "image", "img", "jpeg", "png", "bytes")
 _LABEL_COLUMNS = ("class_name", "label", "labels", "class", "target")
 
@@ -74,17 +78,36 @@ def read(source: str | Path, side: int) -> Raw:
 
 
 def _read_folder(path: Path, side: int) -> Raw:
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES)
-    places = [file.relative_to(path).parts[:-1] for file in files]
-    parts = [PARTS.get(place[0].lower(), "") if place else "" for place in places]
-    divided = bool(parts) and all(parts)  # folder/train/class/picture, not folder/class/picture
-    kept = [i for i, place in enumerate(places) if len(place) > divided]
-    if not kept:
+    files = [file for file in _files(path) if len(file.relative_to(path).parts) > 1]
+    if not files:
         raise ValueError(
             f"{str(path)!r} has no images. Put each class in a sub-folder of its own."
         )
-    raw = _from_pictures([files[i] for i in kept], [places[i][divided] for i in kept], side)
-    return raw._replace(parts=[parts[i] for i in kept]) if divided else raw
+    places = [file.relative_to(path).parts[:-1] for file in files]
+    parts = [PARTS.get(place[0].lower(), "") for place in places]
+    if not any(parts):
+        return _from_pictures(files, [place[0] for place in places], side)
+    # folder/train/class/picture
+    if strays := sorted({place[0] for place in places if place[0].lower() not in PARTS}):
+        raise ValueError(
+            f"{str(path)!r} has parts such as train and test, and beside them {strays[0]!r}. Name "
+            "the folder whose sub-folders are the classes, or move what is neither."
+        )
+    kept = [i for i, place in enumerate(places) if len(place) > 1]
+    if not kept:
+        raise ValueError(f"The parts of {str(path)!r} have no sub-folders. Make one a class.")
+    raw = _from_pictures([files[i] for i in kept], [places[i][1] for i in kept], side)
+    return raw._replace(parts=[parts[i] for i in kept])
+
+
+def _files(path: Path) -> list[Path]:
+    """All pictures below a folder, links followed; not what systems and editors hide there."""
+    found = []
+    for folder, folders, names in os.walk(path, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        shown = (Path(folder, name) for name in names if not name.startswith("."))
+        found += [file for file in shown if file.suffix.lower() in _SUFFIXES]
+    return sorted(found)
 
 
 def _read_parquet(path: Path, side: int) -> Raw:
@@ -119,9 +142,41 @@ def _read_npz(path: Path) -> Raw:
         names = [name for name in arrays if name.endswith("images")]
         if not names:
             raise ValueError(f"{str(path)!r} holds no array whose name ends in 'images'. Add one.")
+        kinds = [name.removesuffix("images") for name in names]
+        if absent := [f"{kind}labels" for kind in kinds if f"{kind}labels" not in arrays]:
+            raise ValueError(f"{str(path)!r} holds no array {absent[0]!r}. Add it.")
         images = np.concatenate([arrays[name] for name in names])
-        labels = [arrays[name.removesuffix("images") + "labels"].ravel() for name in names]
-    return _from_arrays(images.astype(np.uint8), np.concatenate(labels))
+        labels = np.concatenate([arrays[f"{kind}labels"] for kind in kinds])
+    return _from_arrays(_as_bytes(images, path), _as_classes(labels))
+
+
+def _as_bytes(images: NDArray[Any], path: Path) -> Images:
+    """Any numbers, channels first or last -> uint8, channels last."""
+    if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] not in (1, 3, 4):
+        images = images.transpose(0, 2, 3, 1)
+    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3, 4)):
+        raise ValueError(
+            f"The images of {str(path)!r} have the shape {images.shape}. It should be (n, height, "
+            "width), or that with 1 or 3 channels last."
+        )
+    if images.dtype == np.uint8:
+        return images
+    low, high = float(images.min()), float(images.max())
+    if not np.isfinite([low, high]).all():
+        raise ValueError(f"The images of {str(path)!r} hold NaN or infinity. Replace them.")
+    if low >= 0 and 1 < high <= 255:
+        return images.round().astype(np.uint8)
+    spread: Images = ((images - low) / ((high - low) or 1.0) * 255).round().astype(np.uint8)
+    return spread
+
+
+def _as_classes(labels: NDArray[Any]) -> NDArray[Any]:
+    """Numbers or names, one each, in a column, or one-hot."""
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        labels = labels.argmax(axis=1)
+    flat = labels.ravel()
+    names: NDArray[Any] = np.char.decode(flat) if flat.dtype.kind == "S" else flat
+    return names
 
 
 def _from_pictures(files: Sequence[Path | io.BytesIO], labels: Sequence[Any], side: int) -> Raw:
@@ -132,7 +187,8 @@ def _from_pictures(files: Sequence[Path | io.BytesIO], labels: Sequence[Any], si
             unreadable.append(str(files[i]) if isinstance(files[i], Path) else f"row {i}")
             continue
         sizes.append((picture.height, picture.width))
-        n_channels = max(n_channels, 1 if picture.mode in _GREY_MODES else 3)
+        is_grey = picture.mode in _GREY_MODES or picture.mode.startswith("I;16")
+        n_channels = max(n_channels, 1 if is_grey else 3)
         images[i] = np.asarray(_rgb(picture).resize((side, side)))
     if unreadable:
         raise ValueError(
@@ -145,7 +201,7 @@ def _from_pictures(files: Sequence[Path | io.BytesIO], labels: Sequence[Any], si
 def _opened(files: Iterable[Path | io.BytesIO]) -> Iterator[Image.Image | None]:
     for file in files:
         picture = None
-        with suppress(OSError, SyntaxError, ValueError):  # what Pillow raises on broken files
+        with suppress(OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             picture = Image.open(file)
             picture.load()
         yield picture
@@ -153,7 +209,7 @@ def _opened(files: Iterable[Path | io.BytesIO]) -> Iterator[Image.Image | None]:
 
 def _rgb(picture: Image.Image) -> Image.Image:
     """Convert to RGB; 16 and 32 bits, as scanners write them, over the range they span."""
-    if picture.mode not in ("I", "I;16", "F"):
+    if picture.mode not in _DEEP_MODES and not picture.mode.startswith("I;16"):
         return picture.convert("RGB")
     values = np.asarray(picture, dtype=np.float64)
     span = (values.max() - values.min()) or 1.0

@@ -1,6 +1,6 @@
 """one study, one process a GPU: `finetune_timm.py` several times on one storage.
 
-    python examples/several_gpus.py --gpus 0 1 2 3 -- --data folder/ --train all --n-trials 100
+    python examples/several_gpus.py --gpus 0 1 2 3 -- --data folder/ --train all --timeout 3600
     python examples/several_gpus.py --processes 2 -- --data folder/ --n-trials 100
 
 This is Optuna's own way to use many devices: processes that know of each other only by the
@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import finetune_options
 import finetune_timm
 
 
@@ -27,10 +28,13 @@ def main(words: Sequence[str] | None = None) -> int:
     """Start the processes and wait for them; returns how many of them failed."""
     args = parse(words)
     rest = [word for word in args.rest if word != "--"]
-    finetune_timm.open_storage(finetune_timm.parse(rest).storage)  # one process makes the tables
+    asked = finetune_options.parse(rest)  # what is wrong is told once
+    finetune_timm.open_storage(asked.storage)  # one process makes the tables
     devices: list[str | None] = args.gpus or [None] * args.processes
     started = [
-        subprocess.Popen(command(rest, worker, len(devices)), env=environment(device))
+        subprocess.Popen(
+            command(rest, asked.n_trials, worker, len(devices)), env=environment(device)
+        )
         for worker, device in enumerate(devices)
     ]
     failed = 0
@@ -41,11 +45,11 @@ def main(words: Sequence[str] | None = None) -> int:
     return failed
 
 
-def command(rest: Sequence[str], worker: int, n: int) -> list[str]:
+def command(rest: Sequence[str], total: int | None, worker: int, n: int) -> list[str]:
     """Return one process's command line: the trials are divided, the last word counts."""
-    total = finetune_timm.parse(rest).n_trials
-    share = total // n + (worker < total % n)
-    own = ["--n-trials", str(share), "--worker", str(worker)]
+    own = ["--worker", str(worker)]
+    if total is not None:
+        own += ["--n-trials", str(max(1, total // n + (worker < total % n)))]
     quiet = ["--no-progress"] if worker else []  # several bars would write over each other
     return [sys.executable, str(SCRIPT), *rest, *own, *quiet]
 

@@ -80,7 +80,9 @@ class Network(nn.Module):
         groups = import_timm().models.group_parameters(
             self.backbone, self.backbone.group_matcher(coarse=True)
         )
-        last = {name for key in sorted(groups)[-2:] for name in groups[key]}  # block, classifier
+        has_classifier = any(True for _ in self.backbone.get_classifier().parameters())
+        n = 2 if has_classifier else 1  # which is a group of its own, after the last block
+        last = {name for key in sorted(groups)[-n:] for name in groups[key]}
         for name, parameter in self.backbone.named_parameters():
             parameter.requires_grad_(name in last)
 
@@ -208,7 +210,8 @@ class FeatureStore:
     def _load(self, network: str, side: int, pooling: str) -> Tensor:
         path = self.path(network, side, pooling)
         if not path.exists():
-            with torch.random.fork_rng():  # a trial draws the same numbers with and without this
+            cards = [self.device] if self.device.type == "cuda" else []
+            with torch.random.fork_rng(cards):  # trials draw the same numbers without this
                 self._compute(network, side)
         return torch.from_numpy(np.load(path))
 

@@ -21,6 +21,7 @@ from timm_checkpoint import keep_if_best
 from timm_features import NETWORKS
 from timm_features import FeatureStore
 from timm_features import Network
+from timm_features import check_network
 from timm_features import resized
 from timm_training import Params
 from timm_training import Training
@@ -34,7 +35,7 @@ TRAINED = ("head", "last_block", "all")
 SCRATCH_SIDE = 64  # pixels; see `Space.scratch_side`
 
 
-class TrialOutOfMemoryError(RuntimeError):
+class TrialOutOfMemoryError(MemoryError):
     """This configuration does not fit into the device's memory; others may."""
 
 
@@ -123,7 +124,8 @@ def make_objective(
 
     Raises:
         TrialOutOfMemoryError: By the objective, where a configuration is too large. Have it
-            caught, `study.optimize(..., catch=TrialOutOfMemoryError)`, and the study goes on.
+            caught, `study.optimize(..., catch=TrialOutOfMemoryError, gc_after_trial=True)`, and
+            the study goes on. (Without the latter, Optuna keeps failed and pruned trials' models.)
     """
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     store = FeatureStore(data, Path(cache_dir), target)
@@ -148,15 +150,15 @@ def make_objective(
             value = run.fit(trial)
             for name, result in run.test().items():
                 trial.set_user_attr(name, result)
-        if artifact_store is not None:
-            keep_if_best(
-                trial,
-                value,
-                artifact_store,
-                params=params,
-                class_names=data.class_names,
-                weights=run.best_weights,
-            )
+            if artifact_store is not None:
+                keep_if_best(
+                    trial,
+                    value,
+                    artifact_store,
+                    params=params,
+                    class_names=data.class_names,
+                    weights=run.best_weights,
+                )
         return value
 
     return objective
@@ -178,16 +180,43 @@ def prepare(
     return images(side), nn.Sequential(network, head)
 
 
+def check_space(space: Space) -> None:
+    """Try each network on two images, at the smallest and the largest size it may get.
+
+    Raises:
+        ValueError: timm has no such network, or it cannot be used like this.
+    """
+    for name in (*space.networks, *space.from_scratch):
+        check_network(name)
+        scratch = name in space.from_scratch
+        sides = {space.scratch_side} if scratch else {64, space.max_image_size}
+        for side in sorted(sides):
+            try:
+                network = Network(name, side=side, pretrained=False)
+                with torch.inference_mode():
+                    network.eval()(torch.zeros(2, 3, side, side, dtype=torch.uint8))
+                if "last_block" in space.trained and not scratch:
+                    network.freeze_all_but_last_block()
+            except (RuntimeError, AttributeError, AssertionError, TypeError) as error:
+                raise ValueError(
+                    f"timm's {name} cannot be used here on images of {side} pixels ({error}). "
+                    "Take another network, or another size."
+                ) from error
+
+
 @contextmanager
 def memory_errors_told(
     trial: optuna.Trial, params: Params, device: torch.device
 ) -> Iterator[None]:
     """Turn torch's many words for a full memory into one sentence, which the trial keeps."""
+    full = False
     try:
         yield
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+    except (MemoryError, RuntimeError) as error:
+        full = is_out_of_memory(error)
+        if not full:
             raise
+    if full:  # outside of `except`, which would keep the model of the trial alive
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "this machine"
         reason = (
             f"Out of memory on {name}: {params['network']} ({params['trained']} trained) with "
@@ -195,12 +224,12 @@ def memory_errors_told(
             "trial failed, the study goes on. Lower --max-batch-size or --max-image-size."
         )
         trial.set_user_attr("failed", reason)
-        raise TrialOutOfMemoryError(reason) from None
-    finally:
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+        raise TrialOutOfMemoryError(reason)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """Only a GPU's has a class of its own."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def is_out_of_memory(error: Exception) -> bool:
+    """Only some of torch's many errors of this kind have a class of their own."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    words = ("can't allocate memory", "out of memory", "status_alloc_failed")
+    return any(word in str(error).lower() for word in words)

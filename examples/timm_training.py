@@ -58,7 +58,8 @@ class Training:
     ) -> None:
         self.model, self.data, self.params, self.device = model, data, params, device
         self.patience = patience
-        self.inputs = inputs.to(device)
+        # Images stay where they are: a large set would fill a card, a batch is soon there.
+        self.inputs = inputs.to(device) if params["trained"] == "head" else inputs
         self.labels = torch.from_numpy(data.labels).to(device)
         self.class_weights = class_weights(data).to(device) if self._balanced() else None
         self.optimizer = build_optimizer(params, model)
@@ -68,10 +69,8 @@ class Training:
         )
         self.generator = torch.Generator().manual_seed(seed)
         self.best_weights: dict[str, Tensor] = {}
-        if self._steps() >= COMPILED_FROM and device.type == "cuda" and compiled is None:
-            compiled = params["trained"] != "head"
-        if compiled:
-            model.compile()
+        if compiled or (compiled is None and self._is_compiling_worth_it()):
+            compile_network(model, must=bool(compiled))
 
     def fit(self, trial: optuna.Trial) -> float:
         """Train and report every epoch; return the best epoch's balanced accuracy, and go to it.
@@ -124,13 +123,13 @@ class Training:
 
     def _batches(self) -> Iterator[Tensor]:
         train = torch.from_numpy(self.data.train)
-        shuffled = train[torch.randperm(len(train), generator=self.generator)].to(self.device)
+        shuffled = train[torch.randperm(len(train), generator=self.generator)]
         for batch in torch.split(shuffled, self.params["batch_size"]):
             if len(batch) > 1:  # batch normalisation cannot be trained on a single image
                 yield batch
 
     def _step(self, batch: Tensor) -> None:
-        inputs = self.inputs[batch]
+        inputs = self._inputs_of(batch)
         if self.params.get("augment") == "flip":
             flipped = torch.rand(len(batch), generator=self.generator) < 0.5
             inputs = torch.where(
@@ -139,7 +138,7 @@ class Training:
         with self._mixed_precision():
             loss = functional.cross_entropy(
                 self.model(inputs),
-                self.labels[batch],
+                self.labels[batch.to(self.device)],
                 weight=self.class_weights,
                 label_smoothing=self.params["label_smoothing"],
             )
@@ -152,10 +151,15 @@ class Training:
     def _logits(self, indices: Integers) -> Tensor:
         """Float [n, n_classes] on the processor."""
         self.model.eval()
-        rows = torch.from_numpy(indices).to(self.device)
+        # What fits in training fits here; a processor has memory enough.
+        size = 256 if self.device.type == "cpu" else self.params["batch_size"]
+        batches = torch.split(torch.from_numpy(indices), size)
         with self._mixed_precision():
-            parts = [self.model(self.inputs[batch]) for batch in torch.split(rows, 256)]
-        return torch.cat(parts).float().cpu()
+            parts = [self.model(self._inputs_of(batch)).float().cpu() for batch in batches]
+        return torch.cat(parts)
+
+    def _inputs_of(self, rows: Tensor) -> Tensor:
+        return self.inputs[rows.to(self.inputs.device)].to(self.device)
 
     def _mixed_precision(self) -> torch.autocast:
         return torch.autocast(
@@ -165,9 +169,10 @@ class Training:
     def _balanced(self) -> bool:
         return bool(self.params["class_weight"] == "balanced")
 
-    def _steps(self) -> int:
+    def _is_compiling_worth_it(self) -> bool:
         per_epoch = math.ceil(len(self.data.train) / self.params["batch_size"])
-        return int(per_epoch * self.params["epochs"])
+        is_long = per_epoch * self.params["epochs"] >= COMPILED_FROM
+        return is_long and self.device.type == "cuda" and self.params["trained"] != "head"
 
 
 def mixed_precision(params: Params, device: torch.device) -> torch.dtype | None:
@@ -177,7 +182,20 @@ def mixed_precision(params: Params, device: torch.device) -> torch.dtype | None:
     """
     if device.type != "cuda" or params["trained"] == "head":
         return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    with torch.cuda.device(device):  # older cards emulate bfloat16, slowly
+        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if has_bfloat16 else torch.float16
+
+
+def compile_network(model: nn.Module, *, must: bool) -> None:
+    """Have torch compile it at its first batch.
+
+    Each trial begins anew: torch counts what it compiled in a process and gives up after eight.
+    Where nobody asked for it, a machine without a compiler trains without.
+    """
+    torch.compiler.reset()
+    torch._dynamo.config.suppress_errors = not must
+    model.compile()
 
 
 def class_weights(data: ImageData) -> Tensor:

@@ -7,7 +7,8 @@
 This is the only writer of `studies/*.jsonl`. Each study is a random search: no sampler's taste is
 in the past, and no trial is pruned. Trial n of a study has the same configuration however often
 the recording was interrupted and whoever records it, for its sampler is seeded by n. Workers of
-one machine share one file; several GPUs or machines take a share each (`--shard`).
+one machine share one file; several GPUs, or machines with one `cache/` on a shared disk, take a
+share each (`--shard`), and the last one to finish exports.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from pathlib import Path
 from zlib import crc32
 
 import optuna
+from optuna.trial import TrialState
 from tqdm import tqdm
 
 from recipes import IMAGE_SETS
@@ -79,7 +81,11 @@ def record(image_set: ImageSet, numbers: tuple[int, ...], setting: Setting) -> N
         study.sampler = optuna.samplers.RandomSampler(seed=seed)
         trial = study.ask()
         trial.set_user_attr("number", number)
-        study.tell(trial, objective(trial))
+        try:
+            study.tell(trial, objective(trial))
+        except MemoryError as error:  # it would be full again: the trial is left out
+            study.tell(trial, state=TrialState.FAIL)
+            print(f"{image_set.study}, trial {number}: {error}", flush=True)
 
 
 @cache
@@ -149,7 +155,7 @@ def missing(setting: Setting, n_trials: int, shard: tuple[int, int]) -> Iterator
     """Yield what is to be run, a chunk of every study in turn: workers rarely meet on one."""
     by_study = []
     for image_set in setting.image_sets:
-        done = {trial.user_attrs["number"] for trial in trials_of(image_set, setting)}
+        done = numbers_done(image_set, setting)
         open_ = [n for n in range(n_trials) if n not in done and n % shard[1] == shard[0]]
         chunks = [tuple(open_[i : i + CHUNK]) for i in range(0, len(open_), CHUNK)]
         by_study.append([(image_set, chunk) for chunk in chunks])
@@ -160,13 +166,27 @@ def missing(setting: Setting, n_trials: int, shard: tuple[int, int]) -> Iterator
 Chunk = tuple[ImageSet, tuple[int, ...]]
 
 
-def trials_of(image_set: ImageSet, setting: Setting) -> list[optuna.trial.FrozenTrial]:
-    """Return the complete trials, by the numbers that seeded them; none twice."""
+def numbers_done(image_set: ImageSet, setting: Setting) -> set[int]:
+    """Return which trials are complete, or failed for good."""
+    states = (TrialState.COMPLETE, TrialState.FAIL)
+    study = found_study(image_set, setting)
+    trials = study.get_trials(deepcopy=False, states=states) if study else []
+    return {trial.user_attrs["number"] for trial in trials}
+
+
+def found_study(image_set: ImageSet, setting: Setting) -> optuna.Study | None:
+    """Return the study, where a worker has begun it."""
     storage = open_journal(setting.journal)
     if image_set.study not in optuna.get_all_study_names(storage):
-        return []
-    study = optuna.load_study(study_name=image_set.study, storage=storage)
-    found = {trial.user_attrs["number"]: trial for trial in reversed(complete(study))}
+        return None
+    return optuna.load_study(study_name=image_set.study, storage=storage)
+
+
+def trials_of(image_set: ImageSet, setting: Setting) -> list[optuna.trial.FrozenTrial]:
+    """Return the complete trials, by the numbers that seeded them; none twice."""
+    study = found_study(image_set, setting)
+    trials = complete(study) if study else []
+    found = {trial.user_attrs["number"]: trial for trial in reversed(trials)}
     return [found[number] for number in sorted(found)]
 
 
@@ -183,14 +203,18 @@ def record_all(
         tqdm(total=sum(len(numbers) for _, numbers in chunks), unit="trial") as bar,
     ):
         started = {pool.submit(record, *chunk, setting): chunk for chunk in chunks}
-        for future in as_completed(started):
-            future.result()
-            bar.update(len(started[future][1]))
+        try:
+            for future in as_completed(started):
+                future.result()
+                bar.update(len(started[future][1]))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # else days would pass before it is told
+            raise
 
 
 def export(setting: Setting, shipped: Path) -> None:
     """Copy the complete trials, one line each, into a fresh file that replaces the old one."""
-    fresh = shipped.with_suffix(".part")
+    fresh = shipped.with_suffix(f".{os.getpid()}.part")
     fresh.unlink(missing_ok=True)
     storage = open_journal(fresh)
     for image_set in setting.image_sets:
@@ -219,7 +243,12 @@ def main() -> None:
         if recipe.needs_gpu and args.device == "cpu":
             raise SystemExit(f"{recipe.name} takes days on a processor. Name a GPU: --device cuda")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        record_all(setting, args.n_trials or recipe.n_trials, args.workers, args.shard)
+        n_trials = args.n_trials or recipe.n_trials
+        record_all(setting, n_trials, args.workers, args.shard)
+        if left := sum(len(numbers) for _, numbers in missing(setting, n_trials, (0, 1))):
+            raise SystemExit(
+                f"{left} trials of other shares are missing: nothing is exported yet."
+            )
         export(setting, recipe.shipped)
     write_tables()
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -100,6 +101,49 @@ def test_a_large_set_is_not_read_whole_where_it_tells_its_labels() -> None:
 def test_both_ways_say_the_same() -> None:
     dataset = Folder(arrays(8, 9, 3), LABELS)
     assert image_meta_features(dataset) == image_meta_features(LABELS, (8, 9, 3))
+
+
+class Columns:
+    """As Hugging Face's: rows by number, a column by name."""
+
+    column_names: ClassVar = ["image", "fine_label"]
+
+    def __init__(self, n: int) -> None:
+        self.n, self.n_read = n, 0
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, key: int | str) -> Any:
+        if key == "fine_label":
+            return [i % 2 for i in range(self.n)]
+        self.n_read += 1
+        return {"image": np.zeros((4, 5)), "fine_label": int(key) % 2}
+
+
+def test_a_column_and_a_part_tell_their_labels_without_images() -> None:
+    columns = Columns(5 * N_LOOKED_AT)
+    assert labels_and_size(columns)[0][:4] == [0, 1, 0, 1]
+    assert columns.n_read <= N_LOOKED_AT
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    whole = Folder(arrays(4, 4, n=500), [0, 1] * 250)
+    part = torch.utils.data.Subset(whole, range(0, 500, 2))
+    assert labels_and_size(part)[0] == [0] * 250
+    assert whole.n_read <= N_LOOKED_AT
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        [(np.zeros((4, 4)),)],
+        [{"image": np.zeros((4, 4)), "caption": "a cat"}],
+        [(np.zeros((4, 4)), [0, 1])],
+        [(np.zeros((4, 4)), np.array([0, 1]))],
+    ],
+)
+def test_labels_of_another_kind_are_told_what_is_wrong(strange: Any) -> None:
+    with pytest.raises(ValueError, match="is neither"):
+        image_meta_features(strange)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ pytest.importorskip(
 
 from optuna.trial import TrialState  # noqa: E402
 
+import finetune_options  # noqa: E402
 import finetune_timm  # noqa: E402
 import several_gpus  # noqa: E402
 
@@ -72,6 +73,7 @@ def test_the_same_command_goes_on_with_the_study(words, tmp_path):
         finetune_timm.main(words)
     study = studies(tmp_path, "digits")
     assert [trial.number for trial in study.trials] == [0, 1]
+    assert study.trials[0].params != study.trials[1].params  # and draws anew
 
 
 def test_other_choices_want_another_study(words, tmp_path):
@@ -80,6 +82,8 @@ def test_other_choices_want_another_study(words, tmp_path):
     other = [*words, "--networks", "tf_efficientnet_lite0", "tf_efficientnet_lite1"]
     with pytest.raises(SystemExit, match="begin another study with --study-name"):
         finetune_timm.main(other)
+    with pytest.raises(SystemExit, match="has other images and split"):
+        finetune_timm.main([*words, "--limit", "80"])
     assert len(studies(tmp_path, "digits").trials) == 1
     finetune_timm.main([*words, "--max-epochs", "5"])  # ranges may change
     assert len(studies(tmp_path, "digits").trials) == 2
@@ -95,7 +99,7 @@ def test_the_same_seed_is_the_same_study(words, tmp_path):
 
 
 def test_no_trial_is_begun_after_the_timeout(words, tmp_path):
-    options = ["--limit", "60", "--n-trials", "50", "--timeout", "0.01", "--sampler", "random"]
+    options = ["--limit", "60", "--timeout", "0.01", "--sampler", "random", "--no-progress"]
     finetune_timm.main([*options, *words])
     assert len(studies(tmp_path, "digits").trials) == 1
 
@@ -112,10 +116,11 @@ def test_each_process_sees_its_own_gpu():
     args = several_gpus.parse(["--gpus", "0", "3", "--", "--n-trials", "5"])
     assert args.gpus == ["0", "3"]
     assert several_gpus.environment("3")["CUDA_VISIBLE_DEVICES"] == "3"
-    lines = [several_gpus.command(["--n-trials", "5"], worker, 2) for worker in (0, 1)]
-    parsed = [finetune_timm.parse(line[2:]) for line in lines]
+    lines = [several_gpus.command(["--n-trials", "5"], 5, worker, 2) for worker in (0, 1)]
+    parsed = [finetune_options.parse(line[2:]) for line in lines]
     assert [one.n_trials for one in parsed] == [3, 2]
     assert [one.worker for one in parsed] == [0, 1]
+    assert "--n-trials" not in several_gpus.command(["--timeout", "9"], None, 0, 2)
 
 
 def test_a_process_that_fails_is_told_of(words, capfd):
@@ -133,6 +138,10 @@ def test_a_process_that_fails_is_told_of(words, capfd):
         (["--from-scratch", "nonsense-net-1"], "timm has no network"),
         (["--max-image-size", "100"], "multiple of 32"),
         (["--train", "everything"], "last_block"),
+        (["--networks"], "There is no network"),
+        (["--from-scratch", "crossvit_tiny_240"], "cannot be used here on images of 64 pixels"),
+        (["--max-epochs", "2"], "from 3 on"),
+        (["--max-batch-size", "8"], "from 16 on"),
     ],
 )
 def test_a_wrong_word_is_told_before_anything_is_made(wrong, told, capsys, tmp_path, monkeypatch):
@@ -154,4 +163,4 @@ def test_a_journal_is_a_storage_too(tmp_path):
 
 
 def test_the_past_that_is_read_by_default_is_there():
-    assert finetune_timm.SHIPPED.exists()
+    assert finetune_options.SHIPPED.exists()

@@ -254,3 +254,93 @@ def test_the_same_images_can_be_split_anew(digits):
     assert not np.array_equal(anew.train, digits.train)
     assert [len(part) for part in parts(anew).values()] == [72, 24, 24]
     assert np.array_equal(digits.split_anew(0).test, digits.test)
+
+
+def test_what_systems_and_editors_leave_is_no_class(tmp_path):
+    path = write_folder(tmp_path / "set", {"a": pictures(6), "b": pictures(6, seed=1)})
+    for name in (".ipynb_checkpoints", "__MACOSX"):
+        write_folder(path, {name: pictures(6, seed=2)})
+    (path / "a" / "._0.png").write_bytes(b"no picture")
+    (path / "a" / "notes.pdf").write_bytes(b"no picture")
+    Image.fromarray(pictures(1)[0]).save(path / "overview.png")
+    data = load_images(path)
+    assert (data.class_names, len(data.labels)) == (("a", "b"), 12)
+
+
+def test_a_picture_beside_the_parts_changes_nothing(tmp_path):
+    path = write_parts(
+        tmp_path / "set",
+        train={"a": pictures(10), "b": pictures(10, seed=1)},
+        test={"a": pictures(5, seed=2), "b": pictures(5, seed=3)},
+    )
+    Image.fromarray(pictures(1)[0]).save(path / "overview.png")
+    assert load_images(path).class_names == ("a", "b")
+    write_folder(path, {"more": pictures(5, seed=4)})
+    with pytest.raises(ValueError, match="beside them 'more'"):
+        load_images(path)
+
+
+def test_a_linked_folder_is_a_class(tmp_path):
+    path = write_folder(tmp_path / "set", {"a": pictures(6)})
+    write_folder(tmp_path, {"elsewhere": pictures(6, seed=1)})
+    (path / "b").symlink_to(tmp_path / "elsewhere")
+    assert load_images(path).class_names == ("a", "b")
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_deep_pictures_keep_their_levels(tmp_path, kind, order):
+    deep = (np.arange(64, dtype=np.uint16).reshape(8, 8) * 64).astype(f"{order}u2")
+    path = tmp_path / "set"
+    for name in "ab":
+        (path / name).mkdir(parents=True)
+        for i in range(6):
+            mode = "I;16B" if order == ">" and kind == "tif" else "I;16"
+            pixels = np.roll(deep, i + 10 * (name == "b")).astype(
+                ">u2" if mode == "I;16B" else "<u2"
+            )
+            picture = Image.frombytes(mode, (8, 8), pixels.tobytes())
+            picture.save(path / name / f"{i}.{kind}")
+    data = load_images(path, side=8)
+    assert data.n_channels == 1
+    assert len(np.unique(data.images[0])) > 50
+
+
+def arrays(tmp_path, images, labels=None):
+    labels = np.arange(len(images)) % 2 if labels is None else labels
+    np.savez(tmp_path / "set.npz", images=images, labels=labels)
+    return load_images(tmp_path / "set.npz")
+
+
+def test_array_files_may_hold_other_numbers_and_other_orders(tmp_path):
+    plain = arrays(tmp_path, pictures(12, colour=True)).images
+    first = arrays(tmp_path, pictures(12, colour=True).transpose(0, 3, 1, 2)).images
+    floats = arrays(tmp_path, pictures(12, colour=True) / 255).images
+    assert np.array_equal(plain, first)
+    assert np.abs(plain.astype(int) - floats).max() <= 1
+    deep = arrays(tmp_path, pictures(12).astype(np.uint16) * 200).images
+    assert (deep.min(), deep.max()) == (0, 255)
+
+
+def test_array_files_may_name_their_classes(tmp_path):
+    names = np.array([b"cat", b"dog"] * 6)
+    assert arrays(tmp_path, pictures(12), names).class_names == ("cat", "dog")
+    one_hot = np.eye(2)[np.arange(12) % 2]
+    assert arrays(tmp_path, pictures(12), one_hot).class_names == ("0", "1")
+
+
+def test_wrong_array_files_are_told_what_they_lack(tmp_path):
+    np.savez(tmp_path / "set.npz", train_images=pictures(12))
+    with pytest.raises(ValueError, match="no array 'train_labels'"):
+        load_images(tmp_path / "set.npz")
+    with pytest.raises(ValueError, match=r"have the shape \(12, 256\)"):
+        arrays(tmp_path, pictures(12).reshape(12, -1))
+
+
+def test_limits_near_the_ends_are_told_or_kept(tmp_path):
+    assert len(load_images("digits", limit=1790).labels) == 1797  # one of each could not go
+    with pytest.raises(ValueError, match="too low for 10 classes"):
+        load_images("digits", limit=5)
+    classes = {"a": pictures(100), "rare": pictures(5, seed=1)}
+    with pytest.raises(ValueError, match=r"within the limit.* Raise it"):
+        load_images(write_folder(tmp_path / "set", classes), limit=50)

@@ -1,3 +1,5 @@
+import weakref
+
 import optuna
 import pytest
 
@@ -21,9 +23,12 @@ from optuna.trial import TrialState  # noqa: E402
 import timm_objective  # noqa: E402
 from timm_checkpoint import load_classifier  # noqa: E402
 from timm_features import FeatureStore  # noqa: E402
+from timm_features import Network  # noqa: E402
 from timm_features import resized  # noqa: E402
 from timm_objective import Space  # noqa: E402
 from timm_objective import TrialOutOfMemoryError  # noqa: E402
+from timm_objective import check_space  # noqa: E402
+from timm_objective import is_out_of_memory  # noqa: E402
 from timm_objective import make_objective  # noqa: E402
 from timm_objective import prepare  # noqa: E402
 from timm_training import Training  # noqa: E402
@@ -82,6 +87,19 @@ def test_a_run_that_diverges_is_at_chance_and_not_an_error(objective):
     wild = GOOD | {"optimizer": "sgd", "momentum": 0.99, "learning_rate": 0.1, "epochs": 3}
     trial = run(objective, wild | {"head": "mlp", "hidden_units": 512})
     assert trial.state == TrialState.COMPLETE
+    assert 0 <= trial.value < 0.6  # the good configuration is above
+
+
+def test_scores_of_nan_are_at_chance(digits, cache_dir):
+    """Ten classes, each as often: whoever says the same of all is right once in ten."""
+    store = FeatureStore(digits, cache_dir, CPU)
+    params = GOOD | {"trained": "head", "from_scratch": False}
+    inputs, model = prepare(store, params, lambda side: resized(digits, side))
+    for parameter in model.parameters():
+        parameter.data.fill_(float("nan"))
+    trained = Training(model, inputs, digits, params, CPU, 0)
+    assert trained.score(digits.validation) == pytest.approx(0.1, abs=0.05)
+    assert trained.test()["test_macro_auc"] == 0.5
 
 
 def test_a_hopeless_trial_is_pruned_at_its_first_epoch(objective):
@@ -191,6 +209,68 @@ def test_a_real_allocation_that_is_too_large_is_told_the_same_way(objective, mon
     monkeypatch.setattr(timm_objective, "prepare", too_much)
     with pytest.raises(TrialOutOfMemoryError, match="Out of memory on this machine"):
         run(objective)
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("MPS backend out of memory"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), True),
+        (RuntimeError("CUDA error: device-side assert triggered"), False),
+    ],
+)
+def test_the_many_words_for_a_full_memory(error, full):
+    assert is_out_of_memory(error) == full
+
+
+def test_nothing_of_a_failed_trial_stays_in_memory(digits, cache_dir, monkeypatch):
+    """With `gc_after_trial=True`, as the example has it: a card would fill up else."""
+    kept = []
+    real = timm_objective.prepare
+
+    def remembered(*args):
+        inputs, model = real(*args)
+        kept.append(weakref.ref(model))
+        return inputs, model
+
+    def full(*_args, **_kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(timm_objective, "prepare", remembered)
+    monkeypatch.setattr(Training, "fit", full)
+    objective = make_objective(digits, LITE0, cache_dir=cache_dir, device="cpu")
+    study = optuna.create_study(direction="maximize")
+    optuna.logging.set_verbosity(
+        optuna.logging.ERROR
+    )  # pytest keeps what is logged, and its frames
+    study.optimize(objective, n_trials=3, catch=TrialOutOfMemoryError, gc_after_trial=True)
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 3
+    assert [one() for one in kept] == [None] * 3
+
+
+def test_a_network_is_tried_before_a_study_is_made():
+    check_space(Space(("tf_efficientnet_lite0",), ("resnet18",), trained=("last_block",)))
+    with pytest.raises(ValueError, match="coat_tiny cannot be used here on images of 64"):
+        check_space(Space((), ("coat_tiny",)))
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("resnet18", "layer4.0.conv1.weight"),
+        ("convnext_atto", "stages.3.downsample.0.weight"),
+        ("vit_tiny_patch16_224", "blocks.11.norm1.weight"),
+    ],
+)
+def test_the_last_block_of_other_families(name, first):
+    network = Network(name, side=64, pretrained=False)
+    network.freeze_all_but_last_block()
+    trained = [n for n, one in network.backbone.named_parameters() if one.requires_grad]
+    assert trained[0] == first
 
 
 def test_another_error_is_not_taken_for_a_full_memory(objective, monkeypatch):

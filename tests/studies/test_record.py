@@ -119,6 +119,29 @@ def test_a_number_that_two_workers_ran_counts_once(setting):
     assert [trial.user_attrs["number"] for trial in trials_of(SMALL, setting)] == [0, 1]
 
 
+def test_a_trial_that_does_not_fit_is_left_out_and_not_tried_again(setting, monkeypatch):
+    first = run(setting, 1)
+    objective = record.open_study(SMALL, setting)
+
+    def full(trial):
+        objective(trial)
+        raise MemoryError("Out of memory on a card")
+
+    monkeypatch.setattr(record, "open_study", lambda *_: full)
+    record.record(SMALL, (1,), setting)
+    monkeypatch.undo()
+    assert [trial.user_attrs["number"] for trial in run(setting, 3)] == [0, 2]
+    assert trials_of(SMALL, setting)[0] == first[0]
+
+
+def test_a_part_of_a_recording_is_not_exported(setting, tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "record_all", lambda *_: None)
+    monkeypatch.setattr(record, "CACHE", tmp_path)
+    monkeypatch.setattr("sys.argv", ["record.py", "--shard", "0/2"])
+    with pytest.raises(SystemExit, match="800 trials of other shares are missing"):
+        record.main()
+
+
 def test_shares_are_all_trials_and_none_twice(setting, tmp_path):
     shares = [
         [number for _, numbers in missing(setting, 25, (part, 3)) for number in numbers]
