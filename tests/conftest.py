@@ -104,6 +104,14 @@ def _add_study(
     return study
 
 
+@pytest.fixture(autouse=True)
+def same_verbosity() -> Iterator[None]:
+    """Scripts make Optuna quieter for all that comes after them."""
+    before = optuna.logging.get_verbosity()
+    yield
+    optuna.logging.set_verbosity(before)
+
+
 @pytest.fixture(scope="session")
 def add_study() -> AddStudy:
     """Adds one study of the synthetic past to a storage: low ``lr`` distance from 1e-3 and

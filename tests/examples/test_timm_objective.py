@@ -1,5 +1,3 @@
-import weakref
-
 import optuna
 import pytest
 
@@ -20,15 +18,12 @@ from optuna.artifacts import FileSystemArtifactStore  # noqa: E402
 from optuna.artifacts import get_all_artifact_meta  # noqa: E402
 from optuna.trial import TrialState  # noqa: E402
 
-import timm_objective  # noqa: E402
 from timm_checkpoint import load_classifier  # noqa: E402
 from timm_features import FeatureStore  # noqa: E402
 from timm_features import Network  # noqa: E402
 from timm_features import resized  # noqa: E402
 from timm_objective import Space  # noqa: E402
-from timm_objective import TrialOutOfMemoryError  # noqa: E402
 from timm_objective import check_space  # noqa: E402
-from timm_objective import is_out_of_memory  # noqa: E402
 from timm_objective import make_objective  # noqa: E402
 from timm_objective import prepare  # noqa: E402
 from timm_training import Training  # noqa: E402
@@ -181,77 +176,6 @@ def test_a_batch_of_one_is_left_out(digits, cache_dir):
     assert trial.state == TrialState.COMPLETE
 
 
-def test_a_full_memory_fails_one_trial_and_says_why(digits, cache_dir, monkeypatch):
-    def full(*_args):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB ...")
-
-    objective = make_objective(digits, LITE0, cache_dir=cache_dir, device="cpu")
-    study = optuna.create_study(direction="maximize")
-    with monkeypatch.context() as patched:
-        patched.setattr(timm_objective, "prepare", full)
-        study.enqueue_trial(GOOD)
-        study.optimize(objective, n_trials=1, catch=TrialOutOfMemoryError)
-    study.enqueue_trial(GOOD)
-    study.optimize(objective, n_trials=1, catch=TrialOutOfMemoryError)
-    failed, done = study.trials
-    assert failed.state == TrialState.FAIL
-    assert "batches of 16 images of 64 pixels" in failed.user_attrs["failed"]
-    assert "--max-batch-size" in failed.user_attrs["failed"]
-    assert done.state == TrialState.COMPLETE
-
-
-def test_a_real_allocation_that_is_too_large_is_told_the_same_way(objective, monkeypatch):
-    """No mock: torch itself is asked for an exabyte."""
-
-    def too_much(*_args):
-        return torch.empty(2**58), None
-
-    monkeypatch.setattr(timm_objective, "prepare", too_much)
-    with pytest.raises(TrialOutOfMemoryError, match="Out of memory on this machine"):
-        run(objective)
-
-
-@pytest.mark.parametrize(
-    ("error", "full"),
-    [
-        (MemoryError(), True),
-        (torch.OutOfMemoryError("CUDA out of memory."), True),
-        (RuntimeError("MPS backend out of memory"), True),
-        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), True),
-        (RuntimeError("CUDA error: device-side assert triggered"), False),
-    ],
-)
-def test_the_many_words_for_a_full_memory(error, full):
-    assert is_out_of_memory(error) == full
-
-
-def test_nothing_of_a_failed_trial_stays_in_memory(digits, cache_dir, monkeypatch):
-    """With `gc_after_trial=True`, as the example has it: a card would fill up else."""
-    kept = []
-    real = timm_objective.prepare
-
-    def remembered(*args):
-        inputs, model = real(*args)
-        kept.append(weakref.ref(model))
-        return inputs, model
-
-    def full(*_args, **_kwargs):
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    monkeypatch.setattr(timm_objective, "prepare", remembered)
-    monkeypatch.setattr(Training, "fit", full)
-    objective = make_objective(digits, LITE0, cache_dir=cache_dir, device="cpu")
-    study = optuna.create_study(direction="maximize")
-    optuna.logging.set_verbosity(
-        optuna.logging.ERROR
-    )  # pytest keeps what is logged, and its frames
-    study.optimize(objective, n_trials=3, catch=TrialOutOfMemoryError, gc_after_trial=True)
-    optuna.logging.set_verbosity(optuna.logging.INFO)
-    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 3
-    assert [one() for one in kept] == [None] * 3
-
-
 def test_a_network_is_tried_before_a_study_is_made():
     check_space(Space(("tf_efficientnet_lite0",), ("resnet18",), trained=("last_block",)))
     with pytest.raises(ValueError, match="coat_tiny cannot be used here on images of 64"):
@@ -271,15 +195,6 @@ def test_the_last_block_of_other_families(name, first):
     network.freeze_all_but_last_block()
     trained = [n for n, one in network.backbone.named_parameters() if one.requires_grad]
     assert trained[0] == first
-
-
-def test_another_error_is_not_taken_for_a_full_memory(objective, monkeypatch):
-    def broken(*_args):
-        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-
-    monkeypatch.setattr(timm_objective, "prepare", broken)
-    with pytest.raises(RuntimeError, match="mat1"):
-        run(objective)
 
 
 @pytest.mark.parametrize("params", [GOOD, UNFROZEN, SCRATCH], ids=["head", "all", "scratch"])

@@ -1,0 +1,177 @@
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+
+
+pytest.importorskip("sklearn", reason="the loaders split with scikit-learn (extra `torch`)")
+Image = pytest.importorskip("PIL.Image", reason="the loaders read with Pillow (extra `torch`)")
+
+from pictures import arrays  # noqa: E402
+from pictures import pictures  # noqa: E402
+from pictures import write_folder  # noqa: E402
+from pictures import write_parquet  # noqa: E402
+from pictures import write_parts  # noqa: E402
+
+from image_data import load_images  # noqa: E402
+
+
+def test_a_folder_is_read(tmp_path):
+    classes = {"cat": pictures(10, side=20, colour=True), "ant": pictures(10, seed=1)}
+    data = load_images(write_folder(tmp_path / "animals", classes))
+    assert (data.name, data.class_names, data.n_channels) == ("animals", ("ant", "cat"), 3)
+    assert data.images.shape == (20, 128, 128, 3)
+    assert {tuple(size) for size in data.sizes[data.labels == 1].tolist()} == {(20, 20)}
+
+
+def test_a_table_is_read_with_the_sizes_that_the_images_once_had(tmp_path):
+    sizes = {"orig_h": [300] * 20, "orig_w": [400] * 20}
+    path = write_parquet(tmp_path / "t.parquet", pictures(20), ["a"] * 8 + ["b"] * 12, **sizes)
+    data = load_images(path)
+    assert data.n_channels == 1
+    assert np.bincount(data.labels).tolist() == [8, 12]
+    assert set(map(tuple, data.sizes.tolist())) == {(300, 400)}
+
+
+@pytest.mark.parametrize("prefixes", [("",), ("train_", "val_", "test_")])
+def test_an_array_file_is_read_whole(tmp_path, prefixes):
+    arrays = {}
+    for seed, prefix in enumerate(prefixes):
+        arrays[f"{prefix}images"] = pictures(10, seed=seed)
+        arrays[f"{prefix}labels"] = np.arange(10)[:, np.newaxis] % 2
+    np.savez(tmp_path / "set.npz", **arrays)
+    data = load_images(tmp_path / "set.npz")
+    assert len(data.labels) == 10 * len(prefixes)
+    assert data.images.shape[1:] == (16, 16, 3)
+    assert (data.images[..., 0] == data.images[..., 2]).all()
+
+
+def test_a_wrong_source_is_told_what_would_be_right(tmp_path):
+    with pytest.raises(ValueError, match="Name a folder"):
+        load_images(tmp_path / "absent")
+    with pytest.raises(ValueError, match="in a sub-folder of its own"):
+        load_images(tmp_path)
+
+
+def test_sub_folders_of_a_class_belong_to_it(tmp_path):
+    path = write_folder(tmp_path / "set", {"a": pictures(6), "b": pictures(6, seed=1)})
+    write_folder(path / "a", {"patient 7": pictures(4, seed=2)})
+    data = load_images(path)
+    assert data.class_names == ("a", "b")
+    assert np.bincount(data.labels).tolist() == [10, 6]
+
+
+def test_broken_pictures_are_named(tmp_path):
+    path = write_folder(tmp_path / "set", {"a": pictures(6), "b": pictures(6, seed=1)})
+    (path / "a" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    with pytest.raises(ValueError, match=r"1 of 13 pictures cannot be read: .*broken\.png"):
+        load_images(path)
+
+
+def test_pictures_of_16_bits_are_spread_over_8(tmp_path):
+    deep = pictures(12).astype(np.uint16) * 16  # as a scanner of 12 bits has it
+    path = write_folder(tmp_path / "set", {"a": deep[:6], "b": deep[6:]})
+    data = load_images(path, side=16)
+    assert data.n_channels == 1
+    assert data.images.min() == 0
+    assert data.images.max() == 255
+
+
+def test_a_table_of_hugging_face_is_read(tmp_path):
+    rows = []
+    for image in pictures(12):
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "PNG")
+        rows.append({"bytes": buffer.getvalue(), "path": None})
+    table = pd.DataFrame({"image": rows, "label": [0, 1] * 6})
+    table.to_parquet(tmp_path / "set.parquet")
+    data = load_images(tmp_path / "set.parquet")
+    assert (len(data.labels), data.class_names) == (12, ("0", "1"))
+
+
+def test_a_table_without_images_is_told_what_it_lacks(tmp_path):
+    pd.DataFrame({"x": [1], "label": [0]}).to_parquet(tmp_path / "set.parquet")
+    with pytest.raises(ValueError, match=r"no column of encoded images: it has x, label"):
+        load_images(tmp_path / "set.parquet")
+
+
+@pytest.mark.parametrize("side", [64, 224])
+def test_images_are_as_large_as_asked_for(tmp_path, side):
+    path = write_folder(tmp_path / "set", {"a": pictures(6), "b": pictures(6, seed=1)})
+    assert load_images(path, side=side).images.shape == (12, side, side, 3)
+
+
+def test_what_systems_and_editors_leave_is_no_class(tmp_path):
+    path = write_folder(tmp_path / "set", {"a": pictures(6), "b": pictures(6, seed=1)})
+    for name in (".ipynb_checkpoints", "__MACOSX"):
+        write_folder(path, {name: pictures(6, seed=2)})
+    (path / "a" / "._0.png").write_bytes(b"no picture")
+    (path / "a" / "notes.pdf").write_bytes(b"no picture")
+    Image.fromarray(pictures(1)[0]).save(path / "overview.png")
+    data = load_images(path)
+    assert (data.class_names, len(data.labels)) == (("a", "b"), 12)
+
+
+def test_a_picture_beside_the_parts_changes_nothing(tmp_path):
+    path = write_parts(
+        tmp_path / "set",
+        train={"a": pictures(10), "b": pictures(10, seed=1)},
+        test={"a": pictures(5, seed=2), "b": pictures(5, seed=3)},
+    )
+    Image.fromarray(pictures(1)[0]).save(path / "overview.png")
+    assert load_images(path).class_names == ("a", "b")
+    write_folder(path, {"more": pictures(5, seed=4)})
+    with pytest.raises(ValueError, match="beside them 'more'"):
+        load_images(path)
+
+
+def test_a_linked_folder_is_a_class(tmp_path):
+    path = write_folder(tmp_path / "set", {"a": pictures(6)})
+    write_folder(tmp_path, {"elsewhere": pictures(6, seed=1)})
+    (path / "b").symlink_to(tmp_path / "elsewhere")
+    assert load_images(path).class_names == ("a", "b")
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_deep_pictures_keep_their_levels(tmp_path, kind, order):
+    deep = (np.arange(64, dtype=np.uint16).reshape(8, 8) * 64).astype(f"{order}u2")
+    path = tmp_path / "set"
+    for name in "ab":
+        (path / name).mkdir(parents=True)
+        for i in range(6):
+            mode = "I;16B" if order == ">" and kind == "tif" else "I;16"
+            pixels = np.roll(deep, i + 10 * (name == "b")).astype(
+                ">u2" if mode == "I;16B" else "<u2"
+            )
+            picture = Image.frombytes(mode, (8, 8), pixels.tobytes())
+            picture.save(path / name / f"{i}.{kind}")
+    data = load_images(path, side=8)
+    assert data.n_channels == 1
+    assert len(np.unique(data.images[0])) > 50
+
+
+def test_array_files_may_hold_other_numbers_and_other_orders(tmp_path):
+    plain = arrays(tmp_path, pictures(12, colour=True)).images
+    first = arrays(tmp_path, pictures(12, colour=True).transpose(0, 3, 1, 2)).images
+    floats = arrays(tmp_path, pictures(12, colour=True) / 255).images
+    assert np.array_equal(plain, first)
+    assert np.abs(plain.astype(int) - floats).max() <= 1
+    deep = arrays(tmp_path, pictures(12).astype(np.uint16) * 200).images
+    assert (deep.min(), deep.max()) == (0, 255)
+
+
+def test_array_files_may_name_their_classes(tmp_path):
+    names = np.array([b"cat", b"dog"] * 6)
+    assert arrays(tmp_path, pictures(12), names).class_names == ("cat", "dog")
+    one_hot = np.eye(2)[np.arange(12) % 2]
+    assert arrays(tmp_path, pictures(12), one_hot).class_names == ("0", "1")
+
+
+def test_wrong_array_files_are_told_what_they_lack(tmp_path):
+    np.savez(tmp_path / "set.npz", train_images=pictures(12))
+    with pytest.raises(ValueError, match="no array 'train_labels'"):
+        load_images(tmp_path / "set.npz")
+    with pytest.raises(ValueError, match=r"have the shape \(12, 256\)"):
+        arrays(tmp_path, pictures(12).reshape(12, -1))
