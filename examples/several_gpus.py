@@ -31,6 +31,7 @@ def main(words: Sequence[str] | None = None) -> int:
     asked = finetune_options.parse(rest)  # what is wrong is told once
     finetune_timm.open_storage(asked.storage)  # one process makes the tables
     devices: list[str | None] = args.gpus or [None] * args.processes
+    devices = devices[: asked.n_trials]  # none is started for nothing
     started = [
         subprocess.Popen(
             command(rest, asked.n_trials, worker, len(devices)), env=environment(device)
@@ -49,7 +50,7 @@ def command(rest: Sequence[str], total: int | None, worker: int, n: int) -> list
     """Return one process's command line: the trials are divided, the last word counts."""
     own = ["--worker", str(worker)]
     if total is not None:
-        own += ["--n-trials", str(max(1, total // n + (worker < total % n)))]
+        own += ["--n-trials", str(total // n + (worker < total % n))]
     quiet = ["--no-progress"] if worker else []  # several bars would write over each other
     return [sys.executable, str(SCRIPT), *rest, *own, *quiet]
 

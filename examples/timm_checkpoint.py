@@ -1,7 +1,9 @@
 """a trained configuration <-> a file that stands for itself: weights, classes, how to use them.
 
-network, class_names = load_classifier("checkpoint.pt")
-network(images).argmax(1)  # images: uint8 [n, 3, height, width], of any size
+    network, class_names = load_classifier("checkpoint.pt")
+    network(images).argmax(1)  # images: uint8 [n, 3, height, width]
+
+Images of any size are resized as in the training.
 """
 
 from __future__ import annotations
@@ -69,20 +71,13 @@ def load_classifier(path: str | Path) -> tuple[Classifier, tuple[str, ...]]:
 
 
 def keep_if_best(
-    trial: optuna.Trial,
-    value: float,
-    store: ArtifactStore,
-    *,
-    params: Params,
-    class_names: tuple[str, ...],
-    weights: dict[str, Tensor],
+    trial: optuna.Trial, value: float, store: ArtifactStore, checkpoint: dict[str, Any]
 ) -> None:
     """Upload the trial's weights as its artifact if no trial of the study was as good before."""
     done = trial.study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
     if any(one.value is not None and one.value >= value for one in done):
         return
-    kept = {"params": params, "class_names": list(class_names), "value": value}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint.pt"
-        torch.save(kept | {"weights": {k: v.cpu() for k, v in weights.items()}}, path)
+        torch.save(checkpoint | {"value": value}, path)
         upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=trial)

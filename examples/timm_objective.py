@@ -151,14 +151,7 @@ def make_objective(
             for name, result in run.test().items():
                 trial.set_user_attr(name, result)
             if artifact_store is not None:
-                keep_if_best(
-                    trial,
-                    value,
-                    artifact_store,
-                    params=params,
-                    class_names=data.class_names,
-                    weights=run.best_weights,
-                )
+                keep_if_best(trial, value, artifact_store, run.checkpoint())
         return value
 
     return objective
@@ -209,14 +202,11 @@ def memory_errors_told(
     trial: optuna.Trial, params: Params, device: torch.device
 ) -> Iterator[None]:
     """Turn torch's many words for a full memory into one sentence, which the trial keeps."""
-    full = False
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        full = is_out_of_memory(error)
-        if not full:
+        if not is_out_of_memory(error):
             raise
-    if full:  # outside of `except`, which would keep the model of the trial alive
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "this machine"
         reason = (
             f"Out of memory on {name}: {params['network']} ({params['trained']} trained) with "
@@ -224,7 +214,7 @@ def memory_errors_told(
             "trial failed, the study goes on. Lower --max-batch-size or --max-image-size."
         )
         trial.set_user_attr("failed", reason)
-        raise TrialOutOfMemoryError(reason)
+        raise TrialOutOfMemoryError(reason) from None
 
 
 def is_out_of_memory(error: Exception) -> bool:

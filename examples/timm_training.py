@@ -106,6 +106,14 @@ class Training:
         }
         return {name: round(float(value), 6) for name, value in found.items()}
 
+    def checkpoint(self) -> dict[str, Any]:
+        """Return what `timm_checkpoint.load_classifier` makes the best epoch's classifier of."""
+        return {
+            "params": self.params,
+            "class_names": list(self.data.class_names),
+            "weights": {name: weight.cpu() for name, weight in self.best_weights.items()},
+        }
+
     def score(self, indices: Integers) -> float:
         """Balanced accuracy; a run that diverged to NaN is at chance, which is what it earned."""
         predicted = self._logits(indices).argmax(1).numpy()

@@ -112,6 +112,12 @@ def test_several_processes_share_one_study(words, tmp_path):
     assert len({trial.params["learning_rate"] for trial in study.trials}) == 3
 
 
+def test_no_more_trials_are_run_than_asked_for(words, tmp_path):
+    options = ["--limit", "60", "--n-trials", "1", "--sampler", "random", *words]
+    assert several_gpus.main(["--processes", "2", "--", *options]) == 0
+    assert len(studies(tmp_path, "digits").trials) == 1
+
+
 def test_each_process_sees_its_own_gpu():
     args = several_gpus.parse(["--gpus", "0", "3", "--", "--n-trials", "5"])
     assert args.gpus == ["0", "3"]
