@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import _run
 from benchmarks import cost
 from benchmarks import embedding
-from benchmarks import medical
+from benchmarks import medical_command
 from benchmarks import models
+from benchmarks import run
 from benchmarks import timing
-from benchmarks import unseen
 
 
 def main() -> None:
@@ -19,14 +18,13 @@ def main() -> None:
     commands = parser.add_subparsers(required=True)
     timing.add_command(commands.add_parser("timing", help=timing.__doc__))
     cost.add_command(commands.add_parser("cost", help=cost.__doc__))
-    unseen.add_command(commands.add_parser("unseen", help=unseen.__doc__))
     embedding.add_command(commands.add_parser("embedding", help=embedding.__doc__))
-    medical.add_command(commands.add_parser("medical", help=medical.__doc__))
+    medical_command.add_command(commands.add_parser("medical", help=medical_command.__doc__))
     models.add_models(commands.add_parser("models", help=models.__doc__))
     models.add_ablation(commands.add_parser("ablation", help=models.__doc__))
-    for name in _run.FAMILIES:
-        _run.add_command(commands.add_parser(name, help=f"measure on {name}"), [name])
-    _run.add_command(commands.add_parser("all", help="measure on all"), list(_run.FAMILIES))
+    for name in run.FAMILIES:
+        run.add_command(commands.add_parser(name, help=f"measure on {name}"), [name])
+    run.add_command(commands.add_parser("all", help="measure on all"), list(run.FAMILIES))
     args = parser.parse_args()
     args.run(args)
 

@@ -31,24 +31,24 @@ import pandas as pd
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial
 
-from benchmarks._family import code_of_library
-from benchmarks._family import seed_of
-from benchmarks._numbers import resampled
-from benchmarks._past import Floats
-from benchmarks._run import RESULTS
-from benchmarks._table import PACKAGES
-from benchmarks._table import typed
-from benchmarks.replay import QUICKTUNE
-from benchmarks.replay import Replay
-from benchmarks.replay import data_folder
-from benchmarks.replay import quicktune
-from optuna_metallmix._cost import CostModel
-from optuna_metallmix._cost import cheapest_equal
-from optuna_metallmix._history import read_history
-from optuna_metallmix._meta_dataset import MetaDataset
-from optuna_metallmix._meta_dataset import build_meta_dataset
-from optuna_metallmix._meta_learner import MetaLearner
-from optuna_metallmix._meta_learner import Prediction
+from benchmarks.families.family import code_of_library
+from benchmarks.families.family import seed_of
+from benchmarks.families.past import Floats
+from benchmarks.families.replay import QUICKTUNE
+from benchmarks.families.replay import Replay
+from benchmarks.families.replay import data_folder
+from benchmarks.families.replay import quicktune
+from benchmarks.report.numbers import resampled
+from benchmarks.report.table import PACKAGES
+from benchmarks.report.table import typed
+from benchmarks.run import RESULTS
+from optuna_metallmix.history import read_history
+from optuna_metallmix.metalearner import CostModel
+from optuna_metallmix.metalearner import MetaDataset
+from optuna_metallmix.metalearner import MetaLearner
+from optuna_metallmix.metalearner import Prediction
+from optuna_metallmix.metalearner import build_meta_dataset
+from optuna_metallmix.metalearner import cheapest_equal
 
 
 METHODS = {
@@ -179,8 +179,8 @@ def _picks(target: Replay, dataset: MetaDataset, runs: Runs, seed: int) -> Itera
     prediction, costs = learner.predict(pool), model.predict(pool)
     middle = float(np.median(runs.seconds[runs.aborted == 0]))
     code = code_of_library()
-    for method, weigh in WEIGHTS.items():
-        weights = weigh(prediction, costs)
+    for method, cost_tradeoff in WEIGHTS.items():
+        weights = cost_tradeoff(prediction, costs)
         regret, seconds, aborted = (
             float(weights @ one) for one in (runs.regrets, runs.seconds, runs.aborted)
         )

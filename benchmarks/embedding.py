@@ -14,7 +14,7 @@ from pathlib import Path
 
 import optuna
 
-from benchmarks._run import RESULTS
+from benchmarks.run import RESULTS
 
 
 def add_command(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +27,8 @@ def add_command(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the benchmark; the other benchmarks do without the extra `torch`."""
     try:
-        from benchmarks._embedding_picks import picks
-        from benchmarks._embedding_picks import write_page
+        from benchmarks.medical.embedding import picks
+        from benchmarks.medical.embedding import write_page
     except ImportError as error:
         raise SystemExit(f"embedding needs the extra `torch`: {error}") from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)

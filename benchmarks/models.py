@@ -19,32 +19,32 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks._answers import ScriptedChooser
-from benchmarks._family import code_of_library
-from benchmarks._hostile import HostileLLM
-from benchmarks._past import Config
-from benchmarks._past import Past
-from benchmarks._past import past_of
-from benchmarks._past import random_configs
-from benchmarks._reader import ReaderLLM
-from benchmarks._reader import ShuffledEvidence
-from benchmarks._run import RESULTS
-from benchmarks._table import ran_with
-from benchmarks._table import typed
-from benchmarks.hpobench import N_PAST
-from benchmarks.hpobench import SPACE
-from benchmarks.hpobench import load_tasks
+from benchmarks.families.family import code_of_library
+from benchmarks.families.hpobench import N_PAST
+from benchmarks.families.hpobench import SPACE
+from benchmarks.families.hpobench import load_tasks
+from benchmarks.families.past import Config
+from benchmarks.families.past import Past
+from benchmarks.families.past import past_of
+from benchmarks.families.past import random_configs
+from benchmarks.methods.hostile import HostileLLM
+from benchmarks.methods.reader import ReaderLLM
+from benchmarks.methods.reader import ShuffledEvidence
+from benchmarks.methods.scripted import ScriptedChooser
+from benchmarks.report.table import ran_with
+from benchmarks.report.table import typed
+from benchmarks.run import RESULTS
 from optuna_metallmix import LLM
-from optuna_metallmix._model_answer import WITHOUT
-from optuna_metallmix._model_answer import ModelAnswer
-from optuna_metallmix._model_answers import ModelAnswers
-from optuna_metallmix._model_answers import compare_models
-from optuna_metallmix._model_table import as_markdown
-from optuna_metallmix._model_table import draw
-from optuna_metallmix._model_table import write_csv
-from optuna_metallmix._variant import PROMPT_VERSION
+from optuna_metallmix.evaluation import WITHOUT
+from optuna_metallmix.evaluation import ModelAnswer
+from optuna_metallmix.evaluation import ModelAnswers
+from optuna_metallmix.evaluation import as_markdown
+from optuna_metallmix.evaluation import compare_models
+from optuna_metallmix.evaluation import draw
+from optuna_metallmix.evaluation import write_csv
 from optuna_metallmix.llm import release
 from optuna_metallmix.llm import resolve_llm
+from optuna_metallmix.prompt import PROMPT_VERSION
 
 
 class FirstLLM(ScriptedChooser):

@@ -26,16 +26,16 @@ from optuna.samplers import BaseSampler
 from optuna.samplers import TPESampler
 from optuna.storages import BaseStorage
 
-from benchmarks._family import code_of_library
-from benchmarks._synthetic import KINDS
-from benchmarks._synthetic import SPACE
-from benchmarks._synthetic import synthetic_study
-from benchmarks._synthetic import synthetic_value
-from benchmarks._table import header
-from benchmarks._table import line
-from benchmarks._table import ran_with
-from benchmarks._table import section
-from benchmarks._table import typed
+from benchmarks.families.family import code_of_library
+from benchmarks.families.synthetic import KINDS
+from benchmarks.families.synthetic import SPACE
+from benchmarks.families.synthetic import synthetic_study
+from benchmarks.families.synthetic import synthetic_value
+from benchmarks.report.table import header
+from benchmarks.report.table import line
+from benchmarks.report.table import ran_with
+from benchmarks.report.table import section
+from benchmarks.report.table import typed
 from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix import TransferSampler
 from optuna_metallmix import read_record

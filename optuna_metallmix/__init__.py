@@ -1,23 +1,23 @@
 """past studies in an Optuna storage -> a checked, explained first trial."""
 
-from optuna_metallmix._comparison import Comparison
-from optuna_metallmix._comparison import compare
-from optuna_metallmix._errors import HistoryError
-from optuna_metallmix._errors import LLMError
-from optuna_metallmix._errors import MetaLLMiXError
-from optuna_metallmix._errors import ProposalError
-from optuna_metallmix._meta_features import image_meta_features
-from optuna_metallmix._provenance import read_record
-from optuna_metallmix._sampler import MetaLLMiXSampler
-from optuna_metallmix._showing import save_figures
-from optuna_metallmix._suggested import Suggestion
-from optuna_metallmix._suggestion import suggest
-from optuna_metallmix._transfer import TransferSampler
+from optuna_metallmix.comparison import Comparison
+from optuna_metallmix.comparison import compare
+from optuna_metallmix.errors import HistoryError
+from optuna_metallmix.errors import LLMError
+from optuna_metallmix.errors import MetaLLMiXError
+from optuna_metallmix.errors import ProposalError
+from optuna_metallmix.history import image_meta_features
 from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import EmbeddedLLM
 from optuna_metallmix.llm import OllamaLLM
 from optuna_metallmix.llm import OpenAILLM
 from optuna_metallmix.llm import ScriptedLLM
+from optuna_metallmix.pipeline import suggest
+from optuna_metallmix.report import read_record
+from optuna_metallmix.report import save_figures
+from optuna_metallmix.sampler import MetaLLMiXSampler
+from optuna_metallmix.suggestion import Suggestion
+from optuna_metallmix.transfer import TransferSampler
 
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 import sys
 
-from optuna_metallmix._cli import main
+from optuna_metallmix.cli import main
 
 
 sys.exit(main())

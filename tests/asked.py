@@ -11,18 +11,18 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
-from optuna_metallmix._candidates import Candidate
-from optuna_metallmix._evidence import Evidence
-from optuna_metallmix._explanation import Explanation
-from optuna_metallmix._explanation import NearestStudy
-from optuna_metallmix._meta_dataset import Config
-from optuna_metallmix._numbers import format_number
-from optuna_metallmix._question import Question
-from optuna_metallmix._search_space import SearchSpace
-from optuna_metallmix._search_space import label_of
-from optuna_metallmix._search_space import sample
-from optuna_metallmix._variant import DEFAULT_VARIANT
-from optuna_metallmix._variant import Variant
+from optuna_metallmix.candidates.selection import Candidate
+from optuna_metallmix.explain.explanation import Evidence
+from optuna_metallmix.explain.explanation import Explanation
+from optuna_metallmix.explain.explanation import NearestStudy
+from optuna_metallmix.prompt.context import DEFAULT_VARIANT
+from optuna_metallmix.prompt.context import Question
+from optuna_metallmix.prompt.context import Variant
+from optuna_metallmix.space.search_space import Config
+from optuna_metallmix.space.search_space import SearchSpace
+from optuna_metallmix.space.search_space import label_of
+from optuna_metallmix.space.search_space import sample
+from optuna_metallmix.text import format_number
 
 
 Write = Callable[[str, int], str]

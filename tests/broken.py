@@ -12,8 +12,8 @@ import optuna
 from end_to_end import SPACE
 from end_to_end import choose
 
-from optuna_metallmix._search_space import contains
 from optuna_metallmix.llm import Message
+from optuna_metallmix.space.search_space import contains
 
 
 Schema = Mapping[str, Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from benchmarks._answers import ScriptedChooser
+from benchmarks.methods.scripted import ScriptedChooser
 
 
 class TakesPlace(ScriptedChooser):

@@ -25,17 +25,17 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial
 from optuna.trial import create_trial
 
-from optuna_metallmix._candidates import Candidate
-from optuna_metallmix._candidates import propose_candidates
-from optuna_metallmix._evidence import Evidence
-from optuna_metallmix._explanation import Explanation
-from optuna_metallmix._explanation import NearestStudy
-from optuna_metallmix._explanation import explain
-from optuna_metallmix._history import History
-from optuna_metallmix._history import read_history
-from optuna_metallmix._meta_dataset import build_meta_dataset
-from optuna_metallmix._meta_learner import MetaLearner
-from optuna_metallmix._search_space import merge_spaces
+from optuna_metallmix.candidates.selection import Candidate
+from optuna_metallmix.candidates.selection import propose_candidates
+from optuna_metallmix.explain.explanation import Evidence
+from optuna_metallmix.explain.explanation import Explanation
+from optuna_metallmix.explain.explanation import NearestStudy
+from optuna_metallmix.explain.explanation import explain
+from optuna_metallmix.history.history import History
+from optuna_metallmix.history.history import read_history
+from optuna_metallmix.metalearner.dataset import build_meta_dataset
+from optuna_metallmix.metalearner.meta_learner import MetaLearner
+from optuna_metallmix.space.search_space import merge_spaces
 
 
 # The same examples in every run: a test that passed here passes in CI.

@@ -34,9 +34,9 @@ from optuna.storages import InMemoryStorage
 from optuna_metallmix import LLMError
 from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix import read_record
-from optuna_metallmix._attempt import MAX_ANSWER
 from optuna_metallmix.llm import Message
 from optuna_metallmix.llm import OllamaLLM
+from optuna_metallmix.llm.protocol import MAX_ANSWER
 
 
 get_note = pytest.importorskip("optuna_dashboard").get_note

@@ -19,7 +19,6 @@ from optuna.distributions import IntDistribution
 from optuna.storages import InMemoryStorage
 
 from optuna_metallmix import MetaLLMiXSampler
-from optuna_metallmix import _meta_dataset
 from optuna_metallmix import read_record
 from optuna_metallmix.llm import ScriptedLLM
 
@@ -129,21 +128,3 @@ def test_an_absent_choice_gives_way_to_the_best_present_one(past):
     assert record["params"]["optimizer"] == "adamw"
     assert study.trials[0].params["optimizer"] == "adam"
     assert study.trials[0].user_attrs["metallmix:projected"] == {"optimizer": "'adamw' -> 'adam'"}
-
-
-def test_a_new_choice_is_suggested_for_what_it_is_taken_for(past, monkeypatch):
-    """All the past's choices are gone, and one of the new ones is like the best of them."""
-    monkeypatch.setattr(
-        _meta_dataset, "stand_in", lambda label, seen: "adamw" if label == "adamw_2" else label
-    )
-
-    def new(trial: optuna.Trial) -> float:
-        trial.suggest_categorical("optimizer", ["lion", "adamw_2", "sgd"])
-        trial.suggest_float("learning_rate", 1e-5, 1e-1, log=True)
-        trial.suggest_int("depth", 1, 8)
-        return 1.0
-
-    study = new_study(MetaLLMiXSampler(llm=ScriptedLLM([choose()] * 2), seed=0), past)
-    study.optimize(new, n_trials=2)
-    assert suggested(study) == [study.trials[0]]
-    assert study.trials[0].params["optimizer"] == "adamw_2"

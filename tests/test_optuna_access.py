@@ -9,10 +9,10 @@ from optuna.storages import JournalStorage
 from optuna.storages import get_storage
 from optuna.storages.journal import JournalFileBackend
 
-from optuna_metallmix._optuna_access import describe_storage
-from optuna_metallmix._optuna_access import is_enqueued
-from optuna_metallmix._optuna_access import is_single_objective
-from optuna_metallmix._optuna_access import same_storage
+from optuna_metallmix.optuna_access import describe_storage
+from optuna_metallmix.optuna_access import is_enqueued
+from optuna_metallmix.optuna_access import is_single_objective
+from optuna_metallmix.optuna_access import same_storage
 
 
 def _journal(path: Path | str) -> JournalStorage:

@@ -23,7 +23,7 @@ from worker import open_storage
 from worker import work
 
 from optuna_metallmix import MetaLLMiXSampler
-from optuna_metallmix import _claim
+from optuna_metallmix import trial_claim
 
 
 pytestmark = pytest.mark.slow
@@ -76,7 +76,7 @@ def test_killed_while_the_model_is_asked(tmp_path, name, monkeypatch):
     study.optimize(objective, n_trials=2)
     assert suggested(study) == []
     assert len(lines(calls)) == 1
-    monkeypatch.setattr(_claim, "datetime", _Later)
+    monkeypatch.setattr(trial_claim, "datetime", _Later)
     study.optimize(objective, n_trials=2)
     states = [one.state for one in study.trials]
     assert states == [TrialState.RUNNING, *[TrialState.COMPLETE] * 4]

@@ -15,12 +15,12 @@ import optuna
 import pytest
 from optuna.storages import BaseStorage
 
-from optuna_metallmix import _progress
-from optuna_metallmix._history import read_history
-from optuna_metallmix._progress import counted
-from optuna_metallmix._progress import line
-from optuna_metallmix._progress import stage
-from optuna_metallmix.llm._waiting import waiting
+from optuna_metallmix import progress
+from optuna_metallmix.history.history import read_history
+from optuna_metallmix.progress import counted
+from optuna_metallmix.progress import line
+from optuna_metallmix.progress import stage
+from optuna_metallmix.progress import waiting
 
 
 pty = pytest.importorskip("pty", reason="a pseudo-terminal is a thing of Unix")
@@ -110,7 +110,7 @@ def test_studies_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     with on_a_terminal() as terminal:
         assert list(counted("abc", "Reading past studies", "study")) == ["a", "b", "c"]
         assert terminal.rest() == ""  # too quick to be worth a line
-        monkeypatch.setattr(_progress, "_PATIENCE", 0)
+        monkeypatch.setattr(progress, "_PATIENCE", 0)
         studies = counted("abc", "Reading past studies", "study")
         next(studies)
         terminal.wait_for("Reading past studies:   0%")
@@ -132,7 +132,7 @@ def test_wait_for_a_model_is_told_there_and_not_in_the_log(
 def test_nothing_where_nobody_looks(
     monkeypatch: pytest.MonkeyPatch, past_storage: BaseStorage, why: str
 ) -> None:
-    monkeypatch.setattr(_progress, "_PATIENCE", 0)
+    monkeypatch.setattr(progress, "_PATIENCE", 0)
     with on_a_terminal() as terminal:
         stream = io.StringIO()
         if why == "closed":

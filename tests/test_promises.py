@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import optuna
@@ -28,121 +31,17 @@ from optuna_metallmix.llm import ScriptedLLM
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "optuna_metallmix"
 
-CORRIDOR = (
-    "_errors",
-    "_memory",
-    "_progress",
-    "_optuna_access",
-    "_rdb",
-    "_variant",
-    "_numbers",
-    "_quoting",
-    "_search_space",
-    "llm._protocol",
-    "llm._gguf",
-    "llm._waiting",
-    "llm._backoff",
-    "llm._context_size",
-    "llm._free_memory",
-    "llm._http",
-    "llm._scripted",
-    "llm._ollama_server",
-    "llm._ollama_errors",
-    "llm._ollama_models",
-    "llm._ollama_choice",
-    "llm._ollama_chat",
-    "llm._ollama",
-    "llm._openai_server",
-    "llm._openai",
-    "llm._embedded",
-    "llm._auto",
-    "llm",
-    "_image_dataset",
-    "_meta_features",
-    "_scoring",
-    "_history",
-    "_source",
-    "_past",
-    "_settings",
-    "_choice_features",
-    "_meta_dataset",
-    "_regressor",
-    "_ensemble",
-    "_meta_learner",
-    "_cost",
-    "_learned",
-    "_pool",
-    "_candidates",
-    "_trade",
-    "_quoted_numbers",
-    "_wording",
-    "_markdown",
-    "_html",
-    "_evidence",
-    "_shap_view",
-    "_explanation",
-    "_budget",
-    "_question",
-    "_sections",
-    "_prompt",
-    "_attempt",
-    "_json_object",
-    "_proposal",
-    "_statements",
-    "_facts",
-    "_claims",
-    "_review",
-    "_judge",
-    "_conversation",
-    "_suggested",
-    "_suggestion",
-    "_first_trial",
-    "_claim",
-    "_provenance",
-    "_figure_data",
-    "_study_map",
-    "_interactive",
-    "_pictures",
-    "_model_note",
-    "_run",
-    "_side",
-    "_saving",
-    "_compared",
-    "_comparison_text",
-    "_comparison_figure",
-    "_comparison",
-    "_report",
-    "_dashboard",
-    "_showing",
-    "_telling",
-    "_belief",
-    "_encoding",
-    "_gaussian_process",
-    "_expectation",
-    "_transfer_model",
-    "_transfer",
-    "_sampler",
-    "_retelling",
-    "_command",
-    "_explain",
-    "_suggest",
-    "_finding",
-    "_doctor_machine",
-    "_doctor_model",
-    "_doctor_past",
-    "_doctor",
-    "_held_out",
-    "_model_reading",
-    "_model_answer",
-    "_model_answers",
-    "_model_table",
-    "_compare_models",
-    "_compare",
-    "_cli",
-    "__main__",
-    "",
+ORDER = (
+    *("errors", "progress", "text", "optuna_access", "llm", "space", "history", "metalearner"),
+    *("candidates", "explain", "prompt", "settings", "judge", "suggestion", "pipeline"),
+    *("report", "trial_claim", "transfer", "sampler", "comparison", "evaluation", "cli"),
+    *("__main__", ""),
 )
-"""The modules of the package in their order; the last is the package itself."""
+"""The sub-packages and top-level modules, each importing only earlier ones; the last is the
+package itself."""
+
+MAX_MODULES = 12
+"""Most modules of one folder, ``__init__.py`` included."""
 
 OUTSIDE = ("samplers", "studies", "examples", "benchmarks", "tests")
 HEAVY = {
@@ -181,21 +80,57 @@ def imported(path: Path) -> Iterator[str]:
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def test_the_corridor_is_complete():
-    assert sorted(module_name(path) for path in FILES) == sorted(CORRIDOR)
+MODULES = {module_name(path): path for path in FILES}
+
+
+def own_imports(path: Path) -> set[str]:
+    """The package's own modules that a file imports, below ``optuna_metallmix.``"""
+    names = {one.removeprefix("optuna_metallmix").removeprefix(".") for one in imported(path)}
+    return {name for name in names if name in MODULES and name != module_name(path)}
+
+
+def test_the_order_is_complete():
+    assert {name.split(".")[0] for name in MODULES} == set(ORDER)
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
-def test_a_module_imports_only_earlier_ones(path):
-    place = CORRIDOR.index(module_name(path))
-    own = {"optuna_metallmix", *(f"optuna_metallmix.{one}" for one in CORRIDOR)}
-    found = {one for one in imported(path) if one in own}
-    rooms = {one.removeprefix("optuna_metallmix").removeprefix(".") for one in found}
-    if module_name(path) != "":
-        rooms.discard("")  # `from optuna_metallmix import _claim` passes through the package ...
-        named = {one for one in imported(path) if one.startswith("optuna_metallmix.")}
-        assert {one for one in named - own if one.count(".") == 1} == set()  # ... to a room
-    assert [one for one in rooms if CORRIDOR.index(one) >= place] == []
+def test_a_sub_package_imports_only_earlier_ones(path):
+    own = module_name(path).split(".")[0]
+    found = {name.split(".")[0] for name in own_imports(path)} - {own}
+    if own:
+        found.discard("")  # `from optuna_metallmix import trial_claim` names a module
+    assert [one for one in found if ORDER.index(one) >= ORDER.index(own)] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_a_sub_package_is_used_through_its_init(path):
+    """What `__init__.py` does not name is a sub-package's own."""
+    own = module_name(path).split(".")[0]
+    inner = {name for name in own_imports(path) if "." in name and name.split(".")[0] != own}
+    assert inner == set()
+
+
+def test_no_module_imports_itself_in_a_circle():
+    """Inside a sub-package modules are free, without circles; an `__init__.py` gathers them."""
+    graph = {name: own_imports(path) for name, path in MODULES.items() if name}
+    for package in {name.rpartition(".")[0] for name in graph if "." in name}:
+        for name in graph:
+            if name.startswith(f"{package}."):
+                graph[name].discard(package)
+    graph = {name: found - {""} for name, found in graph.items()}
+    assert list(TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+def test_no_folder_is_crowded():
+    counts = Counter(path.parent.relative_to(PACKAGE.parent) for path in FILES)
+    assert {str(folder): n for folder, n in counts.items() if n > MAX_MODULES} == {}
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if name.count(".") == 0 and name))
+def test_a_sub_package_names_what_others_may_use(name):
+    module = importlib.import_module(f"optuna_metallmix.{name}") if name != "__main__" else None
+    if module is not None and hasattr(module, "__path__") and name != "cli":
+        assert [getattr(module, one) for one in module.__all__]
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
@@ -211,16 +146,6 @@ def test_import_is_light():
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert "optuna_metallmix" in loaded
     assert sorted(loaded & HEAVY) == []
-
-
-@pytest.mark.parametrize("folder", ["optuna_metallmix", *OUTSIDE])
-def test_no_file_is_long(folder):
-    lengths = {
-        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
-        for path in (ROOT / folder).rglob("*.py")
-    }
-    assert lengths
-    assert {name: n for name, n in lengths.items() if n > 300} == {}
 
 
 def test_all_is_what_can_be_had():

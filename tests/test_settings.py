@@ -9,10 +9,10 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.storages import InMemoryStorage
 
-from optuna_metallmix._errors import HistoryError
-from optuna_metallmix._errors import LLMError
-from optuna_metallmix._settings import Settings
-from optuna_metallmix._settings import check_settings
+from optuna_metallmix.errors import HistoryError
+from optuna_metallmix.errors import LLMError
+from optuna_metallmix.settings import Settings
+from optuna_metallmix.settings import check_settings
 
 
 DEFAULTS: dict[str, Any] = {

@@ -15,16 +15,16 @@ from optuna.distributions import IntDistribution
 
 from optuna_metallmix import Suggestion
 from optuna_metallmix import suggest
-from optuna_metallmix._candidates import Candidate
-from optuna_metallmix._errors import LLMError
-from optuna_metallmix._evidence import bearing
-from optuna_metallmix._history import History
-from optuna_metallmix._history import PastStudy
-from optuna_metallmix._history import PastTrial
-from optuna_metallmix._search_space import contains
+from optuna_metallmix.candidates.selection import Candidate
+from optuna_metallmix.errors import LLMError
+from optuna_metallmix.explain.explanation import bearing
+from optuna_metallmix.history.history import History
+from optuna_metallmix.history.history import PastStudy
+from optuna_metallmix.history.history import PastTrial
 from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import Message
 from optuna_metallmix.llm import ScriptedLLM
+from optuna_metallmix.space.search_space import contains
 
 
 if TYPE_CHECKING:

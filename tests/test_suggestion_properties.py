@@ -23,20 +23,20 @@ from optuna.trial import create_trial
 
 from optuna_metallmix import Suggestion
 from optuna_metallmix import suggest
-from optuna_metallmix._explanation import Explanation
-from optuna_metallmix._history import read_history
-from optuna_metallmix._interactive import interactive_figures
-from optuna_metallmix._meta_learner import MetaLearner
-from optuna_metallmix._pictures import draw_pictures
-from optuna_metallmix._provenance import as_record
-from optuna_metallmix._regressor import Trees
-from optuna_metallmix._report import render_note
-from optuna_metallmix._search_space import contains
-from optuna_metallmix._search_space import label_of
-from optuna_metallmix._search_space import merge_spaces
-from optuna_metallmix._search_space import sample
+from optuna_metallmix.explain.explanation import Explanation
+from optuna_metallmix.history.history import read_history
 from optuna_metallmix.llm import Message
 from optuna_metallmix.llm import ScriptedLLM
+from optuna_metallmix.metalearner.ensemble import Trees
+from optuna_metallmix.metalearner.meta_learner import MetaLearner
+from optuna_metallmix.report.note import render_note
+from optuna_metallmix.report.plotly_figures import interactive_figures
+from optuna_metallmix.report.png_figures import draw_pictures
+from optuna_metallmix.report.record import as_record
+from optuna_metallmix.space.search_space import contains
+from optuna_metallmix.space.search_space import label_of
+from optuna_metallmix.space.search_space import merge_spaces
+from optuna_metallmix.space.search_space import sample
 
 
 Space = dict[str, BaseDistribution]

@@ -10,23 +10,23 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 
-from benchmarks._answers import N_ATTEMPTS
-from benchmarks._past import Task
-from benchmarks._past import past_of
-from benchmarks._past import random_configs
-from benchmarks._reader import ReaderLLM
-from benchmarks._reader import ShuffledEvidence
-from benchmarks._reader import read_candidates
-from benchmarks._reader import read_evidence
-from benchmarks._unrelated import Bowl
-from benchmarks._unrelated import unrelated
-from optuna_metallmix._evidence import bearing
-from optuna_metallmix._prompt import show
-from optuna_metallmix._prompt import suggestion_messages
-from optuna_metallmix._prompt import suggestion_schema
-from optuna_metallmix._question import Question
-from optuna_metallmix._search_space import label_of
-from optuna_metallmix._suggestion import suggest
+from benchmarks.families.past import Task
+from benchmarks.families.past import past_of
+from benchmarks.families.past import random_configs
+from benchmarks.families.unrelated import Bowl
+from benchmarks.families.unrelated import unrelated
+from benchmarks.methods.reader import ReaderLLM
+from benchmarks.methods.reader import ShuffledEvidence
+from benchmarks.methods.reader import read_candidates
+from benchmarks.methods.reader import read_evidence
+from benchmarks.methods.scripted import N_ATTEMPTS
+from optuna_metallmix.explain.explanation import bearing
+from optuna_metallmix.pipeline import suggest
+from optuna_metallmix.prompt.context import Question
+from optuna_metallmix.prompt.messages import prompt_view
+from optuna_metallmix.prompt.messages import suggestion_messages
+from optuna_metallmix.prompt.messages import suggestion_schema
+from optuna_metallmix.space.search_space import label_of
 
 
 SPACE = {
@@ -137,7 +137,7 @@ def test_the_model_behind_reads_the_shuffled_prompt():
 def test_the_reader_understands_the_prompt_as_the_library_writes_it(learned):
     space = learned.space
     draft = suggest(learned.history, space, {"n_classes": 3}, None)
-    shown = show(Question(space, {"n_classes": 3}, draft.candidates, draft.explanation))
+    shown = prompt_view(Question(space, {"n_classes": 3}, draft.candidates, draft.explanation))
     asked = suggestion_messages(shown)
     prompt = asked[-1]["content"]
     lines, configs = read_evidence(prompt), read_candidates(prompt)

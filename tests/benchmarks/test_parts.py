@@ -12,27 +12,27 @@ import pytest
 from optuna.distributions import IntDistribution
 from optuna.samplers import RandomSampler
 
-from benchmarks._baselines import Search
-from benchmarks._bench import missing
-from benchmarks._family import Bar
-from benchmarks._family import Family
-from benchmarks._family import Options
-from benchmarks._family import Step
-from benchmarks._family import seed_of
-from benchmarks._hostile import HostileLLM
-from benchmarks._numbers import frame
-from benchmarks._numbers import interval
-from benchmarks._numbers import outcome
-from benchmarks._past import Task
-from benchmarks._past import best_by_study
-from benchmarks._past import best_mean_rank
-from benchmarks._past import past_of
-from benchmarks._picks import expected_best
-from benchmarks._rows import Row
-from benchmarks._rows import Rows
-from benchmarks._search import trace
-from benchmarks._work import Chunk
-from optuna_metallmix._prompt import refusal
+from benchmarks.bench import missing
+from benchmarks.families.family import Bar
+from benchmarks.families.family import Family
+from benchmarks.families.family import Options
+from benchmarks.families.family import Step
+from benchmarks.families.family import seed_of
+from benchmarks.families.past import Task
+from benchmarks.families.past import best_by_study
+from benchmarks.families.past import best_mean_rank
+from benchmarks.families.past import past_of
+from benchmarks.families.picks import expected_best
+from benchmarks.families.search import trace
+from benchmarks.methods.baselines import Search
+from benchmarks.methods.hostile import HostileLLM
+from benchmarks.report.numbers import frame
+from benchmarks.report.numbers import interval
+from benchmarks.report.numbers import outcome
+from benchmarks.report.rows import Row
+from benchmarks.report.rows import Rows
+from benchmarks.work import Chunk
+from optuna_metallmix.prompt.messages import refusal
 
 
 SPACE = {"x": IntDistribution(0, 9)}

@@ -58,7 +58,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Shown:
+class PromptView:
     """Two studies that a dashboard shows at an address."""
 
     kind: str
@@ -107,7 +107,7 @@ def look(browser: Browser) -> Iterator[Callable[..., Look]]:
 @pytest.fixture(scope="module", params=["sqlite", "journal"])
 def shown(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, browser: Browser
-) -> Iterator[Shown]:
+) -> Iterator[PromptView]:
     """Our study beside TPE's, past and all, with figures, and pictures in the note."""
     assert browser.is_connected()  # asked for first: without one nothing has to be made
     pytest.importorskip("optuna_dashboard", reason="the dashboard is not installed")
@@ -125,7 +125,7 @@ def shown(
     comparison = compare(ours, tpe)
     save_plotly_graph_object(ours, comparison.plot(), graph_object_id="metallmix-compare")
     with _dashboard(place, folder) as address:
-        yield Shown(request.param, address, ours, tpe, comparison)
+        yield PromptView(request.param, address, ours, tpe, comparison)
 
 
 def _storage(kind: str, folder: Path) -> tuple[str, BaseStorage]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from optuna_metallmix._cli import main
+from optuna_metallmix.cli import main
 
 
 if TYPE_CHECKING:

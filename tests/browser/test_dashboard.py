@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from optuna_metallmix._numbers import format_number
+from optuna_metallmix.text import format_number
 
 
 if TYPE_CHECKING:
     from conftest import Look
-    from conftest import Shown
+    from conftest import PromptView
     from playwright.sync_api import Locator
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -71,7 +71,7 @@ def check_local(looked: Look, address: str) -> None:
 
 
 def test_note_is_a_table_with_the_trials_own_values(
-    shown: Shown, look: Callable[..., Look]
+    shown: PromptView, look: Callable[..., Look]
 ) -> None:
     looked = look(f"{shown.address}/dashboard/studies/{shown.ours._study_id}/note", "table")
     page = looked.page
@@ -95,7 +95,7 @@ def test_note_is_a_table_with_the_trials_own_values(
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_figures_of_the_suggestion_are_drawn(
-    shown: Shown, look: Callable[..., Look], theme: str
+    shown: PromptView, look: Callable[..., Look], theme: str
 ) -> None:
     looked = look(f"{shown.address}/dashboard/studies/{shown.ours._study_id}", PLOT, theme)
     for title in FIGURES:
@@ -108,7 +108,7 @@ def test_figures_of_the_suggestion_are_drawn(
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_figure_of_a_comparison_can_be_read(
-    shown: Shown, look: Callable[..., Look], theme: str
+    shown: PromptView, look: Callable[..., Look], theme: str
 ) -> None:
     looked = look(f"{shown.address}/dashboard/studies/{shown.ours._study_id}", PLOT, theme)
     drawn = figure(looked, "metallmix and tpe")
@@ -118,7 +118,9 @@ def test_figure_of_a_comparison_can_be_read(
     looked.keep(f"study-{theme}-{shown.kind}")
 
 
-def test_figure_of_a_comparison_has_its_numbers(shown: Shown, look: Callable[..., Look]) -> None:
+def test_figure_of_a_comparison_has_its_numbers(
+    shown: PromptView, look: Callable[..., Look]
+) -> None:
     looked = look(f"{shown.address}/dashboard/studies/{shown.ours._study_id}", PLOT)
     drawn = figure(looked, "metallmix and tpe")
     last = "plot => plot.data.map(trace => [trace.name, trace.y.at(-1)])"
@@ -129,7 +131,7 @@ def test_figure_of_a_comparison_has_its_numbers(shown: Shown, look: Callable[...
     assert set(titles) == units
 
 
-def test_comparison_leads_to_both_studies(shown: Shown, look: Callable[..., Look]) -> None:
+def test_comparison_leads_to_both_studies(shown: PromptView, look: Callable[..., Look]) -> None:
     looked = look(f"{shown.address}{shown.comparison.dashboard_path}", ".legendtext")
     legend = looked.page.locator(PLOT).first.locator(".legendtext").all_text_contents()
     assert {"Best Value of metallmix", "Best Value of tpe"} <= set(legend)

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from optuna_metallmix.llm import _backoff
-from optuna_metallmix.llm import _ollama_choice
+from optuna_metallmix.llm import http
+from optuna_metallmix.llm.ollama import ranking
 
 
 RECORDINGS = Path(
@@ -126,7 +126,7 @@ def ollama_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOllama]:
 @pytest.fixture
 def openai_server(ollama_server: FakeOllama, monkeypatch: pytest.MonkeyPatch) -> FakeOllama:
     """The same, for it speaks OpenAI's protocol too; a new try follows at once."""
-    monkeypatch.setattr("optuna_metallmix.llm._backoff.sleep", lambda seconds: None)
+    monkeypatch.setattr("optuna_metallmix.llm.http.sleep", lambda seconds: None)
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ADMIN_KEY"):
         monkeypatch.delenv(name, raising=False)
     return ollama_server
@@ -138,7 +138,7 @@ def _no_settings_of_this_machine(
 ) -> None:
     if request.node.get_closest_marker("ollama"):
         return
-    monkeypatch.setattr(_ollama_choice, "free_memory", lambda: None)
+    monkeypatch.setattr(ranking, "free_memory", lambda: None)
     for name in ("OLLAMA_HOST", "OLLAMA_API_KEY", "OPTUNA_METALLMIX_MODEL"):
         monkeypatch.delenv(name, raising=False)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
@@ -151,7 +151,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> l
     """The seconds that a test would have waited for a server to come to itself."""
     waited: list[float] = []
     if not request.node.get_closest_marker("ollama"):
-        monkeypatch.setattr(_backoff, "sleep", waited.append)
+        monkeypatch.setattr(http, "sleep", waited.append)
     return waited
 
 

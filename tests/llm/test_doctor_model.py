@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from optuna_metallmix._cli import main
+from optuna_metallmix.cli import main
 from optuna_metallmix.llm import INSTALL_COMMAND
 from optuna_metallmix.llm import MODEL_VARIABLE
 from optuna_metallmix.llm import is_embedded_installed
@@ -117,7 +117,7 @@ def test_embedded_model_answers(monkeypatch: pytest.MonkeyPatch, capsys: Capture
 
 
 def test_no_model_anywhere(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    find = "optuna_metallmix.llm._gguf.importlib.util.find_spec"
+    find = "optuna_metallmix.llm.embedded.importlib.util.find_spec"
     monkeypatch.setattr(find, lambda name: None)
     monkeypatch.setenv("OLLAMA_HOST", NOWHERE)
     main(["doctor"])

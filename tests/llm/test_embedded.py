@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from optuna_metallmix._errors import LLMError
+from optuna_metallmix.errors import LLMError
 from optuna_metallmix.llm import INSTALL_COMMAND
 from optuna_metallmix.llm import EmbeddedLLM
-from optuna_metallmix.llm import _gguf
+from optuna_metallmix.llm import embedded
 from optuna_metallmix.llm import is_embedded_installed
 
 
@@ -184,11 +184,11 @@ if hasattr(os, "fork"):
 @needs_model
 @pytest.mark.model
 def test_tampered_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copy = shutil.copy(_gguf.installed_file(), tmp_path)
+    copy = shutil.copy(embedded.installed_file(), tmp_path)
     with Path(copy).open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"\x7f")
-    monkeypatch.setattr(_gguf, "_packaged_file", lambda: Path(copy))
+    monkeypatch.setattr(embedded, "_packaged_file", lambda: Path(copy))
     with pytest.raises(LLMError, match=r"is not the model this package knows .*reinstall it"):
         EmbeddedLLM().generate(MESSAGES, schema=SCHEMA)
 

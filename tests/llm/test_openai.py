@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from optuna_metallmix._errors import LLMError
+from optuna_metallmix.errors import LLMError
 from optuna_metallmix.llm import OpenAILLM
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from optuna_metallmix._errors import LLMError
+from optuna_metallmix.errors import LLMError
 from optuna_metallmix.llm import OpenAILLM
 
 

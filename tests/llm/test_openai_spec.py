@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from optuna_metallmix import MetaLLMiXSampler
-from optuna_metallmix._errors import LLMError
+from optuna_metallmix.errors import LLMError
 from optuna_metallmix.llm import INSTALL_COMMAND
 from optuna_metallmix.llm import MODEL_VARIABLE
 from optuna_metallmix.llm import EmbeddedLLM

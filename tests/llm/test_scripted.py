@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from optuna_metallmix._errors import LLMError
+from optuna_metallmix.errors import LLMError
 from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import ScriptedLLM
 

@@ -12,9 +12,9 @@ import optuna
 import pytest
 
 from optuna_metallmix.llm import OllamaLLM
-from optuna_metallmix.llm import _ollama
-from optuna_metallmix.llm._waiting import MOMENTS
-from optuna_metallmix.llm._waiting import waiting
+from optuna_metallmix.llm.ollama import client
+from optuna_metallmix.progress import MOMENTS
+from optuna_metallmix.progress import waiting
 
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def test_loading_is_told_until_the_first_answer(
     ollama_server: FakeOllama, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    real = _ollama.waiting
-    monkeypatch.setattr(_ollama, "waiting", lambda what: asked.append(what) or real(what))
+    real = client.waiting
+    monkeypatch.setattr(client, "waiting", lambda what: asked.append(what) or real(what))
     ollama_server.reply(
         "/api/chat",
         {

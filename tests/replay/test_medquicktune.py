@@ -11,9 +11,9 @@ from held_out import suggest_for
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
-from benchmarks.replay import MEDQUICKTUNE
-from benchmarks.replay import Replay
-from benchmarks.replay import medquicktune
+from benchmarks.families.replay import MEDQUICKTUNE
+from benchmarks.families.replay import Replay
+from benchmarks.families.replay import medquicktune
 from optuna_metallmix.llm import is_embedded_installed
 
 

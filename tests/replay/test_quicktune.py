@@ -11,9 +11,9 @@ from held_out import suggest_for
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
-from benchmarks.replay import QUICKTUNE
-from benchmarks.replay import Replay
-from benchmarks.replay import quicktune
+from benchmarks.families.replay import QUICKTUNE
+from benchmarks.families.replay import Replay
+from benchmarks.families.replay import quicktune
 from optuna_metallmix.llm import is_embedded_installed
 
 

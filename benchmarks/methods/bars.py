@@ -1,0 +1,39 @@
+"""what must hold in every family of searches: no model and no past does much harm."""
+
+from __future__ import annotations
+
+from benchmarks.families.family import Bar
+
+
+WITHIN = 1.05
+_HARMFUL = ("permuted", "inverted", "unrelated")
+
+SAFE = (
+    *(
+        Bar(
+            f"hostile model, trial {trial}, within 5 % of no model",
+            f"ours-hostile-{kind}",
+            trial,
+            ("ours-no-llm", trial),
+            WITHIN,
+        )
+        for kind in ("random", "worst")
+        for trial in (1, 10)
+    ),
+    *(
+        Bar(
+            f"{kind} past, trial {trial}, within 5 % of {words}",
+            f"ours-{kind}",
+            trial,
+            (other, trial),
+            WITHIN,
+        )
+        for kind in _HARMFUL
+        for trial, words, other in (
+            (10, "TPE", "tpe"),
+            (25, "TPE", "tpe"),
+            (25, "no past", "no-past"),
+        )
+    ),
+)
+"""A family whose searches are shorter is held against those that it reaches."""

@@ -1,0 +1,34 @@
+"""Past studies: opened, read and scored, never written."""
+
+from optuna_metallmix.history.history import History
+from optuna_metallmix.history.history import PastStudy
+from optuna_metallmix.history.history import PastTrial
+from optuna_metallmix.history.history import check_names
+from optuna_metallmix.history.history import read_history
+from optuna_metallmix.history.history import read_past
+from optuna_metallmix.history.history import read_storage
+from optuna_metallmix.history.history import score_study
+from optuna_metallmix.history.meta_features import MetaFeatures
+from optuna_metallmix.history.meta_features import distances
+from optuna_metallmix.history.meta_features import image_meta_features
+from optuna_metallmix.history.meta_features import scalar_features
+from optuna_metallmix.history.open_storage import Source
+from optuna_metallmix.history.open_storage import open_source
+
+
+__all__ = [
+    "History",
+    "MetaFeatures",
+    "PastStudy",
+    "PastTrial",
+    "Source",
+    "check_names",
+    "distances",
+    "image_meta_features",
+    "open_source",
+    "read_history",
+    "read_past",
+    "read_storage",
+    "scalar_features",
+    "score_study",
+]

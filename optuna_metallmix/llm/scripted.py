@@ -1,0 +1,95 @@
+"""a script -> its answers, one by one: a language model for tests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from typing import TypeAlias
+
+from optuna_metallmix.errors import LLMError
+from optuna_metallmix.llm.protocol import Message
+
+
+ScriptedAnswer: TypeAlias = str | Exception | Callable[[Sequence[Message], Mapping[str, Any]], str]
+"""A text to answer, an exception to raise, or ``answer(messages, schema) -> text``."""
+
+
+@dataclass(frozen=True)
+class ScriptedCall:
+    """What a :class:`ScriptedLLM` was asked.
+
+    Attributes:
+        messages: The conversation, oldest first.
+        schema: The JSON schema of the answer.
+    """
+
+    messages: tuple[Message, ...]
+    schema: Mapping[str, Any]
+
+
+class ScriptedLLM:
+    """Answers what it was told to answer, in order, and remembers what it was asked.
+
+    It needs no model, no server and no network, and stands in for one in tests::
+
+        llm = ScriptedLLM(['{"candidate": 1}', LLMError("out of order")])
+        sampler = MetaLLMiXSampler(llm=llm)
+        ...
+        assert "learning_rate" in llm.calls[0].messages[-1]["content"]
+
+    Attributes:
+        name: ``"scripted"``.
+        calls: Everything asked so far, oldest first, failed calls included.
+    """
+
+    name = "scripted"
+
+    def __init__(self, answers: Iterable[ScriptedAnswer]) -> None:
+        """Learn the script.
+
+        Args:
+            answers: One for each call. A bare string is refused, for its letters would be the
+                answers.
+
+        Raises:
+            TypeError: ``answers`` is a string.
+        """
+        if isinstance(answers, str):
+            raise TypeError("answers is a sequence of answers: write ScriptedLLM([text]).")
+        self.calls: list[ScriptedCall] = []
+        self._answers = list(answers)
+        self._lock = threading.Lock()
+
+    def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:
+        """Give the next answer.
+
+        Raises:
+            LLMError: The script has ended, or says so.
+            Exception: Whatever else the script says.
+        """
+        answer = self._next(ScriptedCall(tuple(messages), schema))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, str) else answer(messages, schema)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+    def _next(self, call: ScriptedCall) -> ScriptedAnswer:
+        with self._lock:
+            self.calls.append(call)
+            if len(self.calls) > len(self._answers):
+                raise LLMError(
+                    f"ScriptedLLM was asked {len(self.calls)} times and has "
+                    f"{len(self._answers)} answers: script one answer for each call."
+                )
+            return self._answers[len(self.calls) - 1]

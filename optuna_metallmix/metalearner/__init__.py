@@ -1,0 +1,32 @@
+"""The CatBoost meta-learner: what past studies say about a configuration."""
+
+from optuna_metallmix.metalearner.dataset import MetaDataset
+from optuna_metallmix.metalearner.dataset import build_meta_dataset
+from optuna_metallmix.metalearner.dataset import to_frame
+from optuna_metallmix.metalearner.ensemble import Floats
+from optuna_metallmix.metalearner.ensemble import Trees
+from optuna_metallmix.metalearner.ensemble import fit_regressor
+from optuna_metallmix.metalearner.meta_learner import LEAST_TRUST
+from optuna_metallmix.metalearner.meta_learner import MetaLearner
+from optuna_metallmix.metalearner.meta_learner import Prediction
+from optuna_metallmix.metalearner.meta_learner import fit_meta_learner
+from optuna_metallmix.metalearner.training_cost import CostModel
+from optuna_metallmix.metalearner.training_cost import cheapest_equal
+from optuna_metallmix.metalearner.training_cost import fit_cost_model
+
+
+__all__ = [
+    "LEAST_TRUST",
+    "CostModel",
+    "Floats",
+    "MetaDataset",
+    "MetaLearner",
+    "Prediction",
+    "Trees",
+    "build_meta_dataset",
+    "cheapest_equal",
+    "fit_cost_model",
+    "fit_meta_learner",
+    "fit_regressor",
+    "to_frame",
+]

@@ -1,0 +1,46 @@
+"""The prompt: what a language model is shown and which answer it may give."""
+
+from optuna_metallmix.prompt.context import DEFAULT_VARIANT
+from optuna_metallmix.prompt.context import PROMPT_VERSION
+from optuna_metallmix.prompt.context import SECTION_TOKENS
+from optuna_metallmix.prompt.context import VARIANTS
+from optuna_metallmix.prompt.context import PromptView
+from optuna_metallmix.prompt.context import Question
+from optuna_metallmix.prompt.context import Variant
+from optuna_metallmix.prompt.context import estimate_tokens
+from optuna_metallmix.prompt.context import extents
+from optuna_metallmix.prompt.context import first_fitting
+from optuna_metallmix.prompt.context import narrow
+from optuna_metallmix.prompt.context import variant_named
+from optuna_metallmix.prompt.messages import MAX_REASONING
+from optuna_metallmix.prompt.messages import MAX_WHY
+from optuna_metallmix.prompt.messages import prompt_view
+from optuna_metallmix.prompt.messages import refusal
+from optuna_metallmix.prompt.messages import suggestion_messages
+from optuna_metallmix.prompt.messages import suggestion_schema
+from optuna_metallmix.prompt.sections import configuration
+from optuna_metallmix.prompt.sections import evidence_section
+
+
+__all__ = [
+    "DEFAULT_VARIANT",
+    "MAX_REASONING",
+    "MAX_WHY",
+    "PROMPT_VERSION",
+    "SECTION_TOKENS",
+    "VARIANTS",
+    "PromptView",
+    "Question",
+    "Variant",
+    "configuration",
+    "estimate_tokens",
+    "evidence_section",
+    "extents",
+    "first_fitting",
+    "narrow",
+    "prompt_view",
+    "refusal",
+    "suggestion_messages",
+    "suggestion_schema",
+    "variant_named",
+]

@@ -1,0 +1,34 @@
+"""What people see of a suggestion: record, note, figures and log lines."""
+
+from optuna_metallmix.report.dashboard import StudyReport
+from optuna_metallmix.report.dashboard import save_figures
+from optuna_metallmix.report.log import SuggestionLog
+from optuna_metallmix.report.note import render_note
+from optuna_metallmix.report.png_figures import Picture
+from optuna_metallmix.report.png_figures import PictureError
+from optuna_metallmix.report.png_figures import draw_pictures
+from optuna_metallmix.report.record import RestoredSuggestion
+from optuna_metallmix.report.record import as_json
+from optuna_metallmix.report.record import read_record
+from optuna_metallmix.report.record import record_missing
+from optuna_metallmix.report.record import record_projected
+from optuna_metallmix.report.record import restore_suggestion
+from optuna_metallmix.report.record import write_record
+
+
+__all__ = [
+    "Picture",
+    "PictureError",
+    "RestoredSuggestion",
+    "StudyReport",
+    "SuggestionLog",
+    "as_json",
+    "draw_pictures",
+    "read_record",
+    "record_missing",
+    "record_projected",
+    "render_note",
+    "restore_suggestion",
+    "save_figures",
+    "write_record",
+]

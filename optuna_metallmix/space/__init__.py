@@ -1,0 +1,46 @@
+"""Search spaces: what a parameter may be, how it is written, and how it is encoded."""
+
+from optuna_metallmix.space.search_space import ABSENT
+from optuna_metallmix.space.search_space import Config
+from optuna_metallmix.space.search_space import SearchSpace
+from optuna_metallmix.space.search_space import choices_of
+from optuna_metallmix.space.search_space import config_key
+from optuna_metallmix.space.search_space import contains
+from optuna_metallmix.space.search_space import describe
+from optuna_metallmix.space.search_space import from_json
+from optuna_metallmix.space.search_space import from_unit
+from optuna_metallmix.space.search_space import is_number
+from optuna_metallmix.space.search_space import is_ordered
+from optuna_metallmix.space.search_space import json_schema
+from optuna_metallmix.space.search_space import label_of
+from optuna_metallmix.space.search_space import labels_of
+from optuna_metallmix.space.search_space import merge_spaces
+from optuna_metallmix.space.search_space import middle
+from optuna_metallmix.space.search_space import perturb
+from optuna_metallmix.space.search_space import project
+from optuna_metallmix.space.search_space import sample
+from optuna_metallmix.space.search_space import to_unit
+
+
+__all__ = [
+    "ABSENT",
+    "Config",
+    "SearchSpace",
+    "choices_of",
+    "config_key",
+    "contains",
+    "describe",
+    "from_json",
+    "from_unit",
+    "is_number",
+    "is_ordered",
+    "json_schema",
+    "label_of",
+    "labels_of",
+    "merge_spaces",
+    "middle",
+    "perturb",
+    "project",
+    "sample",
+    "to_unit",
+]

@@ -1,0 +1,171 @@
+"""the record of a suggestion: a first configuration, and everything that led to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+
+from optuna_metallmix.candidates import Candidate
+from optuna_metallmix.candidates import CostTradeoff
+from optuna_metallmix.explain import Evidence
+from optuna_metallmix.explain import Explanation
+from optuna_metallmix.explain import shap_view
+from optuna_metallmix.history import History
+from optuna_metallmix.history import MetaFeatures
+from optuna_metallmix.judge import Proposal
+from optuna_metallmix.judge import Verdict
+from optuna_metallmix.llm import Attempt
+from optuna_metallmix.metalearner import CostModel
+from optuna_metallmix.metalearner import MetaLearner
+from optuna_metallmix.prompt import DEFAULT_VARIANT
+from optuna_metallmix.space import Config
+from optuna_metallmix.space import SearchSpace
+from optuna_metallmix.space import choices_of
+from optuna_metallmix.space import contains
+from optuna_metallmix.space import is_ordered
+from optuna_metallmix.space import label_of
+from optuna_metallmix.space import project
+from optuna_metallmix.text import plain
+from optuna_metallmix.text import table
+from optuna_metallmix.text import to_html
+
+
+if TYPE_CHECKING:
+    import shap
+
+SOURCE_LLM = "llm"
+SOURCE_META_LEARNER = "meta-learner"
+SOURCE_BASE_SAMPLER = "base-sampler"
+
+
+@dataclass(frozen=True, repr=False)
+class Suggestion:
+    """A first configuration, and everything that led to it.
+
+    Attributes:
+        source: ``"llm"``, ``"meta-learner"`` or ``"base-sampler"``: the step of the ladder.
+        params: The configuration; empty where the base sampler has to make it.
+        space: The search space it was made for.
+        meta_features: Those of the target, as the model was told.
+        history: The past studies used, and why others were left out.
+        candidates: What the model chose from.
+        explanation: Why the past favours them; ``None`` without a past.
+        learner: The fitted meta-learner; ``None`` without a past.
+        costs: What tells how long a training takes; ``None`` where not asked, or nothing does.
+        model: The language model's name; ``None`` where none was asked.
+        model_build: Which build of it answered, such as ``"ollama 0.32.15, fd5f44c0b5af"``;
+            ``None`` where it did not answer or does not tell.
+        prompt_version: Which wording was used: version and variant, such as ``"2 cot+shap"``.
+        proposal: The accepted proposal; ``None`` where none was.
+        verdict: The judge's verdict on it.
+        attempts: All answers, in order.
+        predicted: The score the past expects of ``params``, about [0, 1]; ``None`` without a past.
+        effects: The SHAP value of each of ``params``, in score units; with
+            ``explanation.base`` they add up to ``predicted``.
+        trade: What ``params`` cost, and what score that gives up; ``None`` without ``costs``.
+        reasons: Why it is not better founded, in words: each step down the ladder, a past that
+            could not be used. Empty where all went as it should.
+        seconds: Wall seconds by stage.
+    """
+
+    source: str
+    params: Config
+    space: SearchSpace
+    meta_features: MetaFeatures
+    history: History
+    candidates: tuple[Candidate, ...] = ()
+    explanation: Explanation | None = None
+    learner: MetaLearner | None = None
+    costs: CostModel | None = None
+    model: str | None = None
+    model_build: str | None = None
+    prompt_version: str = DEFAULT_VARIANT.version
+    proposal: Proposal | None = None
+    verdict: Verdict | None = None
+    attempts: tuple[Attempt, ...] = ()
+    predicted: float | None = None
+    effects: Mapping[str, float] = field(default_factory=dict)
+    trade: CostTradeoff | None = None
+    reasons: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def why(self) -> str:
+        """One sentence for people: what was chosen, what the past expects, what is cited."""
+        if not self.params:
+            return "nothing is known yet"
+        chosen = self.candidates[0]
+        if self.proposal is not None:
+            chosen = self.candidates[self.proposal.candidate - 1]
+        changed = " with changes" if self.proposal and self.proposal.changes else ""
+        expected = "" if self.predicted is None else f", expected score {self.predicted:.2f} of 1"
+        cited = "; ".join(one.sentence for one in self.cited)
+        return f"{chosen.origin}{changed}{expected}" + (f"; cited: {cited}" if cited else "")
+
+    @property
+    def shap_values(self) -> shap.Explanation | None:
+        """The effects as one row of a :class:`shap.Explanation`; ``None`` without a past.
+
+        For ``shap.plots.waterfall``: in score units, base value and values add up to
+        ``predicted``. Raises ImportError where shap is not installed.
+        """
+        if self.explanation is None or not self.effects:
+            return None
+        values = np.array([list(self.effects.values())])
+        space = {name: self.space[name] for name in self.effects}
+        return shap_view(space, [self.params], values, self.explanation.base)[0]
+
+    def _repr_html_(self) -> str:
+        """Show what was suggested and why, as notebooks do."""
+        rows = [
+            (
+                name,
+                label_of(self.space[name], self.params[name]) if name in self.params else "",
+                f"{self.effects[name]:+.3f}" if name in self.effects else "",
+            )
+            for name in {**self.params, **self.effects}
+        ]
+        head = ("parameter", "value", "SHAP effect (score units)")
+        shown = f"**Suggested by {plain(self.model or self.source)}**: {plain(self.why)}\n\n"
+        past = self.explanation._repr_html_() if self.explanation else ""
+        return to_html(shown + table(head, rows) if rows else shown) + past
+
+    @property
+    def cited(self) -> tuple[Evidence, ...]:
+        """The evidence that the accepted proposal cites."""
+        if self.proposal is None or self.explanation is None:
+            return ()
+        ids = self.proposal.evidence
+        return tuple(one for one in self.explanation.evidence if one.id in ids)
+
+    def value_for(self, name: str, distribution: BaseDistribution) -> tuple[Any, Any] | None:
+        """Return the value for a parameter as the objective declares it, and as it was suggested.
+
+        A parameter that the configuration lacks (a condition has changed) takes the value of the
+        best candidate that has it. ``None`` where no candidate does.
+        """
+        configs = [self.params, *(one.params for one in self.candidates)] if self.params else []
+        for config in configs:
+            if name in config:
+                wanted = config[name]
+                return self._projected(name, wanted, distribution), wanted
+        return None
+
+    def _projected(self, name: str, wanted: Any, distribution: BaseDistribution) -> Any:
+        otherwise = None
+        if not is_ordered(distribution) and not contains(distribution, wanted):
+            otherwise = self._best_choice(name, choices_of(distribution))
+        return project(distribution, wanted, otherwise)
+
+    def _best_choice(self, name: str, choices: list[Any]) -> Any:
+        """Return the choice that the meta-learner expects most of, the rest as suggested."""
+        if self.learner is None or name not in self.learner.space:
+            return None
+        means = self.learner.predict([{**self.params, name: one} for one in choices]).mean
+        return choices[int(means.argmax())]

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+import pandas as pd
+import pytest
+from choosers import Reads
+from choosers import TakesPlace
+from optuna.storages import InMemoryStorage
+
+from optuna_metallmix import HistoryError
+from optuna_metallmix import LLMError
+from optuna_metallmix import ScriptedLLM
+from optuna_metallmix.cli import main
+from optuna_metallmix.evaluation.models import ModelAnswers
+from optuna_metallmix.evaluation.models import compare_models
+from optuna_metallmix.evaluation.render import as_frame
+from optuna_metallmix.evaluation.render import as_markdown
+from optuna_metallmix.evaluation.render import draw
+
+
+if TYPE_CHECKING:
+    from conftest import AddStudy
+
+
+def good(study: str, params: Mapping[str, Any]) -> float:
+    """The synthetic past's own rule, without its noise."""
+    value = -abs(math.log10(params["lr"]) + 3) + 0.5 * (params["optimizer"] == "adam")
+    value += 0.2 * params["frozen"]
+    return -value if study == "chest" else value
+
+
+@pytest.fixture(scope="module")
+def found(past_storage: InMemoryStorage) -> ModelAnswers:
+    broken = ScriptedLLM([LLMError("out of order")] * 40)
+    models = [Reads(), TakesPlace(6, "takes the last"), broken]
+    return compare_models(models, past_storage, evaluate=good, n_orders=2)
+
+
+@pytest.fixture(scope="module")
+def frame(found: ModelAnswers) -> pd.DataFrame:
+    return as_frame(found).set_index(["model", "study"])
+
+
+def test_all_models_are_asked_about_all_studies(frame: pd.DataFrame) -> None:
+    names = ["llm=False", "reads", "takes the last", "scripted"]
+    assert list(dict.fromkeys(frame.index.get_level_values("model"))) == names
+    assert all(sorted(frame.loc[one].index) == ["chest", "retina", "skin"] for one in names)
+
+
+def test_what_a_good_model_gets(frame: pd.DataFrame) -> None:
+    own = frame.loc["reads"]
+    assert own["valid"].all()
+    assert own["accepted"].all()
+    assert (own[["format", "accuracy", "completeness"]] == 5).all(axis=None)
+    assert (own["agreement"] == 1.0).all()
+    assert (own["untrue"] == 0).all()
+
+
+def test_what_a_broken_model_gets(frame: pd.DataFrame) -> None:
+    own = frame.loc["scripted"]
+    assert not own["valid"].any()
+    assert not own["accepted"].any()
+    assert own["reason"].tolist() == ["out of order"] * 3
+    assert (own["regret_more"] == 0).all()  # its place is taken by the first candidate
+
+
+def test_true_values_are_held_against_the_held_out_study(
+    frame: pd.DataFrame, past_storage: InMemoryStorage
+) -> None:
+    values = sorted(one.value or 0.0 for one in past_storage.get_all_trials(1))  # chest: minimize
+    assert frame.loc[("llm=False", "chest"), "regret"] < 0.5
+    row = frame.loc[("takes the last", "chest")]
+    without = frame.loc[("llm=False", "chest")]
+    assert row["regret"] - without["regret"] == pytest.approx(row["regret_more"])
+    assert values[0] < values[15]
+
+
+def test_judge_that_is_another_model(past_storage: InMemoryStorage) -> None:
+    harsh = TakesPlace(1, "harsh")
+    found = compare_models([Reads()], past_storage, studies=["skin"], judge=harsh, n_orders=0)
+    assert as_frame(found)["format"].tolist()[1] == 5
+    assert found.choices == {}
+    without = compare_models([Reads()], past_storage, studies=["skin"], judge=False, n_orders=0)
+    assert as_frame(without)["format"].isna().all()
+
+
+def test_storage_is_only_read(past_storage: InMemoryStorage) -> None:
+    before = [(one.study_name, one.user_attrs) for one in past_storage.get_all_studies()]
+    compare_models([Reads()], past_storage, studies=["skin"], n_orders=1)
+    assert [(one.study_name, one.user_attrs) for one in past_storage.get_all_studies()] == before
+
+
+def test_markdown_tells_all(found: ModelAnswers) -> None:
+    text = as_markdown(found)
+    assert "| reads | 100% | 100% | 5.0 | 5.0 | 5.0 | 100% |" in text
+    assert "`takes the last` does not read: place 6 in 100% of 6 answers" in text
+    assert "`reads` reads: " in text
+    assert "`scripted` gave no usable answer" in text
+
+
+def test_wrong_arguments_are_told_at_once(past_storage: InMemoryStorage) -> None:
+    with pytest.raises(ValueError, match="Two models are called 'reads'"):
+        compare_models([Reads(), Reads()], past_storage)
+    with pytest.raises(HistoryError, match=r"no study 'lung'.*Mend studies\."):
+        compare_models([Reads()], past_storage, studies=["lung"])
+    with pytest.raises(LLMError, match="False is no language model"):
+        compare_models([False], past_storage)
+    with pytest.raises(ValueError, match="prompt='loud' must be one of"):
+        compare_models([Reads()], past_storage, prompt="loud")
+
+
+def test_one_study_cannot_be_held_out(add_study: AddStudy) -> None:
+    storage = InMemoryStorage()
+    add_study(storage, "only")
+    add_study(storage, "empty", n_trials=0)
+    with pytest.raises(HistoryError, match=r"at least two are needed.*there are 1.*'empty'"):
+        compare_models([Reads()], storage)
+    with pytest.raises(HistoryError, match="Nothing can be learned from study 'empty'"):
+        compare_models([Reads()], storage, studies=["empty"])
+
+
+def test_command_writes_table_rows_and_plot(
+    add_study: AddStudy,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    storage = f"sqlite:///{tmp_path / 'hpo.db'}"
+    for seed, name in enumerate(["skin", "retina"]):
+        add_study(storage, name, seed=seed, n_trials=12)
+    words = ["compare-models", "--storage", storage, "--orders", "0", "--out", str(tmp_path / "x")]
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
+    words += ["--models", "ollama:qwen3:8b", "--objective", "test_model_answers:good"]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert "ollama:qwen3:8b: study 1 of 2, 'skin'" in said.err
+    assert "| ollama:qwen3:8b | 0% | 0% |" in said.out
+    assert (tmp_path / "x.md").read_text(encoding="utf-8") in said.out
+    assert len(pd.read_csv(tmp_path / "x.csv")) == 4
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--models", "embedded"], 2, "required: --storage"),
+        (["--storage", "no.db", "--models", "ollama:a"], 1, "there is no file no.db"),
+        (
+            ["--storage", "no.db", "--models", "embedded,gpt"],
+            2,
+            "llm='gpt' names no language model",
+        ),
+        (
+            ["--storage", "x", "--models", "none", "--objective", "nowhere:f"],
+            2,
+            "no MODULE:FUNCTION",
+        ),
+        (
+            ["--storage", "x", "--models", "none", "--orders", "-1"],
+            2,
+            "is not a whole number from 0",
+        ),
+    ],
+)
+def test_command_says_what_is_wrong(
+    words: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        ended = main(["compare-models", *words])
+    except SystemExit as stop:
+        ended = int(stop.code or 0)
+    assert ended == code
+    assert said in capsys.readouterr().err
+
+
+def test_plot_without_true_values_shows_predictions(past_storage: InMemoryStorage) -> None:
+    found = compare_models([Reads()], past_storage, studies=["skin", "chest"], n_orders=0)
+    (axes,) = draw(found).axes
+    assert axes.get_xlabel().startswith("predicted score less")

@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
+from optuna.storages import BaseStorage
+from optuna.storages import InMemoryStorage
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+from optuna.trial import create_trial
+
+from optuna_metallmix.errors import HistoryError
+from optuna_metallmix.history.history import History
+from optuna_metallmix.history.history import PastStudy
+from optuna_metallmix.history.history import PastTrial
+from optuna_metallmix.history.history import read_history
+from optuna_metallmix.history.history import score_study
+
+
+X = {"x": FloatDistribution(0, 1)}
+UP, DOWN = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE
+
+
+def run(
+    x: float,
+    value: float | None = None,
+    state: TrialState = TrialState.COMPLETE,
+    reports: dict[int, float] | None = None,
+) -> FrozenTrial:
+    return create_trial(
+        state=state,
+        params={"x": x},
+        distributions=dict(X),
+        value=value,
+        intermediate_values=reports,
+    )
+
+
+def pruned(x: float, value: float | None) -> FrozenTrial:
+    return run(x, value, TrialState.PRUNED)
+
+
+def failed(x: float) -> FrozenTrial:
+    return run(x, None, TrialState.FAIL)
+
+
+def scores(trials: Sequence[FrozenTrial], direction: StudyDirection = UP) -> dict[float, float]:
+    study = score_study("past", direction, trials, {})
+    return {trial.params["x"]: trial.rank for trial in study.trials}
+
+
+def test_scores_are_ranks_from_worst_to_best() -> None:
+    trials = [run(0.1, -5.0), run(0.2, 100.0), run(0.3, 7.0)]
+    assert scores(trials) == {0.1: 0.0, 0.3: 0.5, 0.2: 1.0}
+    assert scores(trials, DOWN) == {0.1: 1.0, 0.3: 0.5, 0.2: 0.0}
+
+
+def test_trials_stand_best_first() -> None:
+    study = score_study("past", DOWN, [run(0.1, 3.0), run(0.2, 1.0), run(0.3, 2.0)], {})
+    assert [trial.params["x"] for trial in study.trials] == [0.2, 0.3, 0.1]
+    assert [trial.value for trial in study.trials] == [1.0, 2.0, 3.0]
+
+
+def test_equal_values_share_their_rank() -> None:
+    found = scores([run(0.1, 1.0), run(0.2, 1.0), run(0.3, 5.0)])
+    assert found == {0.1: 0.25, 0.2: 0.25, 0.3: 1.0}
+
+
+def test_failures_and_divergence_in_the_bad_direction_score_zero() -> None:
+    trials = [run(0.1, 1.0), run(0.2, 2.0), failed(0.3), run(0.4, -math.inf)]
+    found = scores(trials)
+    assert (found[0.3], found[0.4], found[0.2]) == (0.0, 0.0, 1.0)
+    assert found[0.1] > 0.0
+
+
+def test_failed_trial_has_no_value() -> None:
+    study = score_study("past", UP, [run(0.1, 1.0), run(0.2, 2.0), failed(0.3)], {})
+    assert [trial.value for trial in study.trials] == [2.0, 1.0, None]
+
+
+@pytest.mark.parametrize(("direction", "value"), [(UP, math.inf), (DOWN, -math.inf)])
+def test_infinity_in_the_good_direction_is_no_evidence(
+    direction: StudyDirection, value: float
+) -> None:
+    assert set(scores([run(0.1, 1.0), run(0.2, 2.0), run(0.3, value)], direction)) == {0.1, 0.2}
+
+
+@pytest.mark.parametrize("n_complete", [2, 3, 4, 5])
+def test_pruned_is_never_above_the_middle_and_the_best_stays_best(n_complete: int) -> None:
+    trials = [run(i / 10, float(i)) for i in range(n_complete)]
+    found = scores([*trials, pruned(0.9, 1_000.0), pruned(0.8, -1.0)])
+    complete = sorted(found[i / 10] for i in range(n_complete))
+    assert found[0.9] <= complete[n_complete // 2]
+    assert found[0.9] < 1.0
+    assert complete[-1] == 1.0
+    assert found[0.8] == 0.0
+
+
+def test_pruned_trial_counts_by_its_last_report_where_it_has_no_value() -> None:
+    told = run(0.5, None, TrialState.PRUNED, {1: 9.0, 2: 2.5})
+    silent = run(0.6, None, TrialState.PRUNED)
+    found = scores([run(0.1, 1.0), run(0.2, 3.0), run(0.3, 4.0), told, silent])
+    assert found[0.1] < found[0.5] < found[0.2]
+    assert found[0.6] == 0.0
+
+
+def test_pruned_trial_whose_last_report_is_not_a_number_failed() -> None:
+    told = run(0.5, None, TrialState.PRUNED, {1: math.nan})
+    assert scores([run(0.1, 1.0), run(0.2, 3.0), told])[0.5] == 0.0
+
+
+def test_repeated_configuration_counts_once_with_its_mean() -> None:
+    trials = [run(0.1, 1.0), run(0.2, 0.0), run(0.2, 10.0), run(0.3, 3.0)]
+    assert scores(trials) == {0.1: 0.0, 0.3: 0.5, 0.2: 1.0}
+    study = score_study("past", UP, trials, {})
+    assert study.trials[0].value == 5.0
+
+
+def test_repeating_the_best_does_not_lower_it() -> None:
+    assert scores([run(0.1, 1.0), run(0.2, 2.0), run(0.2, 2.0)])[0.2] == 1.0
+
+
+def test_configuration_that_was_killed_and_tried_again_did_not_fail() -> None:
+    trials = [failed(0.2), run(0.1, 1.0), run(0.2, 2.0), pruned(0.2, 0.5), failed(0.3)]
+    found = scores(trials)
+    assert found[0.2] == 1.0
+    assert found[0.3] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("trials", "reason"),
+    [
+        ([], "no complete trial"),
+        ([failed(0.1), failed(0.2)], "no complete trial"),
+        ([pruned(0.1, 1.0), pruned(0.2, 2.0)], "no complete trial"),
+        ([run(0.1, math.inf), run(0.2, -math.inf)], "no complete trial"),
+        ([run(0.1, 1.0), failed(0.2)], "only one complete trial"),
+        ([run(0.1, 1.0), run(0.2, 1.0), pruned(0.3, 2.0)], "the same value"),
+        ([create_trial(value=1.0), create_trial(value=2.0)], "no complete trial"),
+    ],
+)
+def test_unfit_study_is_left_out_with_a_reason(trials: list[FrozenTrial], reason: str) -> None:
+    study = optuna.create_study(study_name="poor", direction="maximize")
+    study.add_trials(trials)
+    history = read_history(study._storage)
+    assert history.studies == ()
+    assert reason in history.left_out["poor"]
+
+
+def test_several_objectives_and_preferences_are_left_out() -> None:
+    storage = InMemoryStorage()
+    optuna.create_study(storage=storage, study_name="two", directions=["minimize", "maximize"])
+    study = optuna.create_study(storage=storage, study_name="taste")
+    storage.set_study_system_attr(study._study_id, "preference:is_preferential", True)
+    study.add_trials([run(0.1, 1.0), run(0.2, 2.0)])
+    left_out = read_history(storage).left_out
+    assert "2 objectives" in left_out["two"]
+    assert "preferential" in left_out["taste"]
+
+
+def test_waiting_and_running_trials_are_passed_over() -> None:
+    study = optuna.create_study(direction="maximize")
+    study.add_trials([run(0.1, 1.0), run(0.2, 2.0)])
+    study.ask({"x": X["x"]})
+    study.enqueue_trial({"x": 0.9})
+    (past,) = read_history(study._storage).studies
+    assert {trial.params["x"] for trial in past.trials} == {0.1, 0.2}
+
+
+def test_study_keeps_its_space_and_features() -> None:
+    study = optuna.create_study(direction="maximize", study_name="past")
+    study.set_user_attr("n_instances", 300)
+    study.set_user_attr("notes", {"not": "a scalar"})
+    study.add_trials([run(0.1, 1.0), run(0.2, 2.0)])
+    (past,) = read_history(study._storage).studies
+    assert past.name == "past"
+    assert past.space == X
+    assert past.meta_features == {"n_instances": 300}
+
+
+def lasting(trial: FrozenTrial, seconds: float) -> FrozenTrial:
+    assert trial.datetime_start is not None
+    trial.datetime_complete = trial.datetime_start + timedelta(seconds=seconds)
+    return trial
+
+
+def test_seconds_are_those_of_the_longest_complete_run() -> None:
+    trials = [
+        lasting(run(0.1, 1.0), 20),
+        lasting(run(0.1, 1.0), 30),
+        lasting(failed(0.1), 99),
+        lasting(failed(0.2), 5),
+        lasting(pruned(0.3, 0.5), 5),
+        run(0.4, 2.0),  # added, not run: it starts and ends at once
+    ]
+    past = score_study("past", UP, trials, {})
+    found = {one.params["x"]: one.seconds for one in past.trials}
+    assert found == {0.1: 30.0, 0.2: None, 0.3: None, 0.4: None}
+
+
+def test_names_select_and_exclude_passes_over(past_storage: BaseStorage) -> None:
+    names = [study.name for study in read_history(past_storage, names=["chest"]).studies]
+    assert names == ["chest"]
+    (skin,) = [s for s in past_storage.get_all_studies() if s.study_name == "skin"]
+    names = [study.name for study in read_history(past_storage, exclude=skin._study_id).studies]
+    assert names == ["chest", "retina"]
+
+
+def test_absent_name_is_told_with_those_present(past_storage: BaseStorage) -> None:
+    with pytest.raises(HistoryError, match=r"no study 'bone'.*It has: 'chest', 'retina', 'skin'"):
+        read_history(past_storage, names=["bone", "chest"])
+
+
+class _Broken(InMemoryStorage):
+    def get_all_trials(self, *args: Any, **options: Any) -> list[FrozenTrial]:
+        raise ConnectionResetError("the server went away")
+
+
+def test_storage_that_raises_is_a_history_error() -> None:
+    storage = _Broken()
+    storage.create_new_study([UP], "past")
+    with pytest.raises(HistoryError, match=r"ConnectionResetError: the server went away.*Check"):
+        read_history(storage)
+
+
+def _sqlite(path: Path) -> BaseStorage:
+    return optuna.storages.get_storage(f"sqlite:///{path}")
+
+
+def _journal(path: Path) -> BaseStorage:
+    return JournalStorage(JournalFileBackend(str(path)))
+
+
+@pytest.mark.parametrize("open_storage", [_sqlite, _journal])
+def test_past_study_is_byte_identical_afterwards(
+    tmp_path: Path,
+    add_study: Callable[..., optuna.Study],
+    open_storage: Callable[[Path], BaseStorage],
+) -> None:
+    path = tmp_path / "past"
+    add_study(open_storage(path), "skin", n_trials=6, n_instances=3)
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    history = read_history(open_storage(path))
+    assert len(history.studies[0].trials) == 6
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["past"]
+
+
+@pytest.mark.parametrize("open_storage", [_sqlite, _journal])
+def test_a_study_is_scored_once_until_it_grows(
+    tmp_path: Path,
+    add_study: Callable[..., optuna.Study],
+    open_storage: Callable[[Path], BaseStorage],
+) -> None:
+    storage = open_storage(tmp_path / "past")
+    study = add_study(storage, "skin", n_trials=6, n_instances=3)
+    first = read_history(storage).studies[0]
+    study.set_user_attr("n_instances", 4)
+    again = read_history(storage).studies[0]
+    assert again.trials is first.trials
+    assert again.meta_features == {**first.meta_features, "n_instances": 4}
+    study.add_trial(run(0.5, 0.5))
+    grown = read_history(storage).studies[0]
+    assert len(grown.trials) == 7
+    assert grown == read_history(open_storage(tmp_path / "past")).studies[0]
+
+
+def _past(name: str, *params: str, is_target: bool = False) -> PastStudy:
+    space = {param: IntDistribution(0, 1) for param in params}
+    return PastStudy(name, space, (PastTrial({}, 1.0, 1.0, None),), {}, is_target)
+
+
+def test_sharing_keeps_studies_that_have_a_parameter() -> None:
+    history = History((_past("a", "lr"), _past("b", "k"), _past("me", "k", is_target=True)))
+    kept = history.sharing(["lr"])
+    assert [one.name for one in kept.studies] == ["a", "me"]
+    assert list(kept.left_out) == ["b"]
+    assert history.sharing(["unknown"]) == history
+
+
+def test_own_trials_are_kept_as_tried() -> None:
+    own = [run(0.1, 1.0), failed(0.2)]
+    history = History().with_target(None, own)
+    assert history.target_space == X
+    assert history.tried == (({"x": 0.1}, 1.0),)
+    assert history.n_trials == 0

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages import InMemoryStorage
+from optuna.storages import JournalStorage
+from optuna.storages import get_storage
+from optuna.storages.journal import JournalFileBackend
+
+from optuna_metallmix.errors import HistoryError
+from optuna_metallmix.history.open_storage import _opened
+from optuna_metallmix.history.open_storage import open_source
+
+
+AddStudy = Callable[..., optuna.Study]
+
+
+@pytest.fixture
+def journal(tmp_path: Path, add_study: AddStudy) -> Path:
+    path = tmp_path / "past.jsonl"
+    add_study(JournalStorage(JournalFileBackend(str(path))), "skin", n_trials=3)
+    return path
+
+
+@pytest.fixture
+def database(tmp_path: Path, add_study: AddStudy) -> Path:
+    path = tmp_path / "hpo.db"
+    add_study(get_storage(f"sqlite:///{path}"), "skin", n_trials=3)
+    return path
+
+
+def _names(source: Any) -> list[str]:
+    return [study.study_name for study in open_source(source).get_all_studies()]
+
+
+def _state(folder: Path) -> dict[str, str]:
+    return {
+        one.name: hashlib.sha256(one.read_bytes()).hexdigest()
+        for one in folder.iterdir()
+        if one.is_file()
+    }
+
+
+def test_journal_by_path(journal: Path) -> None:
+    before = _state(journal.parent)
+    assert _names(str(journal)) == _names(journal) == ["skin"]
+    assert _state(journal.parent) == before
+
+
+def test_sqlite_by_path_and_by_url(database: Path) -> None:
+    before = _state(database.parent)
+    assert _names(str(database)) == _names(database) == ["skin"]
+    assert _names(f"sqlite:///{database}") == ["skin"]
+    assert _names(f"sqlite+pysqlite:///{database}?timeout=5") == ["skin"]
+    assert _state(database.parent) == before
+
+
+def test_relative_paths(database: Path, journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(database.parent)
+    assert _names("hpo.db") == _names("sqlite:///hpo.db") == _names("past.jsonl") == ["skin"]
+
+
+def test_storage_object_is_itself() -> None:
+    storage = InMemoryStorage()
+    assert open_source(storage) is storage
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "missing.jsonl",
+        "missing.db",
+        "sqlite:///missing.db",
+        "sqlite+pysqlite:///missing.db",
+        "sqlite:///missing.db?timeout=5",
+        "sqlite:///:memory:",
+        "folder/missing.db",
+        ".",
+    ],
+)
+def test_missing_file_is_told_and_not_created(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HistoryError, match=r"there is no file .*Pass a journal file"):
+        open_source(source)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("by_url", [True, False])
+def test_database_without_studies_is_told_and_untouched(tmp_path: Path, by_url: bool) -> None:
+    path = tmp_path / "shop.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE customers (name TEXT)")
+        database.commit()
+    before = _state(tmp_path)
+    with pytest.raises(HistoryError, match="has no Optuna studies in it"):
+        open_source(f"sqlite:///{path}" if by_url else path)
+    assert _state(tmp_path) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"plain text", b"SQLite format 3\x00 but broken" * 99])
+def test_url_of_what_is_no_database_is_told(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "hpo.db"
+    path.write_bytes(content)
+    with pytest.raises(HistoryError, match=r"hpo\.db"):
+        open_source(f"sqlite:///{path}")
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"lr,acc\n0.1,0.5\n", b"\x00\x01", b"[1]", b"\xef\xbb\xbf{}"])
+def test_other_file_is_told_and_untouched(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "past.csv"
+    path.write_bytes(content)
+    with pytest.raises(HistoryError, match="neither an Optuna journal nor an SQLite file"):
+        open_source(path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"not": "a journal"}',
+        "{broken",
+        '{"op_code": 0}',
+        '{"op_code": 99, "worker_id": "x"}',
+        '{"op_code": null, "worker_id": "x"}',
+        '{"op_code": 0, "worker_id": "x", "study_name": "s", "directions": [7]}',
+        '{"op_code": 0, "worker_id": "x", "study_name": "s", "directions": 7}',
+        "{\xff}",
+    ],
+)
+def test_damaged_journal_is_told(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "past.jsonl"
+    path.write_text(f"{line}\n{line}\n", encoding="latin-1")
+    with pytest.raises(HistoryError, match="is no readable Optuna journal"):
+        open_source(path)
+
+
+def test_journal_cut_in_its_last_line_still_opens(journal: Path) -> None:
+    with journal.open("a") as file:
+        file.write(json.dumps({"op_code": 0})[:5])
+    assert _names(journal) == ["skin"]
+
+
+@pytest.mark.parametrize("url", ["nosuchdb://host/name", "redis://host", "://", "mysql+no://h/d"])
+def test_url_that_cannot_be_opened_is_told(url: str) -> None:
+    with pytest.raises(HistoryError, match="cannot be opened"):
+        open_source(url)
+
+
+@pytest.mark.parametrize("password", ["s3cret", "s3cr@t", ""])
+def test_password_is_never_told(password: str) -> None:
+    with pytest.raises(HistoryError, match="cannot be opened") as caught:
+        open_source(f"nosuchdb://me:{password}@host/name")
+    assert "://me:***@host/name" in str(caught.value)
+    assert "s3cr" not in str(caught.value)
+
+
+@pytest.mark.parametrize("source", [5, b"past.db", ["past.db"], object(), True])
+def test_what_is_no_source_is_told(source: Any) -> None:
+    with pytest.raises(TypeError, match=r"source_storage=.* must be a path, a database URL or"):
+        open_source(source)
+
+
+def test_study_is_no_source() -> None:
+    study: Any = optuna.create_study()
+    with pytest.raises(TypeError, match="must be a path, a database URL or an Optuna storage"):
+        open_source(study)
+
+
+def test_database_server_without_studies_gets_no_tables(tmp_path: Path) -> None:
+    # The way of a server's URL; no server is started for it.
+    place = tmp_path / "other.db"
+    with closing(sqlite3.connect(place)) as database:
+        database.execute("CREATE TABLE mine (a)")
+    with pytest.raises(HistoryError, match="has no Optuna studies in it"):
+        _opened(f"sqlite:///{place}")
+    with closing(sqlite3.connect(place)) as database:
+        assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("mine",)]

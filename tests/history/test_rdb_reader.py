@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import hashlib
+import importlib
+import math
+from collections.abc import Callable
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+import sqlalchemy
+from hypothesis import HealthCheck
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
+from optuna.storages import BaseStorage
+from optuna.storages import InMemoryStorage
+from optuna.storages import RDBStorage
+from optuna.storages import get_storage
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+from optuna.trial import create_trial
+
+from optuna_metallmix.history import rdb_reader
+from optuna_metallmix.history.history import read_history
+from optuna_metallmix.history.rdb_reader import TrialReader
+from optuna_metallmix.history.rdb_reader import trial_reader
+from optuna_metallmix.space.search_space import sample
+
+
+SPACE: dict[str, BaseDistribution] = {
+    "lr": FloatDistribution(1e-5, 1e-1, log=True),
+    "drop": FloatDistribution(0, 1, step=0.25),
+    "depth": IntDistribution(1, 9, step=2),
+    "units": IntDistribution(8, 1024, log=True),
+    "mixed": CategoricalDistribution([None, True, False, 2, 2.5, "two", "ümlaut 'quoted'"]),
+    "wide": FloatDistribution(-1e300, 1e300),
+    "only": CategoricalDistribution(["one"]),
+}
+"""Conditional in the tests: trials have any part of it."""
+STATES = (*rdb_reader.FINISHED, TrialState.RUNNING, TrialState.WAITING)
+NUMBERS = st.one_of(
+    st.floats(-1e9, 1e9), st.sampled_from([math.inf, -math.inf, 0.0, 1e-300, 1e300])
+)
+REPORTS = st.dictionaries(st.integers(0, 12), NUMBERS | st.just(math.nan), max_size=3)
+
+
+@st.composite
+def a_trial(draw: st.DrawFn, n_values: int) -> FrozenTrial:
+    state = draw(st.sampled_from(STATES))
+    valued = state is TrialState.COMPLETE or (state is TrialState.PRUNED and draw(st.booleans()))
+    names = draw(st.lists(st.sampled_from(sorted(SPACE)), unique=True))
+    rng = np.random.default_rng(draw(st.integers(0, 1_000)))
+    return create_trial(
+        state=state,
+        params={name: sample(SPACE[name], rng) for name in names},
+        distributions={name: SPACE[name] for name in names},
+        values=draw(st.lists(NUMBERS, min_size=n_values, max_size=n_values)) if valued else None,
+        intermediate_values=draw(REPORTS) if n_values == 1 else None,
+        user_attrs={"note": "x"},
+    )
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> BaseStorage:
+    return get_storage(f"sqlite:///{tmp_path_factory.mktemp('rdb') / 'past.db'}")
+
+
+def fill(storage: BaseStorage, trials: Sequence[FrozenTrial], n_values: int = 1) -> int:
+    study = optuna.create_study(storage=storage, directions=["maximize"] * n_values)
+    study.add_trials(trials)
+    return study._study_id
+
+
+def facts(trial: FrozenTrial) -> Any:
+    """What of a trial is used anywhere, types included, and NaN equal to itself."""
+    bare = trial.state is TrialState.PRUNED and trial.values is None
+    return (
+        trial.number,
+        trial._trial_id,
+        trial.state,
+        repr(trial.values),
+        repr(trial.params),
+        repr(trial.distributions),
+        trial.duration,
+        repr(sorted(trial.intermediate_values.items())) if bare else None,
+    )
+
+
+def assert_read_alike(storage: BaseStorage, study_id: int) -> None:
+    fast, slow = trial_reader(storage), TrialReader(storage)
+    assert type(fast) is not TrialReader
+    assert list(map(facts, fast.read(study_id))) == list(map(facts, slow.read(study_id)))
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data(), n_values=st.sampled_from([1, 1, 1, 3]))
+def test_tables_tell_what_the_storage_tells(
+    storage: BaseStorage, data: st.DataObject, n_values: int
+) -> None:
+    trials = data.draw(st.lists(a_trial(n_values), max_size=5))
+    assert_read_alike(storage, fill(storage, trials, n_values))
+
+
+def test_every_kind_of_choice_comes_back_as_it_was(storage: BaseStorage) -> None:
+    space = {"mixed": SPACE["mixed"]}
+    trials = [
+        create_trial(params={"mixed": one}, distributions=space, value=1.0)
+        for one in (None, True, False, 2, 2.5, "two", "ümlaut 'quoted'")
+    ]
+    study_id = fill(storage, trials)
+    assert_read_alike(storage, study_id)
+    found = [one.params["mixed"] for one in trial_reader(storage).read(study_id)]
+    assert list(map(repr, found)) == [repr(one.params["mixed"]) for one in trials]
+
+
+def objective(trial: optuna.Trial) -> float:
+    x = trial.suggest_float("x", 0, 1)
+    for step in range(3):
+        trial.report([x, math.nan, math.inf][(trial.number + step) % 3], step)
+    if trial.number % 4 == 1:
+        raise optuna.TrialPruned
+    if trial.number % 4 == 2:
+        raise ValueError("failed")
+    return [x, math.inf, -math.inf][trial.number % 3]
+
+
+def test_real_trials_score_the_same_however_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path / 'past.db'}"
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    study = optuna.create_study(storage=url, study_name="past", sampler=sampler)
+    study.set_user_attr("n_classes", 3)
+    study.optimize(objective, n_trials=16, catch=(ValueError,))
+    study.ask()
+    fast = read_history(get_storage(url))
+    monkeypatch.setattr("optuna_metallmix.history.history.trial_reader", TrialReader)
+    assert fast == read_history(get_storage(url))
+    assert fast.n_trials > 5
+    assert fast.studies[0].meta_features == {"n_classes": 3}
+
+
+class Unreadable(RDBStorage):
+    """A storage of somebody else, which knows better how it is read."""
+
+
+def other_layout(storage: RDBStorage) -> None:
+    with storage.engine.begin() as connection:
+        connection.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = 'v9.0.0.a'"))
+
+
+def no_layout(storage: RDBStorage) -> None:
+    with storage.engine.begin() as connection:
+        connection.execute(sqlalchemy.text("DROP TABLE alembic_version"))
+
+
+@pytest.mark.parametrize("change", [other_layout, no_layout])
+def test_unknown_tables_are_left_to_optuna(
+    tmp_path: Path, change: Callable[[RDBStorage], None]
+) -> None:
+    storage = RDBStorage(f"sqlite:///{tmp_path / 'past.db'}")
+    study_id = fill(storage, [create_trial(params={}, distributions={}, value=1.0)])
+    assert type(trial_reader(storage)) is not TrialReader
+    change(storage)
+    reader = trial_reader(storage)
+    assert type(reader) is TrialReader
+    assert [one.value for one in reader.read(study_id)] == [1.0]
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "ALTER TABLE trial_values RENAME COLUMN value_type TO kind",
+        "UPDATE trial_params SET distribution_json = '{}'",
+        "UPDATE trial_values SET value_type = 'NEW_KIND'",
+    ],
+)
+def test_what_the_tables_do_not_tell_optuna_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    storage = RDBStorage(f"sqlite:///{tmp_path / 'past.db'}")
+    x = {"x": FloatDistribution(0, 1)}
+    study_id = fill(storage, [create_trial(params={"x": 0.5}, distributions=x, value=1.0)])
+    reader = trial_reader(storage)
+    with storage.engine.begin() as connection:
+        connection.execute(sqlalchemy.text(what))
+    monkeypatch.setattr(TrialReader, "read", lambda *_: ["asked Optuna"])
+    assert reader.read(study_id) == ["asked Optuna"]
+
+
+def test_other_storages_are_read_by_themselves(tmp_path: Path) -> None:
+    for storage in (InMemoryStorage(), Unreadable(f"sqlite:///{tmp_path / 'past.db'}")):
+        assert type(trial_reader(storage)) is TrialReader
+        assert type(trial_reader(get_storage(storage))) is TrialReader
+
+
+@pytest.mark.parametrize("kind", ["rdb", "memory"])
+def test_a_stamp_changes_with_each_finished_trial_alone(storage: BaseStorage, kind: str) -> None:
+    place = storage if kind == "rdb" else InMemoryStorage()
+    study = optuna.create_study(storage=place)
+    reader = trial_reader(place)
+    stamps = [reader.stamp(study._study_id)]
+    for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL):
+        trial = study.ask()
+        assert reader.stamp(study._study_id) == stamps[-1]
+        study.tell(trial, 1.0 if state is TrialState.COMPLETE else None, state=state)
+        stamps.append(reader.stamp(study._study_id))
+        assert reader.stamp(study._study_id) == stamps[-1]
+    assert len(set(stamps)) == 4
+
+
+def test_reading_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "past.db"
+    study_id = fill(
+        get_storage(f"sqlite:///{file}"),
+        [create_trial(state=TrialState.PRUNED, params={}, distributions={})],
+    )
+    before = hashlib.sha256(file.read_bytes()).hexdigest()
+    reader = trial_reader(get_storage(f"sqlite:///{file}"))
+    assert len(reader.read(study_id)) == 1
+    assert reader.stamp(study_id)
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["past.db"]
+
+
+@pytest.mark.parametrize("dialect", ["mysql", "postgresql", "sqlite"])
+def test_statements_are_of_no_one_database(dialect: str) -> None:
+    module = importlib.import_module(f"sqlalchemy.dialects.{dialect}")
+    for query in (
+        rdb_reader._trials(1),
+        *(rdb_reader._of_trials(one, 1) for one in rdb_reader._COLUMNS),
+    ):
+        assert str(query.compile(dialect=module.dialect())).startswith("SELECT trial")

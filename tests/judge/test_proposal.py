@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+
+from optuna_metallmix.candidates.selection import Candidate
+from optuna_metallmix.errors import ProposalError
+from optuna_metallmix.judge.proposal import Proposal
+from optuna_metallmix.judge.proposal import parse_proposal
+from optuna_metallmix.prompt.messages import MAX_REASONING
+from optuna_metallmix.prompt.messages import MAX_WHY
+from optuna_metallmix.space.search_space import contains
+
+
+if TYPE_CHECKING:
+    from conftest import Handmade
+
+GOOD: dict[str, Any] = {
+    "evidence": ["E1", "E2"],
+    "reasoning": " adam helped ",
+    "candidate": 1,
+    "changes": {},
+    "why": "It fits.",
+}
+
+
+def _parse(handmade: Handmade, answer: str) -> Proposal:
+    return parse_proposal(answer, handmade.space, handmade.candidates, handmade.explanation)
+
+
+def _answer(**other: Any) -> str:
+    return json.dumps({**GOOD, **other})
+
+
+def test_good_answer_is_a_proposal(handmade: Handmade) -> None:
+    answer = _answer(changes={"depth": 4, "optimizer": "null", "lr": 0.01})
+    proposal = _parse(handmade, answer)
+    assert proposal == Proposal(
+        answer=answer,
+        evidence=("E1", "E2"),
+        reasoning="adam helped",
+        candidate=1,
+        changes={"depth": 4, "optimizer": None, "lr": 0.01},
+        why="It fits.",
+        params={**handmade.candidates[0].params, "depth": 4, "optimizer": None, "lr": 0.01},
+    )
+    assert type(proposal.params["depth"]) is int
+
+
+def test_whitespace_and_absent_changes_are_no_matter(handmade: Handmade) -> None:
+    answer = {name: value for name, value in GOOD.items() if name != "changes"}
+    proposal = _parse(handmade, f"\n {json.dumps(answer, indent=4)}\n\n")
+    assert proposal.changes == {}
+    assert proposal.params == handmade.candidates[0].params
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        "Sure! {}",
+        "{} Hope this helps.",
+        "```json\n{}\n```",
+        "```\n{}\n```\nThis fits {{curly}} tasks.",
+        "<think>Maybe {} or {{}}?</think>\n{}",
+        '<think>{{"candidate": 2}}</think> {}',
+        "\ufeff{}",
+        "{{not JSON}} {}",
+        "{}\n{}",
+    ],
+)
+def test_one_object_is_read_whatever_stands_around_it(handmade: Handmade, around: str) -> None:
+    answer = around.replace("{{", "\0").replace("{}", _answer()).replace("\0", "{")
+    assert _parse(handmade, answer.replace("}}", "}")).params == handmade.candidates[0].params
+
+
+def test_line_breaks_within_a_text_are_read(handmade: Handmade) -> None:
+    assert _parse(handmade, _answer().replace("It fits.", "It\nfits.")).why == "It\nfits."
+
+
+def test_long_words_are_kept_short(handmade: Handmade) -> None:
+    proposal = _parse(handmade, _answer(reasoning="x" * 5_000, why="y" * 5_000))
+    assert (len(proposal.reasoning), len(proposal.why)) == (MAX_REASONING, MAX_WHY)
+    assert proposal.why.endswith("y…")
+
+
+def test_words_that_the_schema_cut_end_with_a_whole_one(handmade: Handmade) -> None:
+    why = ("lr 0.0012 " * 15 + "depth 0.00123456")[:MAX_WHY]
+    assert why.endswith("depth 0.00")
+    assert _parse(handmade, _answer(why=why)).why.endswith("lr 0.0012 depth…")
+
+
+def test_evidence_cited_twice_counts_once(handmade: Handmade) -> None:
+    assert _parse(handmade, _answer(evidence=["E2", "E1", "E2"])).evidence == ("E2", "E1")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lr": 0.00123456},
+        {"lr": 0.001235},
+        {"batch_size": "32"},
+        {"batch_size": 32},
+        {"optimizer": "adam"},
+        {"frozen": "true"},
+        {"frozen": True},
+        {"depth": 3},
+        {"depth": 3.0},
+    ],
+)
+def test_what_is_only_repeated_is_no_change(handmade: Handmade, changes: dict[str, Any]) -> None:
+    proposal = _parse(handmade, _answer(changes=changes))
+    assert proposal.changes == {}
+    assert proposal.params == handmade.candidates[0].params
+
+
+def test_rounded_bound_is_repeated_too() -> None:
+    space = {"lr": FloatDistribution(0.0, 0.123456)}
+    candidates = [Candidate(1, {"lr": 0.123456}, "best")]
+    answer = json.dumps({**GOOD, "evidence": [], "changes": {"lr": 0.1235}})
+    proposal = parse_proposal(answer, space, candidates, None)
+    assert proposal.params == {"lr": 0.123456}
+
+
+def test_lookalike_choices_are_told_apart() -> None:
+    space = {"k": CategoricalDistribution([1, True, "1", None])}
+    for label, value in (("true", True), ("1", 1), ("1 (str)", "1"), ("null", None)):
+        answer = json.dumps({**GOOD, "evidence": [], "changes": {"k": label}})
+        other = Candidate(1, {"k": "1" if value is not None and value != "1" else 1}, "best")
+        params = parse_proposal(answer, space, [other], None).params
+        assert (params["k"], type(params["k"])) == (value, type(value))
+
+
+def test_none_put_into_a_parameter_that_was_not_active_is_a_change() -> None:
+    space = {"k": CategoricalDistribution(["a", None]), "x": FloatDistribution(0, 1)}
+    answer = json.dumps({**GOOD, "evidence": [], "changes": {"k": "null"}})
+    proposal = parse_proposal(answer, space, [Candidate(1, {"x": 0.5}, "best")], None)
+    assert proposal.params == {"k": None, "x": 0.5}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "I choose candidate 1.",
+        _answer()[:-1],
+        "```json\n" + _answer()[:-1] + "\n```",
+        _answer() + _answer(candidate=2),
+        "Either " + _answer() + " or " + _answer(why="x"),
+        _answer()[:-1] + ', "candidate": 2}',
+        "The format is {} and no more.",
+        "\ufeff",
+        " \n\t",
+        "null",
+        "[]",
+        "1",
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        _answer(extra=1),
+        *[
+            json.dumps({name: value for name, value in GOOD.items() if name != absent})
+            for absent in ("reasoning", "candidate", "why")
+        ],
+        _answer(candidate="1"),
+        _answer(candidate=1.0),
+        _answer(candidate=True),
+        _answer(candidate=None),
+        _answer(candidate=[1]),
+        _answer(candidate=float("nan")),
+        _answer(evidence="E1"),
+        _answer(evidence=[1]),
+        _answer(evidence=None),
+        _answer(reasoning=3),
+        _answer(why=None),
+        _answer(changes=[]),
+        _answer(changes=None),
+        '{"reasoning": "\ud800", "candidate": 1, "why": ""}',
+    ],
+)
+def test_what_is_not_the_object_asked_for_is_refused(handmade: Handmade, answer: str) -> None:
+    with pytest.raises(ProposalError, match="not the JSON object asked for: "):
+        _parse(handmade, answer)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"lr": 0.5}, "changes.lr: 0.5 does not fit: number from 0.00001 to 0.1, log scale"),
+        ({"lr": -1}, "changes.lr: -1 does not fit"),
+        ({"lr": True}, "changes.lr: true does not fit"),
+        ({"lr": "0.01"}, 'changes.lr: "0.01" does not fit'),
+        ({"lr": None}, "changes.lr: null does not fit"),
+        ({"lr": float("nan")}, "changes.lr: NaN does not fit"),
+        ({"lr": float("inf")}, "changes.lr: Infinity does not fit"),
+        ({"lr": [0.01]}, "changes.lr: [0.01] does not fit"),
+        ({"lr": 10**400}, "changes.lr: 1000"),
+        ({"depth": 2.5}, "changes.depth: 2.5 does not fit: whole number from 1 to 6"),
+        ({"depth": 10**25}, "changes.depth: 1000"),
+        ({"optimizer": "lion"}, 'changes.optimizer: "lion" does not fit: one of "adam"'),
+        ({"optimizer": 1}, "changes.optimizer: 1 does not fit"),
+        ({"optimizer": {"a": "b"}}, "changes.optimizer: "),
+        ({"batch_size": 33}, "changes.batch_size: 33 does not fit"),
+        ({"batch_size": True}, "changes.batch_size: true does not fit"),
+        ({"frozen": 1}, "changes.frozen: 1 does not fit"),
+        ({"dropout": 0.5}, "There is no parameter 'dropout' to change"),
+        ({"": 0.5}, "There is no parameter '' to change"),
+    ],
+)
+def test_change_outside_the_space_is_told(
+    handmade: Handmade, changes: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ProposalError) as caught:
+        _parse(handmade, _answer(changes=changes))
+    assert sentence in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("number", [0, 4, -1, 10**30])
+def test_unknown_candidate_is_told(handmade: Handmade, number: int) -> None:
+    with pytest.raises(ProposalError, match="There is no candidate"):
+        _parse(handmade, _answer(candidate=number))
+
+
+@pytest.mark.parametrize("cited", [["E5"], ["e1"], ["E1", "E99"], ["E1 "], [""]])
+def test_unknown_evidence_is_told(handmade: Handmade, cited: list[str]) -> None:
+    with pytest.raises(ProposalError, match=r"There is no evidence .*: cite the ids given"):
+        _parse(handmade, _answer(evidence=cited))
+
+
+def test_nothing_cited_is_told(handmade: Handmade) -> None:
+    with pytest.raises(ProposalError, match="No evidence is cited"):
+        _parse(handmade, _answer(evidence=[]))
+
+
+def test_without_a_past_there_is_nothing_to_cite(handmade: Handmade) -> None:
+    space, candidates = handmade.space, handmade.candidates
+    answer = json.dumps({"reasoning": "r", "candidate": 3, "why": "w"})
+    assert parse_proposal(answer, space, candidates, None).evidence == ()
+    with pytest.raises(ProposalError, match="There is no evidence 'E1'"):
+        parse_proposal(_answer(), space, candidates, None)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+SPACE = {
+    "lr": FloatDistribution(1e-5, 1e-1, log=True),
+    "k": CategoricalDistribution(["a", None, 1, True]),
+}
+CHOSEN = Candidate(1, {"lr": 0.01, "k": "a"}, "best")
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "reasoning": st.just("r") | JSON,
+            "candidate": st.just(1) | JSON,
+            "why": st.just("w") | JSON,
+            "changes": st.dictionaries(st.sampled_from(["lr", "k", "z"]), JSON) | JSON,
+        }
+    )
+)
+def test_any_json_is_a_proposal_inside_the_space_or_a_sentence(answer: dict[str, Any]) -> None:
+    try:
+        proposal = parse_proposal(json.dumps(answer), SPACE, [CHOSEN], None)
+    except ProposalError:
+        return
+    assert set(proposal.params) == {"lr", "k"}
+    assert all(contains(SPACE[name], value) for name, value in proposal.params.items())

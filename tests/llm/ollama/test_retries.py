@@ -1,0 +1,119 @@
+"""What may pass is asked again, twice and not for ever; what cannot pass is not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from optuna_metallmix.errors import LLMError
+from optuna_metallmix.llm import OllamaLLM
+from optuna_metallmix.llm.http import becomes_true
+
+
+if TYPE_CHECKING:
+    from conftest import FakeOllama
+
+
+GOOD = {"message": {"role": "assistant", "content": "{}"}, "done": True, "done_reason": "stop"}
+BUSY = (503, {"error": "server busy, please try again.  maximum pending requests exceeded"})
+DIED = (500, {"error": "model runner has unexpectedly stopped, check ollama server logs"})
+
+
+def ask(llm: OllamaLLM | None = None) -> str:
+    return (llm or OllamaLLM("m")).generate([{"role": "user", "content": "Hm?"}], schema={})
+
+
+@pytest.mark.parametrize("passing", [BUSY, DIED, None])
+@pytest.mark.parametrize("n_failures", [1, 2])
+def test_what_passes_is_asked_again(
+    ollama_server: FakeOllama,
+    pauses: list[float],
+    passing: tuple[int, object] | None,
+    n_failures: int,
+) -> None:
+    ollama_server.reply_in_turn("/api/chat", *[passing] * n_failures, (200, GOOD))
+    assert ask() == "{}"
+    assert pauses == [1.0, 3.0][:n_failures]
+
+
+@pytest.mark.parametrize(
+    ("passing", "sentence"),
+    [
+        (BUSY, r"status 503 \(server busy.*, tried 3 times\): it is busy, try again when"),
+        (DIED, r"unexpectedly stopped.*, tried 3 times\): see the server's log"),
+        (None, r"broke off \(Server disconnected.*, tried 3 times\): see the server's log"),
+    ],
+)
+def test_what_does_not_pass_is_told_after_three_tries(
+    ollama_server: FakeOllama, passing: tuple[int, object] | None, sentence: str
+) -> None:
+    ollama_server.reply_in_turn("/api/chat", passing)
+    with pytest.raises(LLMError, match=sentence):
+        ask()
+    assert len(ollama_server.all_sent()) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (500, "invalid JSON schema in format"),
+        (500, 'option "seed" must be of type integer'),
+        (500, "something else"),
+        (400, "unexpected EOF"),
+        (404, "404 page not found"),
+        (403, "ollama cloud is disabled"),
+    ],
+)
+def test_what_cannot_pass_is_asked_once(
+    ollama_server: FakeOllama, pauses: list[float], status: int, reason: str
+) -> None:
+    ollama_server.reply("/api/chat", {"error": reason}, status)
+    with pytest.raises(LLMError) as caught:
+        ask()
+    assert "tried" not in str(caught.value)
+    assert len(ollama_server.all_sent()) == 1
+    assert pauses == []
+
+
+def test_no_pause_outlasts_the_time_allowed(
+    ollama_server: FakeOllama, pauses: list[float]
+) -> None:
+    ollama_server.reply_in_turn("/api/chat", BUSY)
+    with pytest.raises(LLMError, match="it is busy"):
+        ask(OllamaLLM("m", timeout=0.9))
+    assert pauses == []
+
+
+def test_server_that_was_never_there_is_not_waited_for(pauses: list[float]) -> None:
+    with pytest.raises(
+        LLMError, match=r"No Ollama server answers at http://127\.0\.0\.1:1: start"
+    ):
+        ask(OllamaLLM("m", host="127.0.0.1:1"))
+    assert pauses == []
+
+
+def test_server_that_went_away_is_waited_for(
+    ollama_server: FakeOllama, pauses: list[float]
+) -> None:
+    ollama_server.reply("/api/chat", GOOD)
+    llm = OllamaLLM("m")
+    assert ask(llm)
+    ollama_server.close()
+    with pytest.raises(LLMError, match=r"No Ollama server answers at .*, tried 3 times: start"):
+        ask(llm)
+    assert pauses == [1.0, 3.0]
+    llm.close()
+
+
+def test_a_bug_is_no_failure_of_the_server(ollama_server: FakeOllama) -> None:
+    with pytest.raises(TypeError):
+        OllamaLLM("m").generate([{"role": "user", "content": 7}], schema={})
+
+
+def test_looking_until_it_is_true(pauses: list[float]) -> None:
+    looks = iter([False, False, True])
+    assert becomes_true(lambda: next(looks), (0.1, 0.2, 0.4))
+    assert pauses == [0.1, 0.2]
+    assert not becomes_true(lambda: False, (0.8,))
+    assert pauses == [0.1, 0.2, 0.8]

@@ -1,0 +1,195 @@
+"""The figures: the same numbers however they are drawn, other people's names as text, bounded."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+
+from optuna_metallmix import MetaLLMiXError
+from optuna_metallmix import Suggestion
+from optuna_metallmix import save_figures
+from optuna_metallmix import suggest
+from optuna_metallmix.candidates.selection import Candidate
+from optuna_metallmix.explain.explanation import Evidence
+from optuna_metallmix.explain.explanation import Explanation
+from optuna_metallmix.explain.explanation import NearestStudy
+from optuna_metallmix.history.history import History
+from optuna_metallmix.history.history import PastStudy
+from optuna_metallmix.history.history import PastTrial
+from optuna_metallmix.report.figures import HERE
+from optuna_metallmix.report.figures import dependence
+from optuna_metallmix.report.figures import study_map
+from optuna_metallmix.report.figures import waterfall
+from optuna_metallmix.report.note import MAX_NOTE
+from optuna_metallmix.report.note import render_note
+from optuna_metallmix.report.plotly_figures import interactive_figures
+from optuna_metallmix.report.png_figures import draw_pictures
+
+
+if TYPE_CHECKING:
+    from conftest import Learned
+
+EVIL = "a$b_{ <b>c</b> <a href='javascript:x()'>$ 数 \x00 | `"
+
+
+@pytest.fixture(scope="module")
+def suggestion(learned: Learned) -> Suggestion:
+    return suggest(learned.history, learned.space, {"modality": "CT", "n_instances": 800}, None)
+
+
+def test_waterfall_ends_at_the_prediction(suggestion: Suggestion) -> None:
+    data = waterfall(suggestion)
+    assert data is not None
+    total = data.base + sum(effect for _, effect in data.steps)
+    assert total == pytest.approx(data.predicted, abs=1e-6)
+    assert data.predicted == suggestion.predicted
+
+
+def test_partial_dependence_is_the_mean_over_past_trials(suggestion: Suggestion) -> None:
+    data = dependence(suggestion)
+    assert data is not None
+    assert suggestion.explanation is not None
+    assert suggestion.learner is not None
+    assert [data.x.name, data.y.name] == list(suggestion.explanation.importance)[:2]
+    configs = suggestion.explanation.configs
+    rows = np.unique(np.linspace(0, len(configs) - 1, 30).round().astype(int))
+    changed = [
+        {**configs[row], data.x.name: data.x.values[3], data.y.name: data.y.values[1]}
+        for row in rows
+    ]
+    mean = suggestion.learner.predict(changed).mean.mean()
+    assert data.scores[1, 3] == pytest.approx(mean, abs=1e-9)
+    assert {name for name, *_ in data.bests} == {"skin", "chest", "retina"}
+
+
+def test_studies_that_are_alike_stand_together(suggestion: Suggestion) -> None:
+    alike = {"n_instances": 100, "modality": "CT"}
+    unlike = {"n_instances": 90_000, "modality": "MRI"}
+    trials = suggestion.history.studies[0].trials
+    studies = tuple(
+        PastStudy(name, suggestion.space, trials, features)
+        for name, features in (("a", alike), ("b", {**alike, "n_instances": 110}), ("c", unlike))
+    )
+    told = replace(suggestion, history=History(studies), meta_features=alike)
+    places = study_map(told)
+    assert places is not None
+    assert places.names[0] == HERE
+    at = dict(zip(places.names, zip(places.x, places.y, strict=True), strict=True))
+    assert (
+        np.hypot(*np.subtract(at["a"], at["b"])) < 0.3 < np.hypot(*np.subtract(at["a"], at["c"]))
+    )
+    without = study_map(replace(told, meta_features={}))
+    assert without is not None
+    assert not without.has_target
+
+
+def test_files_are_saved_and_axes_named_with_units(suggestion: Suggestion, tmp_path: Path) -> None:
+    pytest.importorskip("shap")
+    written = save_figures(suggestion, tmp_path / "new")
+    names = {path.name for path in written}
+    kinds = ("effects", "suggestion", "dependence", "studies")
+    assert names == {f"{k}.png" for k in kinds} | {f"metallmix-{k}.html" for k in kinds}
+    assert all(path.stat().st_size for path in written)
+    assert "https://cdn" not in (tmp_path / "new" / "metallmix-effects.html").read_text("utf-8")
+    titles = {
+        name: figure.layout.xaxis.title.text + figure.layout.title.text
+        for name, figure in interactive_figures(suggestion).items()
+    }
+    assert "SHAP effect (score units, 0 worst..1 best)" in titles["metallmix-effects"]
+    assert "expected score (0 worst..1 best)" in titles["metallmix-suggestion"]
+
+
+def test_a_picture_leaves_the_persons_pyplot_as_it_was(suggestion: Suggestion) -> None:
+    pytest.importorskip("shap")
+    from matplotlib import pyplot
+
+    pyplot.switch_backend("svg")
+    mine = pyplot.figure()
+    draw_pictures(suggestion)
+    assert pyplot.get_backend().lower() == "svg"
+    assert pyplot.gcf() is mine
+    assert pyplot.get_fignums() == [mine.number]
+    pyplot.close("all")
+
+
+def test_without_shap_files_say_what_to_install(
+    suggestion: Suggestion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "shap", None)
+    with pytest.raises(MetaLLMiXError, match=r"optuna-metallmix\[shap\]"):
+        save_figures(suggestion, tmp_path)
+
+
+def test_other_peoples_names_are_drawn_as_text(suggestion: Suggestion) -> None:
+    """Tags in plotly, formulas in matplotlib: neither acts, and neither raises."""
+    pytest.importorskip("shap")
+    told = _many(n_parameters=3, n_studies=3, name=EVIL)
+    for figure in interactive_figures(told).values():
+        assert "<b>" not in figure.to_json()
+        assert "<a " not in figure.to_json()
+    assert len(draw_pictures(told)) == 3
+
+
+def _many(n_parameters: int, n_studies: int, name: str) -> Suggestion:
+    rng = np.random.default_rng(0)
+    space = {f"{name} {i}": FloatDistribution(0, 1) for i in range(n_parameters)}
+    space[name] = CategoricalDistribution([name, "b"])  # type: ignore[assignment]
+    params = {**dict.fromkeys(list(space)[:-1], 0.5), name: name}
+    values = rng.normal(size=(1_000, len(space))) / 10
+    trial = PastTrial(params, 1.0, 1.0, None)
+    studies = tuple(
+        PastStudy(f"{name} {i}", space, (trial,) * 3, {"n": i}, study_id=i)
+        for i in range(n_studies)
+    )
+    evidence = tuple(
+        Evidence(f"E{i}", one, "= 0.5", 0.5, 0.5, None, 0.1, 9, 2) for i, one in enumerate(space)
+    )
+    explanation = Explanation(
+        base=0.4,
+        values=values,
+        configs=(params,) * 1_000,
+        space=space,
+        importance=dict.fromkeys(space, 0.1),
+        evidence=evidence[:10],
+        nearest=tuple(NearestStudy(s.name, 0.1, params, 3, s.study_id) for s in studies[:3]),
+        quality=0.5,
+        parts=evidence,
+    )
+    effects = dict(zip(space, rng.normal(size=len(space)).tolist(), strict=True))
+    left_out = {f"{name} left out {i}": f"because {name}" * 50 for i in range(n_studies)}
+    return Suggestion(
+        source="meta-learner",
+        params=params,
+        space=space,
+        meta_features={"n": 3},
+        history=History(studies, left_out),
+        candidates=(Candidate(1, params, f"one of the best of {name!r}", 0.5, 0.1),),
+        explanation=explanation,
+        predicted=0.4 + sum(effects.values()),
+        effects=effects,
+        reasons=("an error page " * 1_000,) * 3,
+    )
+
+
+def test_a_hundred_parameters_and_300_studies_are_still_readable() -> None:
+    told = _many(n_parameters=100, n_studies=300, name="a rather long name " * 20)
+    projected = dict.fromkeys(list(told.space)[:100], (0.5, 0.6))
+    note = render_note(told, 0, projected, {"picture": "/artifacts/1/2"})
+    assert len(note) < MAX_NOTE
+    assert note.count("\n") < 150
+    for more in ("and 81 more parameters", "and 80 more values", "and 280 more", "![picture]"):
+        assert more in note
+    start = time.perf_counter()
+    figures = interactive_figures(told)
+    assert time.perf_counter() - start < 10
+    assert sum(len(figure.to_json()) for figure in figures.values()) < 150_000
+    places = study_map(told)
+    assert places is not None
+    assert places.n_more == 240

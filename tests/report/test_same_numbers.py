@@ -1,0 +1,180 @@
+"""One suggestion, told in many places: every number is the same number."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from end_to_end import choose
+from end_to_end import fill_past
+from end_to_end import new_study
+
+from optuna_metallmix import MetaLLMiXSampler
+from optuna_metallmix import ScriptedLLM
+from optuna_metallmix import read_record
+from optuna_metallmix.cli import main
+from optuna_metallmix.report.plotly_figures import interactive_figures
+from optuna_metallmix.report.record import restore_suggestion
+from optuna_metallmix.space.search_space import label_of
+
+
+dashboard = pytest.importorskip("optuna_dashboard")
+
+
+@dataclass(frozen=True)
+class Told:
+    """One suggestion, and where it is told."""
+
+    storage: str
+    study: optuna.Study
+    record: dict[str, Any]
+    note: str
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    storage = f"sqlite:///{tmp_path_factory.mktemp('same') / 'hpo.db'}"
+    fill_past(storage)
+    sampler = MetaLLMiXSampler(llm=ScriptedLLM(["?", choose(), choose()]), seed=0)
+    study = new_study(sampler, storage)
+    study.set_user_attr("n_instances", 1_500)
+    study.optimize(_narrower, n_trials=2)
+    record = read_record(study.trials[0])
+    assert record is not None
+    return Told(storage, study, record, dashboard.get_note(study))
+
+
+def _narrower(trial: optuna.Trial) -> float:
+    """An objective that allows less than the past had: something is projected."""
+    optimizer = trial.suggest_categorical("optimizer", ["sgd", "adam", "adamw"])
+    depth = trial.suggest_int("depth", 20, 30)
+    return trial.suggest_float("learning_rate", 1e-5, 1e-1, log=True) + len(optimizer) + depth
+
+
+def _rows(note: str) -> dict[str, list[str]]:
+    lines = note.partition("### Values, and why")[2].partition("###")[0].splitlines()
+    cells = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")][2:]
+    return {row[0]: row[1:] for row in cells}
+
+
+def test_the_note_has_the_records_numbers(told: Told) -> None:
+    record, rows = told.record, _rows(told.note)
+    suggestion = retell_whole(told)
+    for name, effect in record["effects"].items():
+        if name in record["params"]:
+            value = label_of(suggestion.space[name], record["params"][name])
+            assert rows[name][0].split(", moved to ")[0] == value
+        if name in rows:
+            assert rows[name][2] == f"{effect:+.3f}"
+    assert set(record["params"]) <= set(rows)
+    assert f"Expected score: **{record['predicted']:.2f}**" in told.note
+    assert f"average of the past, {record['base']:.3f}," in told.note
+    assert f"expected score, {record['predicted']:.3f};" in told.note
+    assert f"rank correlation of **{record['quality']:.2f}**" in told.note
+    past = record["past_studies"]
+    assert f"{len(past)} past studies with {sum(past.values())} trials" in told.note
+    for one in record["nearest"]:
+        assert f"| {one['n_trials']} | {one['distance']:.2f} |" in told.note
+    parts = {(one.parameter, f"{one.effect:+.2f}") for one in suggestion.explanation.parts}
+    for name, row in rows.items():
+        for effect in re.findall(r"\(([+-]\d\.\d\d)\)", " ".join(row[3:])):
+            assert (name, effect) in parts
+    for stage, seconds in record["seconds"].items():
+        assert f"{stage} {seconds:.1f} s" in told.note
+
+
+def test_the_records_numbers_add_up(told: Told) -> None:
+    record = told.record
+    total = record["base"] + sum(record["effects"].values())
+    assert total == pytest.approx(record["predicted"], abs=1e-6)
+
+
+def retell_whole(told: Told) -> Any:
+    found = restore_suggestion(told.study)
+    assert found is not None
+    assert found.is_whole
+    return found.suggestion
+
+
+def test_what_is_told_again_is_what_was_told(
+    told: Told, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["explain", "--storage", told.storage, "--study", "new", "--format", "md"]
+    assert main(words) == 0
+    report = capsys.readouterr().out
+    own = told.note.partition("\n\n")[2].rpartition("\n\n")[0]
+    unlinked = re.sub(r"\[(past-\d)\]\(/dashboard/studies/\d+\)", r"\1", own)
+    assert report == f"# new\n\n{unlinked}\n\n"
+    assert "- answer 1 was refused: " in report
+    assert "### What was projected" in report
+
+
+class _Text(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        self.said.append(data)
+
+
+def _numbers(text: str) -> list[str]:
+    return re.findall(r"(?<![\w.])[+-]?\d+(?:\.\d+)?(?![\w.]*\w)", text)
+
+
+def test_the_page_has_the_notes_numbers(told: Told, tmp_path: Path) -> None:
+    pytest.importorskip("shap")
+    out = tmp_path / "page.html"
+    assert main(["explain", "--storage", told.storage, "--study", "new", "--out", str(out)]) == 0
+    page = out.read_text(encoding="utf-8")
+    assert page.count('<img src="data:image/png;base64,') == 4
+    assert "http" not in page
+    reader = _Text()
+    reader.feed(page.partition("<body>")[2])
+    plain = re.sub(r"\]\(/dashboard/studies/\d+\)|\*\*|`|\\", "", told.note)
+    own = plain.partition("\n\n")[2].rpartition("\n\n")[0]
+    assert _numbers(" ".join(reader.said)) == _numbers(own)
+
+
+def test_the_figures_have_the_records_numbers(told: Told) -> None:
+    stored = dashboard._custom_plot_data.get_plotly_graph_objects(
+        told.study._storage.get_study_system_attrs(told.study._study_id)
+    )
+    (fall,) = json.loads(stored["metallmix-suggestion"])["data"]
+    record = told.record
+    assert fall["x"][0] == record["base"]
+    assert fall["x"][-1] == record["predicted"]
+    assert sorted(fall["x"][1:-1]) == sorted(record["effects"].values())
+    assert fall["text"][1:-1] == [f"{one:+.3f}" for one in fall["x"][1:-1]]
+    again = interactive_figures(retell_whole(told))
+    for name, text in stored.items():
+        assert json.loads(text) == json.loads(again[name].to_json())
+
+
+def test_notebooks_show_the_records_numbers(told: Told) -> None:
+    suggestion = retell_whole(told)
+    shown = suggestion._repr_html_()
+    for name, effect in told.record["effects"].items():
+        assert re.search(
+            rf"<td>{name}</td>\n<td>[^<]*</td>\n<td>{re.escape(f'{effect:+.3f}')}<", shown
+        )
+    for mean in told.record["importance"].values():
+        assert f"<td>{mean:.3f}</td>" in shown
+
+
+def test_a_past_that_has_changed_is_told_apart(told: Told) -> None:
+    storage = optuna.storages.InMemoryStorage()
+    for name in ("past-0", "past-1", "new"):
+        optuna.copy_study(from_study_name=name, from_storage=told.storage, to_storage=storage)
+    study = optuna.load_study(study_name="new", storage=storage)
+    found = restore_suggestion(study)
+    assert found is not None
+    assert not found.is_whole
+    assert found.suggestion.predicted == told.record["predicted"]
+    assert set(interactive_figures(found.suggestion)) == {"metallmix-suggestion"}

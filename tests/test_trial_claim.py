@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from datetime import timedelta
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna import Study
+from optuna.distributions import FloatDistribution
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+from optuna.trial import create_trial
+
+from optuna_metallmix import trial_claim
+from optuna_metallmix.trial_claim import CLAIM_ATTR
+
+
+def _begin(study: Study) -> FrozenTrial:
+    """Start a trial as Optuna does before it calls the sampler."""
+    return study._storage.get_trial(study.ask()._trial_id)
+
+
+def _end(study: Study, trial: FrozenTrial, state: TrialState = TrialState.FAIL) -> None:
+    study.tell(trial.number, 1.0 if state is TrialState.COMPLETE else None, state=state)
+
+
+def _mark(study: Study, trial: FrozenTrial) -> object:
+    return study._storage.get_trial(trial._trial_id).system_attrs.get(CLAIM_ATTR)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def study(request: pytest.FixtureRequest, tmp_path: Path) -> Study:
+    url = f"sqlite:///{tmp_path / 'hpo.db'}" if request.param == "sqlite" else None
+    return optuna.create_study(storage=url)
+
+
+@pytest.fixture
+def add_old_running(study: Study) -> Callable[..., FrozenTrial]:
+    """Adds a trial that has been running for some time, with or without a mark."""
+
+    def add(age: timedelta, mark: str | None = None) -> FrozenTrial:
+        trial = create_trial(state=TrialState.RUNNING)
+        trial.datetime_start = datetime.now() - age
+        trial.system_attrs = {} if mark is None else {CLAIM_ATTR: mark}
+        study.add_trial(trial)
+        return study.trials[-1]
+
+    return add
+
+
+def test_first_trial_claims_asks_and_settles(study: Study) -> None:
+    trial = _begin(study)
+    assert not trial_claim.is_settled(study)
+    assert trial_claim.claim(study, trial)
+    assert trial_claim.confirm(study, trial)
+    assert not trial_claim.is_settled(study)
+    trial_claim.settle(study, trial)
+    assert trial_claim.is_settled(study)
+    later = _begin(study)
+    assert not trial_claim.claim(study, later)
+    assert _mark(study, later) == "passed"
+
+
+def test_settled_stays_settled_when_its_trial_fails(study: Study) -> None:
+    trial = _begin(study)
+    trial_claim.claim(study, trial)
+    trial_claim.confirm(study, trial)
+    trial_claim.settle(study, trial)
+    _end(study, trial)
+    assert trial_claim.is_settled(study)
+    assert not trial_claim.claim(study, _begin(study))
+
+
+def test_higher_number_gives_way_to_a_lower_one_that_may_still_claim(study: Study) -> None:
+    first, second = _begin(study), _begin(study)
+    assert not trial_claim.claim(study, second)
+    assert trial_claim.claim(study, first)
+    assert trial_claim.confirm(study, first)
+
+
+def test_lower_claim_wins_where_both_have_claimed(study: Study) -> None:
+    first, second = _begin(study), _begin(study)
+    trial_claim.claim(study, first)
+    study._storage.set_trial_system_attr(second._trial_id, CLAIM_ATTR, trial_claim.CLAIMED)
+    assert not trial_claim.confirm(study, second)
+    assert trial_claim.confirm(study, first)
+
+
+def test_lower_claim_gives_way_to_a_higher_one_that_asks_already(study: Study) -> None:
+    first, second = _begin(study), _begin(study)
+    study._storage.set_trial_system_attr(second._trial_id, CLAIM_ATTR, trial_claim.ASKED)
+    assert not trial_claim.claim(study, first)
+    assert not trial_claim.confirm(study, first)
+
+
+@pytest.mark.parametrize("state", [TrialState.FAIL, TrialState.PRUNED, TrialState.COMPLETE])
+@pytest.mark.parametrize("asked", [False, True])
+def test_claim_that_ended_without_an_answer_gives_the_next_its_turn(
+    study: Study, state: TrialState, asked: bool
+) -> None:
+    first = _begin(study)
+    trial_claim.claim(study, first)
+    if asked:
+        trial_claim.confirm(study, first)
+    _end(study, first, state)
+    second = _begin(study)
+    assert trial_claim.claim(study, second)
+    assert trial_claim.confirm(study, second)
+
+
+def test_deferred_trial_gives_the_next_its_turn_while_it_runs(study: Study) -> None:
+    first = _begin(study)
+    trial_claim.claim(study, first)
+    trial_claim.confirm(study, first)
+    trial_claim.defer(study, first)
+    assert not trial_claim.is_settled(study)
+    second = _begin(study)
+    assert trial_claim.claim(study, second)
+    assert trial_claim.confirm(study, second)
+
+
+def test_enqueued_trial_neither_claims_nor_blocks(study: Study) -> None:
+    study.enqueue_trial({"x": 0.5})
+    study.enqueue_trial({"x": 0.6})
+    enqueued = _begin(study)
+    assert "fixed_params" in enqueued.system_attrs
+    assert not trial_claim.claim(study, enqueued)
+    free = study._storage.get_trial(
+        study._storage.create_new_trial(study._study_id, template_trial=None)
+    )
+    assert trial_claim.claim(study, free)
+    assert trial_claim.confirm(study, free)
+
+
+def test_finished_trials_of_others_do_not_block(study: Study) -> None:
+    space = {"x": FloatDistribution(0, 1)}
+    study.add_trial(create_trial(params={"x": 0.5}, distributions=dict(space), value=1.0))
+    study.add_trial(create_trial(state=TrialState.FAIL))
+    trial = _begin(study)
+    assert trial_claim.claim(study, trial)
+
+
+def test_remains_of_a_killed_process_block_for_a_minute_only(
+    study: Study, add_old_running: Callable[..., FrozenTrial]
+) -> None:
+    add_old_running(timedelta(seconds=61))
+    trial = _begin(study)
+    assert trial_claim.claim(study, trial)
+    assert trial_claim.confirm(study, trial)
+
+
+def test_young_trial_without_a_mark_blocks(
+    study: Study, add_old_running: Callable[..., FrozenTrial]
+) -> None:
+    add_old_running(timedelta(seconds=30))
+    assert not trial_claim.claim(study, _begin(study))
+
+
+@pytest.mark.parametrize("mark", [trial_claim.CLAIMED, trial_claim.ASKED])
+def test_claim_of_a_running_trial_lasts_an_hour(
+    study: Study, add_old_running: Callable[..., FrozenTrial], mark: str
+) -> None:
+    add_old_running(timedelta(minutes=61), mark)
+    old = _begin(study)
+    assert trial_claim.claim(study, old)
+    _end(study, old)
+    add_old_running(timedelta(minutes=59), mark)
+    assert not trial_claim.claim(study, _begin(study))

@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.samplers import BaseSampler
+from optuna.samplers import TPESampler
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+from optuna.trial import create_trial
+
+from optuna_metallmix import MetaLLMiXSampler
+from optuna_metallmix import TransferSampler
+from optuna_metallmix.errors import HistoryError
+from optuna_metallmix.metalearner.dataset import MetaDataset
+from optuna_metallmix.metalearner.meta_learner import MetaLearner
+from optuna_metallmix.transfer import sampler as transfer_sampler
+from optuna_metallmix.transfer.sampler import BELIEF_ATTR
+from optuna_metallmix.transfer.sampler import LONGEST_ASKED
+from optuna_metallmix.transfer.sampler import own_worths
+
+
+pytest.register_assert_rewrite("optuna.testing.pytest_samplers")
+
+from optuna.testing.pytest_samplers import BasicSamplerTestCase  # noqa: E402
+from optuna.testing.pytest_samplers import MultiObjectiveSamplerTestCase  # noqa: E402
+from optuna.testing.pytest_samplers import RelativeSamplerTestCase  # noqa: E402
+
+
+def objective(trial: optuna.Trial) -> float:
+    x = trial.suggest_float("x", 0.0, 10.0)
+    kind = trial.suggest_categorical("kind", ["a", "b"])
+    y = trial.suggest_int("y", 1, 100, log=True) if kind == "b" else 1
+    return (x - 3) ** 2 + (5 if kind == "a" else abs(np.log10(y) - 1))
+
+
+@pytest.fixture(scope="module")
+def past() -> optuna.storages.InMemoryStorage:
+    storage = optuna.storages.InMemoryStorage()
+    for i in range(3):
+        sampler = optuna.samplers.RandomSampler(seed=i)
+        study = optuna.create_study(storage=storage, study_name=f"past-{i}", sampler=sampler)
+        study.optimize(objective, n_trials=40)
+    return storage
+
+
+@pytest.mark.filterwarnings("default")
+class TestSuite(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjectiveSamplerTestCase):
+    """All 126 cases, without a past, as for every study before its first companion."""
+
+    @pytest.fixture
+    def sampler(self) -> Callable[[], BaseSampler]:
+        return lambda: TransferSampler(base_sampler=TPESampler(n_startup_trials=0, seed=0))
+
+
+@pytest.mark.filterwarnings("default")
+class TestSuiteWithPast(BasicSamplerTestCase, MultiObjectiveSamplerTestCase):
+    """With a past whose ``x`` has been of another range than the suite's."""
+
+    @pytest.fixture
+    def sampler(self, past) -> Callable[[], BaseSampler]:
+        base = TPESampler(n_startup_trials=0, seed=0)
+        return lambda: TransferSampler(source_storage=past, base_sampler=base)
+
+
+def test_it_goes_on_from_what_the_past_knows(past) -> None:
+    study = optuna.create_study(sampler=TransferSampler(source_storage=past, seed=0))
+    study.optimize(objective, n_trials=12)
+    assert study.trials[0].params["kind"] == "b"
+    assert study.trials[0].value < 1.0
+    assert study.best_value < 0.2
+    beliefs = [trial.system_attrs[BELIEF_ATTR] for trial in study.trials]
+    assert all(0 <= belief <= 1 for belief in beliefs)
+    assert len({tuple(sorted(trial.params.items())) for trial in study.trials}) == 12
+
+
+def test_it_is_the_default_after_the_first_trial(past) -> None:
+    study = optuna.create_study(sampler=MetaLLMiXSampler(source_storage=past, llm=False, seed=0))
+    study.optimize(objective, n_trials=3)
+    assert [BELIEF_ATTR in trial.system_attrs for trial in study.trials] == [False, True, True]
+
+
+def test_the_suggestion_and_later_trials_share_one_meta_learner(past, monkeypatch) -> None:
+    fit, fitted = MetaLearner.fit, []
+
+    def counted(learner: MetaLearner, dataset: MetaDataset) -> MetaLearner:
+        fitted.append(learner)
+        return fit(learner, dataset)
+
+    monkeypatch.setattr(MetaLearner, "fit", counted)
+    study = optuna.create_study(sampler=MetaLLMiXSampler(source_storage=past, llm=False))
+    study.optimize(objective, n_trials=4)
+    assert len(fitted) == 1
+
+
+def test_without_a_past_it_is_its_base_sampler() -> None:
+    values = []
+    for sampler in (TransferSampler(seed=3), TPESampler(seed=3)):
+        study = optuna.create_study(sampler=sampler)
+        study.optimize(objective, n_trials=15)
+        values.append([trial.value for trial in study.trials])
+    assert values[0] == values[1]
+
+
+def test_an_unrelated_past_leaves_the_base_sampler_alone(told) -> None:
+    storage = optuna.storages.InMemoryStorage()
+    other = optuna.create_study(storage=storage, study_name="other")
+    other.optimize(lambda trial: trial.suggest_float("unrelated", 0, 1), n_trials=20)
+    study = optuna.create_study(storage=storage, sampler=TransferSampler(seed=0))
+    study.optimize(objective, n_trials=15)
+    assert [one for one in told.warnings if "learns from no past" in one]
+    assert len(told.warnings) == 1
+    assert study.best_value < 10
+
+
+def test_what_the_objective_does_not_ask_for_does_not_count(past) -> None:
+    """The past knows two more parameters: trials that differ in them alone are the same trial."""
+
+    def smaller(trial: optuna.Trial) -> float:
+        return trial.suggest_int("x", 0, 10)
+
+    storage = optuna.storages.InMemoryStorage()
+    study = optuna.create_study(storage=storage, study_name="past")
+    random = optuna.samplers.RandomSampler(seed=0)
+    study.sampler = random
+    study.optimize(
+        lambda t: t.suggest_int("x", 0, 10) + t.suggest_float("other", 0, 1), n_trials=30
+    )
+    study = optuna.create_study(storage=storage, sampler=TransferSampler(seed=0))
+    study.optimize(smaller, n_trials=8)
+    assert len({trial.params["x"] for trial in study.trials}) == 8
+    assert study.best_value == 0
+
+
+def test_a_seed_repeats(past) -> None:
+    values = []
+    for _ in range(2):
+        study = optuna.create_study(sampler=TransferSampler(source_storage=past, seed=5))
+        study.optimize(objective, n_trials=7)
+        values.append([trial.value for trial in study.trials])
+    assert values[0] == values[1]
+
+
+def test_it_pickles_in_the_middle_of_a_study(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'studies.db'}"
+    random = optuna.samplers.RandomSampler(seed=0)
+    optuna.create_study(storage=storage, study_name="past", sampler=random).optimize(
+        objective, n_trials=30
+    )
+    sampler = TransferSampler(seed=0)
+    study = optuna.create_study(storage=storage, study_name="one", sampler=sampler)
+    study.optimize(objective, n_trials=3)
+    again = optuna.load_study(
+        storage=storage, study_name="one", sampler=pickle.loads(pickle.dumps(sampler))
+    )
+    again.optimize(objective, n_trials=2)
+    assert all(BELIEF_ATTR in trial.system_attrs for trial in again.trials)
+
+
+def test_threads_share_it(past) -> None:
+    study = optuna.create_study(sampler=TransferSampler(source_storage=past, seed=0))
+    study.optimize(objective, n_trials=12, n_jobs=4)
+    assert all(trial.state is TrialState.COMPLETE for trial in study.trials)
+
+
+def test_workers_that_ask_at_once_are_told_different_things(past) -> None:
+    """With ``n_jobs`` the first trials all begin before one of them has a value."""
+    sampler = TransferSampler(source_storage=past, seed=0)
+    study = optuna.create_study(sampler=sampler)
+    trials = [study.ask() for _ in range(4)]
+    for trial in trials[::-1]:
+        objective(trial)
+    params = [tuple(sorted(trial.params.items())) for trial in study.trials]
+    assert len(set(params)) == 4
+
+
+def test_a_trial_that_was_left_behind_keeps_nothing_from_others(past, monkeypatch) -> None:
+    first = []
+    for longest in (LONGEST_ASKED, -LONGEST_ASKED):
+        monkeypatch.setattr(transfer_sampler, "LONGEST_ASKED", longest)
+        study = optuna.create_study(sampler=TransferSampler(source_storage=past, seed=0))
+        study.ask()
+        trial = study.ask()
+        objective(trial)
+        first.append(trial.params)
+    alone = optuna.create_study(sampler=TransferSampler(source_storage=past, seed=0))
+    alone.optimize(objective, n_trials=1)
+    assert first[0] != alone.trials[0].params == first[1]
+
+
+def test_other_ranges_than_the_pasts_are_honoured(past) -> None:
+    def narrower(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", 5.0, 6.0)
+        trial.suggest_categorical("kind", ["a", "c"])
+        return x
+
+    study = optuna.create_study(sampler=TransferSampler(source_storage=past, seed=0))
+    study.optimize(narrower, n_trials=8)
+    assert all(5.0 <= trial.params["x"] <= 6.0 for trial in study.trials)
+    assert study.best_value < 5.2
+
+
+def test_worths_are_finite_and_more_is_better() -> None:
+    def trial(value: float | None, state: TrialState = TrialState.COMPLETE, **attributes):
+        space = {"x": FloatDistribution(0, 1)}
+        return create_trial(
+            params={"x": 0.5},
+            distributions=space,
+            value=value,
+            state=state,
+            system_attrs=attributes,
+        )
+
+    trials = [
+        trial(1.0),
+        trial(2.0),
+        trial(3.0),
+        trial(1e9),
+        trial(float("inf")),
+        trial(None, TrialState.FAIL),
+        trial(0.1, TrialState.PRUNED),
+        trial(0.5, constraints=[1.0]),
+    ]
+    worths = own_worths(trials, StudyDirection.MINIMIZE)
+    assert np.isfinite(worths).all()
+    assert worths[:3].tolist() == [-1.0, -2.0, -3.0]
+    assert worths[3] == worths[4] == worths[5] == worths[7] == worths.min()
+    assert worths[3] > -100
+    assert worths[6] <= np.median(worths[:4])
+
+
+def test_bad_arguments_are_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(HistoryError, match=r"absent\.db"):
+        TransferSampler(source_storage=f"sqlite:///{tmp_path / 'absent.db'}")
+    with pytest.raises(ValueError, match="seed"):
+        TransferSampler(seed=-1)
+    with pytest.raises(TypeError, match="base_sampler"):
+        TransferSampler(base_sampler="tpe")
