@@ -31,9 +31,9 @@ from optuna_metallmix.space import contains
 from optuna_metallmix.space import is_ordered
 from optuna_metallmix.space import label_of
 from optuna_metallmix.space import project
-from optuna_metallmix.text import plain
-from optuna_metallmix.text import table
-from optuna_metallmix.text import to_html
+from optuna_metallmix.text import escape_markdown
+from optuna_metallmix.text import markdown_table
+from optuna_metallmix.text import markdown_to_html
 
 
 if TYPE_CHECKING:
@@ -132,9 +132,10 @@ class Suggestion:
             for name in {**self.params, **self.effects}
         ]
         head = ("parameter", "value", "SHAP effect (score units)")
-        shown = f"**Suggested by {plain(self.model or self.source)}**: {plain(self.why)}\n\n"
+        source = escape_markdown(self.model or self.source)
+        shown = f"**Suggested by {source}**: {escape_markdown(self.why)}\n\n"
         past = self.explanation._repr_html_() if self.explanation else ""
-        return to_html(shown + table(head, rows) if rows else shown) + past
+        return markdown_to_html(shown + markdown_table(head, rows) if rows else shown) + past
 
     @property
     def cited(self) -> tuple[Evidence, ...]:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optuna_metallmix.text import is_verbatim
-from optuna_metallmix.text import line
-from optuna_metallmix.text import name
 from optuna_metallmix.text import quote
+from optuna_metallmix.text import quote_name
+from optuna_metallmix.text import sanitize
 
 
 CONTROL_TOKENS = [
@@ -44,9 +44,9 @@ def test_no_control_token_survives(token: str) -> None:
 
 @given(st.lists(st.sampled_from([*CONTROL_TOKENS, "<", "[", " ", "\u202e", "x"]), max_size=6))
 def test_no_control_token_can_be_put_together(parts: list[str]) -> None:
-    written = line("".join(parts), 50)
+    written = sanitize("".join(parts), 50)
     assert not any(one in written for one in CONTROL_TOKENS)
-    assert line(written, 50) == written
+    assert sanitize(written, 50) == written
 
 
 @pytest.mark.parametrize(
@@ -60,10 +60,8 @@ def test_what_cannot_be_seen_is_gone(hidden: str) -> None:
 
 
 def test_a_long_text_keeps_its_ends() -> None:
-    assert (
-        line("model.layers.12.attention.dropout", 20) == "model.laye….dropout"[:10] + "…n.dropout"
-    )
-    assert line("x" * 5_000, 60) == "x" * 30 + "…" + "x" * 29
+    assert sanitize("model.layers.12.attention.dropout", 20) == "model.laye…n.dropout"[:20]
+    assert sanitize("x" * 5_000, 60) == "x" * 30 + "…" + "x" * 29
 
 
 @pytest.mark.parametrize(
@@ -72,7 +70,7 @@ def test_a_long_text_keeps_its_ends() -> None:
      "layer__0", "_private"],
 )  # fmt: skip
 def test_plain_names_are_not_quoted(text: str) -> None:
-    assert name(text) == text
+    assert quote_name(text) == text
 
 
 @pytest.mark.parametrize(
@@ -81,4 +79,4 @@ def test_plain_names_are_not_quoted(text: str) -> None:
      "x" * 61, "1x10^-300", "one-two-three-four-five", "[1, 2]", "E1:"],
 )  # fmt: skip
 def test_all_other_names_are(text: str) -> None:
-    assert name(text) == quote(text) != text
+    assert quote_name(text) == quote(text) != text

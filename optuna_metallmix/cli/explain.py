@@ -25,8 +25,8 @@ from optuna_metallmix.report import draw_pictures
 from optuna_metallmix.report import render_note
 from optuna_metallmix.report import restore_suggestion
 from optuna_metallmix.suggestion import Suggestion
-from optuna_metallmix.text import page
-from optuna_metallmix.text import plain
+from optuna_metallmix.text import escape_markdown
+from optuna_metallmix.text import html_page
 
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _run(arguments: argparse.Namespace) -> int:
     study = load(storage, arguments.study)
     text = _report(study, arguments)
     if arguments.format == "html":
-        text = page(f"{study.study_name}: what the past says", text)
+        text = html_page(f"{study.study_name}: what the past says", text)
     if arguments.out is None:
         print(text)
     else:
@@ -75,7 +75,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _report(study: Study, arguments: argparse.Namespace) -> str:
     told = restore_suggestion(study, arguments.past)
-    parts = [f"# {plain(study.study_name)}"]
+    parts = [f"# {escape_markdown(study.study_name)}"]
     if told is not None:
         parts.append(_section(told, arguments, "then"))
     if told is None or not told.is_whole:
@@ -86,7 +86,7 @@ def _report(study: Study, arguments: argparse.Namespace) -> str:
         except HistoryError as error:
             if told is None:
                 raise
-            parts.append(plain(str(error)))
+            parts.append(escape_markdown(str(error)))
     return "\n\n".join(parts) + "\n"
 
 

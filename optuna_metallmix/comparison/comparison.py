@@ -40,7 +40,7 @@ from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import study_id_of
 from optuna_metallmix.optuna_access import study_key
 from optuna_metallmix.progress import counted
-from optuna_metallmix.text import plain
+from optuna_metallmix.text import escape_markdown
 
 
 if TYPE_CHECKING:
@@ -374,7 +374,7 @@ class Comparison:
 
     def to_markdown(self) -> str:
         """Write it as Markdown, as a study's note or a README shows it."""
-        parts = [*(one.to_markdown() for one in self.tables), plain(self._how_to_read())]
+        parts = [*(one.to_markdown() for one in self.tables), escape_markdown(self._how_to_read())]
         if self.dashboard_path is not None:
             parts += [f"In optuna-dashboard: [{self.dashboard_path}]({self.dashboard_path})"]
         return "\n\n".join(parts)

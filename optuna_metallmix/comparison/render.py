@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from optuna_metallmix.errors import MetaLLMiXError
 from optuna_metallmix.text import format_number
-from optuna_metallmix.text import table
+from optuna_metallmix.text import markdown_table
 
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Table:
 
     def to_markdown(self) -> str:
         """Write it as optuna-dashboard, GitHub and a terminal show it."""
-        return f"### {self.title}\n\n{table(self.head, self.rows)}"
+        return f"### {self.title}\n\n{markdown_table(self.head, self.rows)}"
 
     def to_html(self) -> str:
         """Write it as a notebook and a browser show it."""

@@ -15,8 +15,8 @@ from optuna_metallmix.evaluation.models import WITHOUT
 from optuna_metallmix.evaluation.models import ModelAnswers
 from optuna_metallmix.evaluation.order_bias import Habit
 from optuna_metallmix.evaluation.order_bias import habit_of
-from optuna_metallmix.text import code
-from optuna_metallmix.text import table
+from optuna_metallmix.text import markdown_code
+from optuna_metallmix.text import markdown_table
 
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def as_markdown(found: ModelAnswers) -> str:
         for name in frame["model"].unique()
     ]
     parts = [
-        table(_HEADS, rows),
+        markdown_table(_HEADS, rows),
         f"Means over {frame['study'].nunique()} studies, each held out from the others; in "
         "brackets 95 % bootstrap intervals over studies.",
         "\n".join(f"- **{head}**: {text}." for head, text in _LEGEND.items()),
@@ -74,7 +74,7 @@ def as_markdown(found: ModelAnswers) -> str:
         parts += [
             "**Does it read?** (last column) The same questions, candidates and evidence in "
             "other orders:",
-            "\n".join(f"- {code(name)} {one.sentence}." for name, one in habits.items()),
+            "\n".join(f"- {markdown_code(name)} {one.sentence}." for name, one in habits.items()),
         ]
     return "\n\n".join(parts) + "\n"
 

@@ -26,10 +26,10 @@ from optuna_metallmix.space import is_number
 from optuna_metallmix.space import is_ordered
 from optuna_metallmix.space import label_of
 from optuna_metallmix.space import labels_of
+from optuna_metallmix.text import escape_markdown
 from optuna_metallmix.text import format_number
-from optuna_metallmix.text import plain
-from optuna_metallmix.text import table
-from optuna_metallmix.text import to_html
+from optuna_metallmix.text import markdown_table
+from optuna_metallmix.text import markdown_to_html
 
 
 if TYPE_CHECKING:
@@ -221,12 +221,13 @@ class Explanation:
         rows = [(name, f"{mean:.3f}") for name, mean in self.importance.items()][:_MAX_ROWS]
         shown = [
             "**What mattered in the past**",
-            table(("parameter", "mean absolute SHAP effect (score units)"), rows),
-            "\n".join(f"- {one.id}: {plain(one.sentence)}" for one in self.evidence),
-            "Nearest past studies: " + ", ".join(plain(one.name) for one in self.nearest),
+            markdown_table(("parameter", "mean absolute SHAP effect (score units)"), rows),
+            "\n".join(f"- {one.id}: {escape_markdown(one.sentence)}" for one in self.evidence),
+            "Nearest past studies: "
+            + ", ".join(escape_markdown(one.name) for one in self.nearest),
             self.trust,
         ]
-        return to_html("\n\n".join(shown))
+        return markdown_to_html("\n\n".join(shown))
 
 
 def explain(

@@ -24,8 +24,8 @@ from optuna_metallmix.prompt.context import narrow
 from optuna_metallmix.prompt.context import whole_lines
 from optuna_metallmix.prompt.sections import sections
 from optuna_metallmix.space import json_schema
-from optuna_metallmix.text import line
 from optuna_metallmix.text import quote
+from optuna_metallmix.text import sanitize
 
 
 MAX_REASONING = 300
@@ -100,7 +100,7 @@ def suggestion_schema(shown: PromptView, *, may_change: bool = True) -> dict[str
 
 def refusal(answer: str, failures: Sequence[str]) -> list[Message]:
     """Quote a refused answer back, with what was wrong, and leave only the choice."""
-    said = (line(answer, n) for n in _halves(_MAX_ANSWER))
+    said = (sanitize(answer, n) for n in _halves(_MAX_ANSWER))
     wrong = (_reasons(failures, n) for n in _halves(_MAX_FAILURE))
     told = first_fitting(wrong, estimate_tokens, REFUSAL_TOKENS)
     return [

@@ -18,8 +18,8 @@ from optuna_metallmix.space import describe
 from optuna_metallmix.space import label_of
 from optuna_metallmix.text import MAX_TEXT
 from optuna_metallmix.text import format_number
-from optuna_metallmix.text import name
 from optuna_metallmix.text import quote
+from optuna_metallmix.text import quote_name
 
 
 def sections(shown: PromptView) -> list[str]:
@@ -35,7 +35,7 @@ def sections(shown: PromptView) -> list[str]:
 def configuration(params: Config, space: SearchSpace, limit: int = MAX_TEXT) -> str:
     """Write a configuration on one line, in the order of the space."""
     return ", ".join(
-        f"{name(one, limit)}={name(label_of(space[one], params[one]), limit)}"
+        f"{quote_name(one, limit)}={quote_name(label_of(space[one], params[one]), limit)}"
         for one in space
         if one in params
     )
@@ -48,8 +48,9 @@ def evidence_section(shown: PromptView) -> str:
         return "Evidence: none."
     limit = shown.extent.text
     lines = [
-        f"{one.id}: {name(one.parameter, limit)} "
-        f"{one.values if one.choice is None else f'= {name(one.choice, limit)}'} {one.outcome}"
+        f"{one.id}: {quote_name(one.parameter, limit)} "
+        f"{one.values if one.choice is None else '= ' + quote_name(one.choice, limit)} "
+        f"{one.outcome}"
         for one in evidence
     ]
     asked = shown.question.explanation
@@ -64,8 +65,8 @@ def _task(shown: PromptView) -> str:
         return "Task: nothing is known about it."
     limit = shown.extent.text
     told = [
-        f"{name(one, limit)}="
-        f"{quote(value, limit) if isinstance(value, str) else name(format_number(value))}"
+        f"{quote_name(one, limit)}="
+        f"{quote(value, limit) if isinstance(value, str) else quote_name(format_number(value))}"
         for one, value in features[: shown.extent.features]
     ]
     more = len(features) - len(told)
@@ -73,7 +74,9 @@ def _task(shown: PromptView) -> str:
 
 
 def _space(shown: PromptView) -> str:
-    lines = [f"- {name(one, shown.extent.text)}: {_range(shown, one)}" for one in shown.space]
+    lines = [
+        f"- {quote_name(one, shown.extent.text)}: {_range(shown, one)}" for one in shown.space
+    ]
     little = "" if shown.explanation is None else "that had little effect; "
     return _listed("Search space:", lines, shown.left_out, f"{little}each candidate sets them")
 
@@ -137,7 +140,7 @@ def _importance(shown: PromptView) -> str:
     """Tell what each parameter does; what does nothing worth a number is left out."""
     assert shown.explanation is not None
     told = [
-        f"{name(one, shown.extent.text)} {effect:.2f}"
+        f"{quote_name(one, shown.extent.text)} {effect:.2f}"
         for one, effect in shown.explanation.importance.items()
         if one in shown.space and effect >= 0.005
     ]

@@ -24,12 +24,12 @@ from optuna_metallmix.suggestion import SOURCE_LLM
 from optuna_metallmix.suggestion import SOURCE_META_LEARNER
 from optuna_metallmix.suggestion import Suggestion
 from optuna_metallmix.text import MAX_CELL
-from optuna_metallmix.text import code
+from optuna_metallmix.text import escape_markdown
 from optuna_metallmix.text import format_number
-from optuna_metallmix.text import link
-from optuna_metallmix.text import plain
-from optuna_metallmix.text import raw_table
-from optuna_metallmix.text import table
+from optuna_metallmix.text import markdown_code
+from optuna_metallmix.text import markdown_link
+from optuna_metallmix.text import markdown_table
+from optuna_metallmix.text import raw_markdown_table
 
 
 MAX_NOTE = 60_000
@@ -88,7 +88,7 @@ def _headline(suggestion: Suggestion) -> str:
     n = len(suggestion.history.studies)
     past = f"{n} past studies with {suggestion.history.n_trials} trials" if n else "no past study"
     who = {
-        SOURCE_LLM: f"The language model {code(suggestion.model)} chose it from {past}.",
+        SOURCE_LLM: f"The language model {markdown_code(suggestion.model)} chose it from {past}.",
         SOURCE_META_LEARNER: f"The meta-learner chose it from {past}, without a language model.",
     }.get(suggestion.source, "The base sampler made it: nothing could be suggested.")
     expected = (
@@ -97,7 +97,7 @@ def _headline(suggestion: Suggestion) -> str:
         else f" Expected score: **{suggestion.predicted:.2f}** (0 = worst, 1 = best trial of a "
         "study)."
     )
-    return f"{who}{expected}\n\n> {plain(suggestion.why, _MAX_TEXT)}"
+    return f"{who}{expected}\n\n> {escape_markdown(suggestion.why, _MAX_TEXT)}"
 
 
 def _cost(trade: CostTradeoff | None) -> str:
@@ -123,7 +123,7 @@ def _parameters(suggestion: Suggestion, projected: Projected) -> str:
         f"The average of the past, {suggestion.explanation.base:.3f}, and all effects add up to "
         f"the expected score, {suggestion.predicted:.3f}; unit: 0 worst, 1 best trial of a study."
     )
-    shown = ["### Values, and why", table(head, rows), _more(names, "parameters"), base]
+    shown = ["### Values, and why", markdown_table(head, rows), _more(names, "parameters"), base]
     return "\n\n".join(part for part in shown if part)
 
 
@@ -176,8 +176,8 @@ def _moved(suggestion: Suggestion, projected: Projected) -> str:
     if not projected:
         return ""
     lines = [
-        f"- {plain(name, MAX_CELL)}: {plain(_shown(wanted), MAX_CELL)} is not what the objective "
-        f"allows; {plain(_shown(used), MAX_CELL)} was used"
+        f"- {escape_markdown(name, MAX_CELL)}: {escape_markdown(_shown(wanted), MAX_CELL)} is not "
+        f"what the objective allows; {escape_markdown(_shown(used), MAX_CELL)} was used"
         for name, (wanted, used) in projected.items()
     ]
     more = _more(lines, "values")
@@ -188,7 +188,7 @@ def _moved(suggestion: Suggestion, projected: Projected) -> str:
 
 def _pictures(pictures: Mapping[str, str]) -> str:
     shown = [
-        f"**{plain(title)}**\n\n![{plain(title)}]({address})"
+        f"**{escape_markdown(title)}**\n\n![{escape_markdown(title)}]({address})"
         for title, address in pictures.items()
     ]
     return "### Pictures\n\n" + "\n\n".join(shown) if shown else ""
@@ -211,13 +211,16 @@ def _past(suggestion: Suggestion, is_linked: bool) -> str:
     if explanation is not None:
         rows = [_near(one, is_linked) for one in explanation.nearest]
         head = ("study", "trials", "distance (0 is alike)")
-        parts += ["Nearest first:\n\n" + raw_table(head, rows)]
+        parts += ["Nearest first:\n\n" + raw_markdown_table(head, rows)]
         parts += [_used([one.name for one in history.studies])]
         count = f"{len(history.studies)} studies, {history.n_trials} trials"
         parts += [f"{explanation.trust} It was learned from {count}."]
     if history.left_out:
         left_out = list(history.left_out.items())
-        lines = [f"- {plain(n, MAX_CELL)}: {plain(why)}" for n, why in left_out[:_MAX_ROWS]]
+        lines = [
+            f"- {escape_markdown(n, MAX_CELL)}: {escape_markdown(why)}"
+            for n, why in left_out[:_MAX_ROWS]
+        ]
         more = len(left_out) - len(lines)
         lines += [f"- and {more} more"] if more else []
         parts += ["Left out:\n\n" + "\n".join(lines)]
@@ -226,16 +229,16 @@ def _past(suggestion: Suggestion, is_linked: bool) -> str:
 
 def _near(study: NearestStudy, is_linked: bool) -> tuple[str, str, str]:
     """Return a row; a study in the same storage is linked to its page, as the dashboard has it."""
-    name = plain(study.name, MAX_CELL)
+    name = escape_markdown(study.name, MAX_CELL)
     if is_linked and study.study_id is not None:
-        name = link(study.name, f"/dashboard/studies/{study.study_id}")
+        name = markdown_link(study.name, f"/dashboard/studies/{study.study_id}")
     away = "unknown" if study.distance is None else f"{study.distance:.2f}"
     return name, str(study.n_trials), away
 
 
 def _used(names: Sequence[str]) -> str:
     more = len(names) - _MAX_ROWS
-    shown = ", ".join(plain(name, MAX_CELL) for name in names[:_MAX_ROWS])
+    shown = ", ".join(escape_markdown(name, MAX_CELL) for name in names[:_MAX_ROWS])
     return f"All that were used: {shown}" + (f" and {more} more." if more > 0 else ".")
 
 
@@ -248,15 +251,17 @@ def model_words(suggestion: Suggestion) -> str:
     proposal = suggestion.proposal
     if proposal is None:
         return ""
-    own = "\n>\n".join(f"> {plain(one)}" for one in (proposal.reasoning, proposal.why) if one)
+    own = "\n>\n".join(
+        f"> {escape_markdown(one)}" for one in (proposal.reasoning, proposal.why) if one
+    )
     words = f"### The model's own words, unverified\n\n{own}"
     chose = f"It chose candidate {proposal.candidate} of {len(suggestion.candidates)}"
     changed = ", ".join(
         f"{name} = {label_of(suggestion.space[name], value)}"
         for name, value in proposal.changes.items()
     )
-    chose += f" and changed {plain(changed)}." if changed else " and changed nothing."
-    cited = [f"- {one.id}: {plain(one.sentence)}" for one in suggestion.cited]
+    chose += f" and changed {escape_markdown(changed)}." if changed else " and changed nothing."
+    cited = [f"- {one.id}: {escape_markdown(one.sentence)}" for one in suggestion.cited]
     return "\n\n".join([words, chose, *(["It cites:\n\n" + "\n".join(cited)] if cited else [])])
 
 
@@ -267,7 +272,7 @@ def model_verdict(suggestion: Suggestion) -> str:
         return ""
     lines = [f"### Verdict on the model's last answer: {verdict.summary.partition(';')[0]}", ""]
     if verdict.refused_by != "model":
-        lines += [f"- {plain(one)}" for one in verdict.failures]
+        lines += [f"- {escape_markdown(one)}" for one in verdict.failures]
     lines += _review(verdict.review) if verdict.review else []
     return "\n".join(lines).strip()
 
@@ -275,13 +280,14 @@ def model_verdict(suggestion: Suggestion) -> str:
 def making(suggestion: Suggestion) -> str:
     """Show which steps were taken, what they took, and what went less well."""
     seconds = ", ".join(f"{stage} {s:.1f} s" for stage, s in suggestion.seconds.items())
-    build = f" ({plain(suggestion.model_build)})" if suggestion.model_build else ""
+    build = f" ({escape_markdown(suggestion.model_build)})" if suggestion.model_build else ""
     lines = [
-        f"- source: `{suggestion.source}`, model: {code(suggestion.model or 'none')}{build}, "
+        f"- source: `{suggestion.source}`, "
+        f"model: {markdown_code(suggestion.model or 'none')}{build}, "
         f"prompt version {suggestion.prompt_version}, answers: {len(suggestion.attempts)}",
         f"- time: {seconds}",
         *_costs(suggestion),
-        *(f"- {plain(reason, _MAX_TEXT)}" for reason in suggestion.reasons),
+        *(f"- {escape_markdown(reason, _MAX_TEXT)}" for reason in suggestion.reasons),
         *_mended(suggestion),
     ]
     return "### How it was made\n\n" + "\n".join(lines)
@@ -289,16 +295,16 @@ def making(suggestion: Suggestion) -> str:
 
 def _review(review: Review) -> Iterator[str]:
     for criterion, score in review.scores.items():
-        yield f"- {criterion}: {score} of 5. {plain(review.remarks.get(criterion, ''))}"
+        yield f"- {criterion}: {score} of 5. {escape_markdown(review.remarks.get(criterion, ''))}"
     if review.note:
-        yield f"- the reviewing model: {plain(review.note)}"
+        yield f"- the reviewing model: {escape_markdown(review.note)}"
 
 
 def _costs(suggestion: Suggestion) -> Iterator[str]:
     if suggestion.attempts:
         yield f"- the model's answers: {cost_of(suggestion.attempts)}"
     if suggestion.verdict and (review := suggestion.verdict.review):
-        yield f"- the review by {code(review.reviewer)}: {cost_of(review.attempts)}"
+        yield f"- the review by {markdown_code(review.reviewer)}: {cost_of(review.attempts)}"
 
 
 def _mended(suggestion: Suggestion) -> Iterator[str]:
@@ -307,4 +313,5 @@ def _mended(suggestion: Suggestion) -> Iterator[str]:
         return
     for i, attempt in enumerate(suggestion.attempts, start=1):
         if attempt.failures:
-            yield f"- answer {i} was refused: {plain(' '.join(attempt.failures), _MAX_TEXT)}"
+            failures = escape_markdown(" ".join(attempt.failures), _MAX_TEXT)
+            yield f"- answer {i} was refused: {failures}"

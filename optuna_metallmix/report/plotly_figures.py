@@ -26,7 +26,7 @@ from optuna_metallmix.report.figures import study_map
 from optuna_metallmix.report.figures import swarm
 from optuna_metallmix.report.figures import waterfall
 from optuna_metallmix.suggestion import Suggestion
-from optuna_metallmix.text import line
+from optuna_metallmix.text import sanitize
 
 
 if TYPE_CHECKING:
@@ -212,4 +212,4 @@ def _scale(axis: Axis) -> dict[str, Any]:
 
 def _text(text: str) -> str:
     """Show other people's text as text: plotly reads tags in it."""
-    return escape(line(text, _MAX_NAME), quote=False)
+    return escape(sanitize(text, _MAX_NAME), quote=False)

@@ -31,7 +31,7 @@ from optuna_metallmix.report.plotly_figures import BLUE
 from optuna_metallmix.report.plotly_figures import GREY
 from optuna_metallmix.report.plotly_figures import VERMILION
 from optuna_metallmix.suggestion import Suggestion
-from optuna_metallmix.text import line
+from optuna_metallmix.text import sanitize
 
 
 if TYPE_CHECKING:
@@ -204,4 +204,4 @@ def _places(axis: Axis) -> list[float]:
 
 def _text(text: str) -> str:
     """Show other people's text as text: matplotlib reads formulas in it."""
-    return line(text, _MAX_NAME).replace("$", r"\$")
+    return sanitize(text, _MAX_NAME).replace("$", r"\$")
