@@ -1,4 +1,8 @@
-"""past studies in an Optuna storage -> a checked, explained first trial."""
+"""An Optuna sampler whose first trial is suggested from past studies by a local language model.
+
+The public interface is ``__all__`` of this package and of :mod:`optuna_metallmix.llm`. Everything
+else may change in any release.
+"""
 
 from optuna_metallmix.comparison import Comparison
 from optuna_metallmix.comparison import compare

@@ -1,11 +1,13 @@
-"""history + search space + language model -> suggestion: the whole path on one page."""
+"""Suggest the first configuration of a study, from its past to a checked proposal.
+
+:func:`suggest` is the page to read first: it names each step in order, and each step's sub-package
+holds the details. :func:`suggest_for_study` gathers what it needs from a study and the settings.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from dataclasses import field
 from dataclasses import replace
 
 import numpy as np
@@ -37,7 +39,7 @@ from optuna_metallmix.metalearner import fit_meta_learner
 from optuna_metallmix.optuna_access import all_trials
 from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import study_id_of
-from optuna_metallmix.progress import stage
+from optuna_metallmix.progress import timed_stage
 from optuna_metallmix.prompt import DEFAULT_VARIANT
 from optuna_metallmix.prompt import Question
 from optuna_metallmix.prompt import Variant
@@ -63,43 +65,36 @@ def suggest(
     cost_aware: bool = False,
     prompt: str = DEFAULT_VARIANT.name,
 ) -> Suggestion:
-    """Suggest a first configuration; never raises for a poor past or a poor model.
+    """Suggest a first configuration; a poor past or a poor model never raises.
+
+    The language model's accepted proposal comes first, then the meta-learner's best candidate.
+    Without either, ``params`` is empty and the base sampler has to make the trial.
 
     Args:
         history: The past studies.
-        search_space: What may be suggested, by name.
-        meta_features: What is known of the target task.
+        search_space: The distributions of the parameters to suggest, by name.
+        meta_features: What is known of the target task, as scalars by name.
         llm: The language model; ``None`` to use the meta-learner alone.
         reviewer: The language model that judges; ``None`` to judge by code and meta-learner.
-        n_attempts: How often the model may answer, from 1.
-        seed: Seeds the meta-learner and the candidates.
-        cost_aware: Whether the cheapest training that may be as good as the best comes first.
-        prompt: How the model is asked: ``"plain"``, ``"cot"`` or ``"cot+shap"``.
+        n_attempts: How many answers the model may give, at least 1.
+        seed: Seed of the meta-learner and the candidates.
+        cost_aware: Whether the cheapest training among those predicted equally good comes first.
+        prompt: The prompt variant: ``"plain"``, ``"cot"`` or ``"cot+shap"``.
 
     Raises:
         ValueError: There is no such ``prompt``.
     """
     variant = variant_named(prompt)
-    draft = Suggestion(SOURCE_BASE_SAMPLER, {}, search_space, meta_features, history)
-    draft = replace(draft, prompt_version=variant.version)
+    suggestion = Suggestion(SOURCE_BASE_SAMPLER, {}, search_space, meta_features, history)
+    suggestion = replace(suggestion, prompt_version=variant.version)
     try:
-        draft = _learn(draft, seed, cost_aware)
+        suggestion = _learn_from_past(suggestion, seed, cost_aware)
     except HistoryError as error:
         candidates = spread_candidates(search_space, np.random.default_rng(seed))
-        draft = replace(draft, candidates=candidates, reasons=(str(error),))
+        suggestion = replace(suggestion, candidates=candidates, reasons=(str(error),))
     if llm is not None:
-        draft = _ask(draft, llm, reviewer, n_attempts, variant)
-    if draft.proposal is not None:
-        return _explained(replace(draft, source=SOURCE_LLM, params=draft.proposal.params))
-    refused = tuple(
-        f"{draft.model}, answer {i} was not used: {' '.join(one.failures)}"
-        for i, one in enumerate(draft.attempts, start=1)
-    )
-    draft = replace(draft, reasons=(*draft.reasons, *refused))
-    if draft.learner is not None:
-        best = draft.candidates[0].params
-        return _explained(replace(draft, source=SOURCE_META_LEARNER, params=best))
-    return draft
+        suggestion = _ask_model(suggestion, llm, reviewer, n_attempts, variant)
+    return _choose(suggestion)
 
 
 def question_of(suggestion: Suggestion, variant: Variant) -> Question:
@@ -115,104 +110,117 @@ def question_of(suggestion: Suggestion, variant: Variant) -> Question:
     )
 
 
-def _learn(draft: Suggestion, seed: int, cost_aware: bool) -> Suggestion:
-    """Past -> meta-learner -> candidates -> explanation."""
-    seconds: dict[str, float] = {}
-    with stage(seconds, "meta-learner", "Fitting the meta-learner"):
-        learner = fit_meta_learner(draft.history, draft.space, seed)
+def _learn_from_past(suggestion: Suggestion, seed: int, cost_aware: bool) -> Suggestion:
+    """Fit the meta-learner, propose candidates and explain them."""
+    history, space, seconds = suggestion.history, suggestion.space, dict(suggestion.seconds)
+    with timed_stage(seconds, "meta-learner", "Fitting the meta-learner"):
+        learner = fit_meta_learner(history, space, seed)
     if cost_aware:
-        with stage(seconds, "cost", "Fitting the costs"):
-            draft = _with_costs(draft, learner)
-    with stage(seconds, "candidates", "Looking for candidates"):
+        with timed_stage(seconds, "cost", "Fitting the cost model"):
+            suggestion = _with_costs(suggestion, learner)
+    with timed_stage(seconds, "candidates", "Proposing candidates"):
         rng = np.random.default_rng(seed)
-        candidates = propose_candidates(learner, draft.history, rng, costs=draft.costs)
-    with stage(seconds, "explanation", "Explaining them"):
-        explanation = explain(learner, candidates, draft.history, draft.meta_features)
-    draft = replace(draft, learner=learner, candidates=candidates, explanation=explanation)
-    return replace(draft, seconds=seconds)
-
-
-def _with_costs(draft: Suggestion, learner: MetaLearner) -> Suggestion:
-    try:
-        return replace(draft, costs=fit_cost_model(learner))
-    except HistoryError as error:
-        return replace(draft, reasons=(str(error),))
-
-
-def _ask(
-    draft: Suggestion, llm: LLM, reviewer: LLM | None, n_attempts: int, variant: Variant
-) -> Suggestion:
-    """Have the language model choose; what it was asked and answered is kept."""
-    seconds = dict(draft.seconds)
-    with stage(seconds, "model", f"Asking {model_name(llm)}"):
-        talk = hold_dialogue(question_of(draft, variant), llm, reviewer, n_attempts)
-    has_answered = any(one.answer for one in talk.attempts)
+        candidates = propose_candidates(learner, history, rng, costs=suggestion.costs)
+    with timed_stage(seconds, "explanation", "Explaining the candidates"):
+        explanation = explain(learner, candidates, history, suggestion.meta_features)
     return replace(
-        draft,
-        model=model_name(llm),
-        model_build=model_build(llm) if has_answered else None,
-        attempts=talk.attempts,
-        proposal=talk.proposal,
-        verdict=talk.verdict,
+        suggestion,
+        learner=learner,
+        candidates=candidates,
+        explanation=explanation,
         seconds=seconds,
     )
 
 
-def _explained(draft: Suggestion) -> Suggestion:
-    """Add what the past expects of the configuration, and by how much each value moves that."""
-    if draft.learner is None:
-        return draft
-    values, base = draft.learner.shap_values([draft.params])
-    effects = dict(zip(draft.learner.space, values[0].tolist(), strict=True))
-    predicted = base + float(values[0].sum())
+def _with_costs(suggestion: Suggestion, learner: MetaLearner) -> Suggestion:
+    try:
+        return replace(suggestion, costs=fit_cost_model(learner))
+    except HistoryError as error:
+        return replace(suggestion, reasons=(str(error),))
+
+
+def _ask_model(
+    suggestion: Suggestion, llm: LLM, reviewer: LLM | None, n_attempts: int, variant: Variant
+) -> Suggestion:
+    """Let the language model choose, and keep its answers."""
+    seconds = dict(suggestion.seconds)
+    with timed_stage(seconds, "model", f"Asking {model_name(llm)}"):
+        dialogue = hold_dialogue(question_of(suggestion, variant), llm, reviewer, n_attempts)
+    has_answered = any(attempt.answer for attempt in dialogue.attempts)
     return replace(
-        draft,
-        predicted=predicted,
-        effects={name: effects[name] for name in draft.space},
-        trade=cost_tradeoff(draft.costs, draft.params, predicted, draft.candidates),
+        suggestion,
+        model=model_name(llm),
+        model_build=model_build(llm) if has_answered else None,
+        attempts=dialogue.attempts,
+        proposal=dialogue.proposal,
+        verdict=dialogue.verdict,
+        seconds=seconds,
     )
 
 
-_MAX_WHY = 3
-"""Most sentences on why there is no past; a storage can have hundreds of unfit studies."""
+def _choose(suggestion: Suggestion) -> Suggestion:
+    """Take the accepted proposal, else the meta-learner's best candidate."""
+    if suggestion.proposal is not None:
+        chosen = replace(suggestion, source=SOURCE_LLM, params=suggestion.proposal.params)
+        return _with_effects(chosen)
+    refusals = tuple(
+        f"{suggestion.model}, answer {i} was not used: {' '.join(attempt.failures)}"
+        for i, attempt in enumerate(suggestion.attempts, start=1)
+    )
+    suggestion = replace(suggestion, reasons=(*suggestion.reasons, *refusals))
+    if suggestion.learner is None:
+        return suggestion
+    best = suggestion.candidates[0].params
+    return _with_effects(replace(suggestion, source=SOURCE_META_LEARNER, params=best))
 
 
-@dataclass
-class _Found:
-    """What could be had, and why not more."""
+def _with_effects(suggestion: Suggestion) -> Suggestion:
+    """Add the expected score of the configuration and the SHAP effect of each value."""
+    if suggestion.learner is None:
+        return suggestion
+    values, base = suggestion.learner.shap_values([suggestion.params])
+    effects = dict(zip(suggestion.learner.space, values[0].tolist(), strict=True))
+    predicted = base + float(values[0].sum())
+    return replace(
+        suggestion,
+        predicted=predicted,
+        effects={name: effects[name] for name in suggestion.space},
+        trade=cost_tradeoff(suggestion.costs, suggestion.params, predicted, suggestion.candidates),
+    )
 
-    reasons: list[str] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
+
+_MAX_REASONS = 3
+"""Most sentences on why there is no past; a storage can have hundreds of unusable studies."""
 
 
 def suggest_for_study(
     study: Study, asked: Mapping[str, BaseDistribution], settings: Settings
 ) -> Suggestion:
-    """Suggest for a study.
+    """Read the past of a study, find the language model, and suggest.
 
     Args:
-        study: The study that asks.
-        asked: What is known of its objective's own search space: by name, the parameter that it
-            has just asked for first; empty where no objective runs.
-        settings: What the person has said.
+        study: The study that needs a suggestion.
+        asked: The parameter that the objective has just asked for, by name; empty where no
+            objective runs.
+        settings: The sampler's settings.
 
     Raises:
-        HistoryError: There is neither a past nor a search space to go by.
+        HistoryError: There is neither a past nor a search space to start from.
     """
-    found = _Found()
+    reasons: list[str] = []
     start = time.perf_counter()
-    history = _past(study, settings, found)
+    history = _read_history(study, settings, reasons)
     names = {*asked, *(settings.search_space or ()), *history.target_space}
     history = history.sharing(names) if names else history
-    found.seconds["history"] = time.perf_counter() - start
+    seconds = {"history": time.perf_counter() - start}
     if not (history.studies or settings.search_space or history.target_space):
-        raise HistoryError(_nothing_known(history, found, settings))
-    llm = _model(settings.llm, found)
-    reviewer = llm if settings.judge is None else _model(settings.judge, found)
+        raise HistoryError(_why_nothing_is_known(history, reasons, settings))
+    llm = _find_model(settings.llm, reasons)
+    reviewer = llm if settings.judge is None else _find_model(settings.judge, reasons)
     try:
         suggestion = suggest(
             history,
-            _space(history, settings.search_space, asked),
+            _search_space(history, settings.search_space, asked),
             {**own_features(study), **settings.meta_features},
             llm,
             reviewer=reviewer,
@@ -221,77 +229,76 @@ def suggest_for_study(
             cost_aware=settings.cost_aware,
             prompt=settings.prompt,
         )
-    finally:  # The training that follows needs the memory, an accelerator's above all.
+    finally:  # the training that follows needs the memory, above all an accelerator's
         release(llm)
         release(reviewer)
     return replace(
         suggestion,
-        reasons=(*found.reasons, *suggestion.reasons),
-        seconds={**found.seconds, **suggestion.seconds},
+        reasons=(*reasons, *suggestion.reasons),
+        seconds={**seconds, **suggestion.seconds},
     )
 
 
-def _nothing_known(history: History, found: _Found, settings: Settings) -> str:
-    why = [*found.reasons] or ["There are no past studies to learn from."]
-    why += [f"Study {name!r} is left out: {reason}." for name, reason in history.left_out.items()]
-    if settings.llm is False:
-        later, otherwise = "", ""
-    else:
-        later = "The language model is asked once this trial has shown it. "
-        otherwise = ", or search_space= to be suggested the first trial"
-    return (
-        f"{' '.join(why[:_MAX_WHY])} And nothing is known of the objective's search space yet. "
-        f"{later}Pass source_storage= with the studies of other tasks{otherwise}."
-    )
-
-
-def _past(study: Study, settings: Settings, found: _Found) -> History:
+def _read_history(study: Study, settings: Settings, reasons: list[str]) -> History:
     try:
         history = read_past(study, settings.source_storage, settings.source_study_names)
     except HistoryError as error:
-        found.reasons.append(str(error))
+        reasons.append(str(error))
         history = History()
     return with_own_trials(history, study)
 
 
 def with_own_trials(history: History, study: Study, before: int | None = None) -> History:
-    """Add what a study itself has tried; only trials with a number below ``before``, if given."""
-    own = [one for one in all_trials(study) if one.state.is_finished()]
-    own = [one for one in own if before is None or one.number < before]
+    """Add a study's own finished trials, those with a number below ``before`` if given."""
+    own = [trial for trial in all_trials(study) if trial.state.is_finished()]
+    own = [trial for trial in own if before is None or trial.number < before]
     try:
         scored = score_study(
             study.study_name, study.direction, own, own_features(study), is_target=True
         )
-    except HistoryError:  # too little to be ranked, but its values are known all the same
+    except HistoryError:  # too few trials to rank, but their values are known
         scored = None
     return history.with_target(scored, own)
 
 
-def _space(
-    history: History, given: SearchSpace | None, asked: Mapping[str, BaseDistribution]
-) -> SearchSpace:
-    """Return the space by name: what is given, else past studies', the study's own before them."""
-    if given is not None:
-        return given
-    past = merge_spaces(one.space for one in history.studies if not one.is_target)
-    return {**past, **history.target_space, **asked}
-
-
 def own_features(study: Study) -> dict[str, float | int | str]:
-    """Return the meta-features that a study's own user attributes tell."""
+    """Return the meta-features among a study's own user attributes."""
     return scalar_features(storage_of(study).get_study_user_attrs(study_id_of(study)))
 
 
-def _model(spec: LLMSpec, found: _Found) -> LLM | None:
+def _search_space(
+    history: History, given: SearchSpace | None, asked: Mapping[str, BaseDistribution]
+) -> SearchSpace:
+    """Return the given space, else that of the past, overridden by what the study has used."""
+    if given is not None:
+        return given
+    past = merge_spaces(study.space for study in history.studies if not study.is_target)
+    return {**past, **history.target_space, **asked}
+
+
+def _find_model(spec: LLMSpec, reasons: list[str]) -> LLM | None:
     if spec is False:
         return None
     try:
         resolved = resolve_llm(spec)
     except LLMError as error:
-        found.reasons.append(str(error))
+        reasons.append(str(error))
         return None
     if resolved.llm is None:
-        found.reasons.append(
-            " ".join(["There is no language model:", *resolved.tried, NO_MODEL_HINT])
+        reasons.append(
+            " ".join(["No language model is available:", *resolved.tried, NO_MODEL_HINT])
         )
     return resolved.llm
+
+
+def _why_nothing_is_known(history: History, reasons: list[str], settings: Settings) -> str:
+    why = [*reasons] or ["There are no past studies to learn from."]
+    why += [f"Study {name!r} is left out: {reason}." for name, reason in history.left_out.items()]
+    later, otherwise = "", ""
+    if settings.llm is not False:
+        later = "The language model is asked once this trial has shown the search space. "
+        otherwise = ", or search_space= to have the first trial suggested"
+    return (
+        f"{' '.join(why[:_MAX_REASONS])} The objective's search space is not known yet either. "
+        f"{later}Pass source_storage= with studies of other tasks{otherwise}."
+    )

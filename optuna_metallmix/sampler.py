@@ -1,4 +1,4 @@
-"""Optuna's side: the first trial is the suggestion, the rest is the base sampler's."""
+"""The sampler: the first trial is the suggestion, the base sampler makes the others."""
 
 from __future__ import annotations
 
@@ -43,53 +43,55 @@ if TYPE_CHECKING:
 
 
 class MetaLLMiXSampler(BaseSampler):
-    """Starts a study with what past studies and a local language model suggest.
+    """Sampler whose first trial is suggested from past studies by a local language model.
 
-    The first trial is one configuration: a CatBoost meta-learner is fitted on the past studies,
-    its SHAP values and best candidates are shown to a language model on this machine, and what
-    that proposes is checked before it is used (after MetaLLMiX, arXiv 2509.09387). The model is
-    asked from inside the objective's first ``suggest_*``. All other trials are the base sampler's.
+    A CatBoost meta-learner is fitted on the past studies. Its best candidates and its SHAP values
+    are shown to a language model on this machine, and the model's proposal is checked before it
+    is used (MetaLLMiX, arXiv 2509.09387). The model is asked inside the objective's first
+    ``suggest_*`` call. The base sampler makes all other trials.
 
-    Each step down, from the model to the meta-learner's best candidate to the base sampler, is
-    told by one warning and written on the trial: the user attributes ``metallmix:source``
-    (``"llm"``, ``"meta-learner"`` or ``"base-sampler"``), ``metallmix:model``, ``metallmix:why``,
-    ``metallmix:verdict``, ``metallmix:reason``, ``metallmix:projected``, and a full record in the
-    system attributes.
+    Each fallback, from the model to the meta-learner's best candidate and from there to the base
+    sampler, logs one warning and is recorded on the trial: in the user attributes
+    ``metallmix:source`` (``"llm"``, ``"meta-learner"`` or ``"base-sampler"``),
+    ``metallmix:model``, ``metallmix:why``, ``metallmix:verdict``, ``metallmix:reason`` and
+    ``metallmix:projected``, and in a full record among the system attributes, see
+    :func:`read_record`.
 
-    A study that has trials already gets its suggestion at the next one, its own trials counting
-    as evidence. Enqueued trials are left alone. A study with several objectives gets none.
+    A study that already has trials gets the suggestion at its next trial, with its own trials as
+    evidence. Enqueued trials are left alone. A study with several objectives gets no suggestion.
 
     Args:
-        source_storage: Where the past studies are: a journal or SQLite file, a database URL or a
-            storage object. Default: the study's own storage. It is read, never written.
-        source_study_names: Which past studies to use. Default: all that can be learned from.
-        search_space: Distributions by parameter name. Needed only where no past study tells them;
-            where given, exactly these parameters are suggested.
-        meta_features: What is known of the task, as scalars by name; for past studies the scalar
-            user attributes of the study count. See :func:`image_meta_features`.
+        source_storage: The past studies: a journal or SQLite file, a database URL or a storage
+            object. Default: the study's own storage. It is read, never written.
+        source_study_names: The names of the past studies to use. Default: all usable studies.
+        search_space: Distributions by parameter name. Needed only if no past study shows them; if
+            given, exactly these parameters are suggested.
+        meta_features: What is known of the task, as scalars by name. Past studies are described
+            by their scalar user attributes. See :func:`image_meta_features`.
         llm: The language model: ``None`` for a local Ollama with a model, else the embedded
             model, else none; ``"ollama:qwen3:8b"``; ``"openai:http://localhost:8000/v1#model"``;
             ``"path/to/model.gguf"``; any object with ``generate(messages, *, schema) -> str``;
             ``False`` for the meta-learner alone.
-        judge: The language model that reviews the proposal: ``None`` for the same one, ``False``
-            for none, or as ``llm``.
-        base_sampler: Makes all other trials; each study gets a copy of its own. Default:
-            :class:`TransferSampler` on the same past, ``TPESampler`` where there is none.
-        n_attempts: How often the model may answer, from 1; a refusal goes back with its reasons.
-        seed: Seeds the meta-learner, the candidates and the default base sampler.
-        cost_aware: Whether the suggestion prefers, among what is predicted equal within its
-            uncertainty, the training that took least time in the past; the note tells the trade.
-        prompt: How the language model is asked: ``"cot+shap"`` to reason on SHAP evidence before
-            it chooses, ``"cot"`` to reason without the evidence, ``"plain"`` to choose at once.
-        artifact_store: Where the note's pictures are put, such as
+        judge: The language model that reviews the proposal: ``None`` for the same model, ``False``
+            for no review, or a model as for ``llm``.
+        base_sampler: Makes all other trials; each study gets its own copy. Default:
+            :class:`TransferSampler` on the same past, which uses ``TPESampler`` without a past.
+        n_attempts: How many answers the model may give, at least 1. A refused answer is sent back
+            with the reasons.
+        seed: Seed of the meta-learner, the candidates and the default base sampler.
+        cost_aware: Whether, among candidates predicted equal within their uncertainty, the one
+            with the shortest training in the past comes first. The note shows the trade-off.
+        prompt: ``"cot+shap"`` to let the model reason on SHAP evidence before it chooses,
+            ``"cot"`` to reason without the evidence, ``"plain"`` to choose at once.
+        artifact_store: Where figures for the note are stored, such as
             ``optuna.artifacts.FileSystemArtifactStore("./artifacts")``; start the dashboard with
-            ``--artifact-dir ./artifacts``. Default: no pictures; the interactive figures need no
-            store.
+            ``--artifact-dir ./artifacts``. Default: none; the interactive figures need no store.
 
     Raises:
-        HistoryError: ``source_storage`` is no Optuna storage, or lacks ``source_study_names``.
+        HistoryError: ``source_storage`` is not an Optuna storage, or has no study of a name in
+            ``source_study_names``.
         LLMError: ``llm`` names a model file that cannot be used.
-        TypeError, ValueError: An argument is of the wrong kind; the message says what is accepted.
+        TypeError, ValueError: An argument is invalid; the message says what is accepted.
     """
 
     def __init__(
@@ -125,7 +127,7 @@ class MetaLLMiXSampler(BaseSampler):
             source_storage=source_storage,
             source_study_names=source_study_names,
             seed=self._settings.seed,  # the same meta-learner serves both
-            warn_without_past=False,  # the suggestion's own warning has said it
+            warn_without_past=False,  # the suggestion already warns
         )
         self._bases: dict[tuple[str, str, int], BaseSampler] = {}
         self._settled: set[tuple[str, str, int]] = set()
@@ -135,7 +137,8 @@ class MetaLLMiXSampler(BaseSampler):
         self._teller = SuggestionLog()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_claimed": set(), "_served": {}}  # trials of this process
+        # Claimed and served trials belong to this process.
+        return {**self.__dict__, "_claimed": set(), "_served": {}}
 
     def reseed_rng(self) -> None:
         """Reseed the base samplers, as Optuna does in each worker."""
@@ -144,9 +147,12 @@ class MetaLLMiXSampler(BaseSampler):
             base.reseed_rng()
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Claim the suggestion where nobody has; nothing slow, since Optuna cannot catch here."""
+        """Claim the suggestion unless another trial has it.
+
+        Nothing slow happens here: Optuna does not catch what this method raises.
+        """
         key = study_key(study)
-        if trial.number == 0:  # a deleted study's name and id may serve a new one
+        if trial.number == 0:  # a new study may reuse the name and id of a deleted study
             self._bases.pop(key, None)
             self._settled.discard(key)
         self._base(study).before_trial(study, trial)
@@ -154,7 +160,7 @@ class MetaLLMiXSampler(BaseSampler):
             return
         if not is_single_objective(study):
             self._settled.add(key)
-            self._refuse(study, trial, "it has several objectives, and so no one best trial.")
+            self._refuse(study, trial, "studies with several objectives are not supported.")
         elif trial_claim.is_settled(study):
             self._settled.add(key)
         elif trial_claim.claim(study, trial):
@@ -163,7 +169,7 @@ class MetaLLMiXSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """Ask the base sampler; a suggestion is served name by name instead."""
+        """Ask the base sampler; the suggestion is served by :meth:`sample_independent` instead."""
         if trial_key(study, trial) in self._claimed:
             return {}
         return self._base(study).infer_relative_search_space(study, trial)
@@ -171,7 +177,7 @@ class MetaLLMiXSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Ask the base sampler; a suggestion is served name by name instead."""
+        """Ask the base sampler; the suggestion is served by :meth:`sample_independent` instead."""
         if trial_key(study, trial) in self._claimed:
             return {}
         return self._base(study).sample_relative(study, trial, search_space)
@@ -183,7 +189,7 @@ class MetaLLMiXSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """Serve the suggestion's value, moved into the objective's range; else ask the base."""
+        """Return the suggested value within the objective's range, else ask the base sampler."""
         served = self._serving(study, trial, param_name, param_distribution)
         found = served and served.suggestion.value_for(param_name, param_distribution)
         if not served or not found:
@@ -203,7 +209,7 @@ class MetaLLMiXSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        """Complete the note with what was moved, and forget the trial."""
+        """Add the projected values to the note, and forget the trial."""
         place = trial_key(study, trial)
         self._claimed.discard(place)
         served = self._served.pop(place, None)
@@ -213,7 +219,7 @@ class MetaLLMiXSampler(BaseSampler):
 
     def _base(self, study: Study) -> BaseSampler:
         if isinstance(self._base_sampler, TransferSampler):
-            return self._base_sampler  # it serves many studies, and a copy would copy its storage
+            return self._base_sampler  # serves many studies; a copy would copy its storage
         key = study_key(study)
         if key not in self._bases:
             self._bases.setdefault(key, copy.deepcopy(self._base_sampler))
@@ -240,7 +246,7 @@ class MetaLLMiXSampler(BaseSampler):
             self._postpone(study, trial, str(nothing))
             return None
         except Exception:
-            trial_claim.settle(study, trial)  # a bug: it shows, once, and not in every later trial
+            trial_claim.settle(study, trial)  # a bug must show once, not in every trial
             raise
         trial_claim.settle(study, trial)
         self._settled.add(study_key(study))
@@ -252,7 +258,7 @@ class MetaLLMiXSampler(BaseSampler):
         return served
 
     def _postpone(self, study: Study, trial: FrozenTrial, reason: str) -> None:
-        """Leave the suggestion to a later trial, once this one has shown the search space."""
+        """Leave the suggestion to a later trial, when this trial has shown the search space."""
         if self._settings.llm is False:
             trial_claim.settle(study, trial)
             self._settled.add(study_key(study))
@@ -268,7 +274,7 @@ class MetaLLMiXSampler(BaseSampler):
     def _admit(
         self, trial: FrozenTrial, served: StudyReport, problems: Sequence[str | None]
     ) -> None:
-        """Say what could not be shown, once, and leave it on the trial."""
+        """Warn once about what could not be shown, and record it on the trial."""
         if told := [one for one in problems if one]:
             storage = storage_of(served.study)
             record_missing(storage, trial_id_of(trial), " ".join(told), what="note")

@@ -1,4 +1,4 @@
-"""the record of a suggestion: a first configuration, and everything that led to it."""
+"""The record of a suggestion: a first configuration and everything that led to it."""
 
 from __future__ import annotations
 
@@ -49,28 +49,28 @@ class Suggestion:
     """A first configuration, and everything that led to it.
 
     Attributes:
-        source: ``"llm"``, ``"meta-learner"`` or ``"base-sampler"``: the step of the ladder.
+        source: ``"llm"``, ``"meta-learner"`` or ``"base-sampler"``: who made the choice.
         params: The configuration; empty where the base sampler has to make it.
         space: The search space it was made for.
-        meta_features: Those of the target, as the model was told.
-        history: The past studies used, and why others were left out.
+        meta_features: The target's meta-features, as shown to the model.
+        history: The past studies that were used, and why others were left out.
         candidates: What the model chose from.
         explanation: Why the past favours them; ``None`` without a past.
         learner: The fitted meta-learner; ``None`` without a past.
-        costs: What tells how long a training takes; ``None`` where not asked, or nothing does.
-        model: The language model's name; ``None`` where none was asked.
-        model_build: Which build of it answered, such as ``"ollama 0.32.15, fd5f44c0b5af"``;
-            ``None`` where it did not answer or does not tell.
-        prompt_version: Which wording was used: version and variant, such as ``"2 cot+shap"``.
-        proposal: The accepted proposal; ``None`` where none was.
-        verdict: The judge's verdict on it.
+        costs: The fitted cost model; ``None`` where not asked for, or durations are unknown.
+        model: The language model's name; ``None`` if no model was asked.
+        model_build: Which build of the model answered, such as
+            ``"ollama 0.32.15, fd5f44c0b5af"``; ``None`` if unknown.
+        prompt_version: Version and variant of the prompt, such as ``"2 cot+shap"``.
+        proposal: The accepted proposal; ``None`` if no answer was accepted.
+        verdict: The judge's verdict on the last answer that could be parsed.
         attempts: All answers, in order.
-        predicted: The score the past expects of ``params``, about [0, 1]; ``None`` without a past.
+        predicted: The expected score of ``params``, about [0, 1]; ``None`` without a past.
         effects: The SHAP value of each of ``params``, in score units; with
             ``explanation.base`` they add up to ``predicted``.
-        trade: What ``params`` cost, and what score that gives up; ``None`` without ``costs``.
-        reasons: Why it is not better founded, in words: each step down the ladder, a past that
-            could not be used. Empty where all went as it should.
+        trade: The training cost of ``params`` and the expected score given up for it; ``None``
+            without ``costs``.
+        reasons: What went wrong, in sentences: each fallback, a past that could not be used.
         seconds: Wall seconds by stage.
     """
 
@@ -97,7 +97,7 @@ class Suggestion:
 
     @property
     def why(self) -> str:
-        """One sentence for people: what was chosen, what the past expects, what is cited."""
+        """The choice in one sentence: its origin, its expected score, the cited evidence."""
         if not self.params:
             return "nothing is known yet"
         chosen = self.candidates[0]
@@ -112,8 +112,8 @@ class Suggestion:
     def shap_values(self) -> shap.Explanation | None:
         """The effects as one row of a :class:`shap.Explanation`; ``None`` without a past.
 
-        For ``shap.plots.waterfall``: in score units, base value and values add up to
-        ``predicted``. Raises ImportError where shap is not installed.
+        For ``shap.plots.waterfall``: in score units; base value and values add up to
+        ``predicted``. Raises ImportError if shap is not installed.
         """
         if self.explanation is None or not self.effects:
             return None
@@ -122,7 +122,7 @@ class Suggestion:
         return shap_view(space, [self.params], values, self.explanation.base)[0]
 
     def _repr_html_(self) -> str:
-        """Show what was suggested and why, as notebooks do."""
+        """Show the suggestion and the reasons for it in a notebook."""
         rows = [
             (
                 name,
@@ -146,10 +146,10 @@ class Suggestion:
         return tuple(one for one in self.explanation.evidence if one.id in ids)
 
     def value_for(self, name: str, distribution: BaseDistribution) -> tuple[Any, Any] | None:
-        """Return the value for a parameter as the objective declares it, and as it was suggested.
+        """Return a parameter's value within ``distribution``, and the value as suggested.
 
-        A parameter that the configuration lacks (a condition has changed) takes the value of the
-        best candidate that has it. ``None`` where no candidate does.
+        A parameter that the configuration lacks, because a condition has changed, takes the value
+        of the best candidate that has it. ``None`` if no candidate has it.
         """
         configs = [self.params, *(one.params for one in self.candidates)] if self.params else []
         for config in configs:
@@ -165,7 +165,7 @@ class Suggestion:
         return project(distribution, wanted, otherwise)
 
     def _best_choice(self, name: str, choices: list[Any]) -> Any:
-        """Return the choice that the meta-learner expects most of, the rest as suggested."""
+        """Return the choice with the best expected score, all other values as suggested."""
         if self.learner is None or name not in self.learner.space:
             return None
         means = self.learner.predict([{**self.params, name: one} for one in choices]).mean
