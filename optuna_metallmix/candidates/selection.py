@@ -13,7 +13,7 @@ from optuna_metallmix.candidates.pool import PoolMember
 from optuna_metallmix.candidates.pool import build_pool
 from optuna_metallmix.candidates.pool import fit_into
 from optuna_metallmix.history import History
-from optuna_metallmix.metalearner import LEAST_TRUST
+from optuna_metallmix.metalearner import MIN_TRUST
 from optuna_metallmix.metalearner import CostModel
 from optuna_metallmix.metalearner import MetaLearner
 from optuna_metallmix.metalearner import Prediction
@@ -103,7 +103,7 @@ def _cautious(
     drafts: Sequence[PoolMember], prediction: Prediction, learner: MetaLearner
 ) -> NDArray[np.float64]:
     """Return the expected scores that candidates are ordered by."""
-    doubt = CAUTION * (1.0 - learner.trust) if learner.trust > LEAST_TRUST else np.inf
+    doubt = CAUTION * (1.0 - learner.trust) if learner.trust > MIN_TRUST else np.inf
     new = np.array([not draft.is_past_best for draft in drafts])
     if doubt == 0.0 or new.all():
         return prediction.mean

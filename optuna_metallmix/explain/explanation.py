@@ -17,7 +17,7 @@ from optuna_metallmix.explain.shap_adapter import shap_view
 from optuna_metallmix.history import History
 from optuna_metallmix.history import MetaFeatures
 from optuna_metallmix.history import distances
-from optuna_metallmix.metalearner import LEAST_TRUST
+from optuna_metallmix.metalearner import MIN_TRUST
 from optuna_metallmix.metalearner import Floats
 from optuna_metallmix.metalearner import MetaLearner
 from optuna_metallmix.space import Config
@@ -213,7 +213,7 @@ class Explanation:
         return (
             "How far to trust it: on past studies held out, predicted and true order of the "
             f"trials agree with a rank correlation of **{self.quality:.2f}** (1 perfect, 0 "
-            f"useless).{kept * (self.quality <= LEAST_TRUST)}"
+            f"useless).{kept * (self.quality <= MIN_TRUST)}"
         )
 
     def _repr_html_(self) -> str:
@@ -237,7 +237,7 @@ def explain(
     meta_features: MetaFeatures,
 ) -> Explanation:
     """Explain the past and the candidates by the meta-learner's SHAP values."""
-    rows = learner.explained
+    rows = learner.explained_rows
     configs = tuple(learner.dataset.configs[i] for i in rows)
     values, base = learner.past_shap_values
     names = list(learner.space)

@@ -1,12 +1,13 @@
-"""The CatBoost meta-learner: what past studies say about a configuration."""
+"""Predict scores and training costs of configurations from past studies, with CatBoost."""
 
 from optuna_metallmix.metalearner.dataset import MetaDataset
 from optuna_metallmix.metalearner.dataset import build_meta_dataset
+from optuna_metallmix.metalearner.dataset import evenly_spaced
 from optuna_metallmix.metalearner.dataset import to_frame
 from optuna_metallmix.metalearner.ensemble import Floats
 from optuna_metallmix.metalearner.ensemble import Trees
 from optuna_metallmix.metalearner.ensemble import fit_regressor
-from optuna_metallmix.metalearner.meta_learner import LEAST_TRUST
+from optuna_metallmix.metalearner.meta_learner import MIN_TRUST
 from optuna_metallmix.metalearner.meta_learner import MetaLearner
 from optuna_metallmix.metalearner.meta_learner import Prediction
 from optuna_metallmix.metalearner.meta_learner import fit_meta_learner
@@ -16,7 +17,7 @@ from optuna_metallmix.metalearner.training_cost import fit_cost_model
 
 
 __all__ = [
-    "LEAST_TRUST",
+    "MIN_TRUST",
     "CostModel",
     "Floats",
     "MetaDataset",
@@ -25,6 +26,7 @@ __all__ = [
     "Trees",
     "build_meta_dataset",
     "cheapest_equal",
+    "evenly_spaced",
     "fit_cost_model",
     "fit_meta_learner",
     "fit_regressor",

@@ -1,13 +1,12 @@
-"""past studies -> rows: one per past trial, one column per parameter of the search space.
+"""Build the table of past trials that the meta-learner is fitted on.
 
-Meta-features are no columns: with the few studies most people have they act as a study's name
-(measured on Quick-Tune while planning: mean regret of the first pick .27 with, .18 without; see
-DESIGN, "What the field has learned"). They say which past studies are nearest instead.
+It has one row per past trial and one column per parameter of the search space. Meta-features are
+not among the columns: with few past studies they merely identify a study (mean regret of the first
+pick on Quick-Tune: .27 with them, .18 without; measured 2026-11).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,7 +18,6 @@ from optuna.distributions import BaseDistribution
 
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history import History
-from optuna_metallmix.history import PastTrial
 from optuna_metallmix.space import ABSENT
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
@@ -32,29 +30,28 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-TOP_HEAVY = 3
-"""The power of a trial's rank that is its score, so that differences among the best count for more
-than those among the rest. (Mean regret of the first pick with 1 and 3: LCBench .34 and .30,
-HPOBench .16 and .15, Quick-Tune .26 and .27 with 5 members; 2026-11.)"""
+SCORE_POWER = 3
+"""Power of a trial's rank that is used as its score, to weight differences among the best trials.
+(Mean regret of the first pick with powers 1 and 3: LCBench .34 and .30, HPOBench .16 and .15,
+Quick-Tune .26 and .27; measured 2026-11.)"""
 
 MAX_ROWS = 3_000
-"""Most rows a meta-learner is fitted on; more cost seconds and were not needed (one CatBoost
-member: 0.24 s on 2,100 rows, 0.32 on 4,200; mean regret of the first pick on LCBench .39 with
-1,000 of its 2,000 rows, .43 with all, 17 tasks x 6 seeds; 2026-11)."""
+"""Maximum number of rows to fit on. More rows take longer and did not help (mean regret of the
+first pick on LCBench: .39 with 1,000 of its 2,000 rows, .43 with all; measured 2026-11)."""
 
 
 @dataclass(frozen=True)
 class MetaDataset:
-    """The rows a meta-learner learns from.
+    """Past trials as training data for a meta-learner.
 
     Attributes:
-        space: The search space the columns follow, in its order.
-        configs: The past configurations, shape (n_rows,).
-        scores: The cubes of their ranks within their own study, shape (n_rows,): 1 for the best
-            trial of a study, 1/8 for the middle one, 0 for the worst.
-        groups: The index of each row's study in ``studies``, shape (n_rows,).
-        studies: The names of the studies, shape (n_studies,).
-        seconds: How long each training took, shape (n_rows,); NaN where that is unknown.
+        space: Search space; its order is the order of the columns.
+        configs: Past configurations, shape (n_rows,).
+        scores: Cubed ranks within each study, shape (n_rows,): 1 for the best trial of a study,
+            1/8 for the median, 0 for the worst.
+        groups: Index of each row's study in ``studies``, shape (n_rows,).
+        studies: Study names, shape (n_studies,).
+        seconds: Training times in seconds, shape (n_rows,); NaN if unknown.
     """
 
     space: SearchSpace
@@ -66,79 +63,75 @@ class MetaDataset:
 
 
 def build_meta_dataset(history: History, space: SearchSpace) -> MetaDataset:
-    """Lay the past trials out as rows.
+    """Build the training data for ``space`` from past trials.
 
-    Parameters that ``space`` does not have are dropped, and texts where it has numbers. Of more
-    than :data:`MAX_ROWS` trials, each study keeps an even spread from its best to its worst.
+    Parameters that are not in ``space`` are dropped, and so are non-numeric values of ordered
+    parameters. If there are more than :data:`MAX_ROWS` trials, each study contributes evenly
+    spaced ranks.
 
     Raises:
         HistoryError: No past trial has a parameter of ``space``.
     """
-    share = max(20, MAX_ROWS // max(len(history.studies), 1))
+    max_trials = max(20, MAX_ROWS // max(len(history.studies), 1))
     rows = [
-        (
-            {n: v for n, v in trial.params.items() if n in space and _fits(space[n], v)},
-            trial.rank**TOP_HEAVY,
-            i,
-            math.nan if trial.seconds is None else trial.seconds,
-        )
-        for i, study in enumerate(history.studies)
-        for trial in _spread(study.trials, share)
+        (config, trial.rank**SCORE_POWER, group, trial.seconds)
+        for group, study in enumerate(history.studies)
+        for trial in (study.trials[i] for i in evenly_spaced(len(study.trials), max_trials))
+        if (config := _usable_params(trial.params, space))
     ]
-    rows = [row for row in rows if row[0]]
     if not rows:
         raise HistoryError(
-            "There is no past trial to learn from: run a few studies in this storage first, or "
-            "pass source_storage= with a storage that has some."
+            "There is no past trial to learn from. Run a few studies in this storage first, or "
+            "pass a storage with past studies as `source_storage`."
         )
     configs, scores, groups, seconds = zip(*rows, strict=True)
     return MetaDataset(
-        space,
-        configs,
-        np.array(scores, float),
-        np.array(groups, np.int64),
-        tuple(study.name for study in history.studies),
-        np.array(seconds, float),
+        space=space,
+        configs=configs,
+        scores=np.array(scores, float),
+        groups=np.array(groups, np.int64),
+        studies=tuple(study.name for study in history.studies),
+        seconds=np.array(seconds, float),  # None becomes NaN
     )
 
 
 def to_frame(space: SearchSpace, configs: Sequence[Config]) -> pd.DataFrame:
-    """Encode configurations as columns, shape (len(configs), len(space)).
+    """Encode configurations as a data frame, shape (len(configs), len(space)).
 
-    Ordered parameters become floats with NaN where not active, the others texts with
-    :data:`ABSENT`. A choice never seen before is just another text: CatBoost treats it as unseen.
+    Ordered parameters become floats, NaN if inactive; all others become text, :data:`ABSENT` if
+    inactive. CatBoost handles choices that it has not seen in training.
     """
     import pandas as pd
 
-    return pd.DataFrame(
-        {
-            name: np.array([_number(config.get(name)) for config in configs], float)
-            if is_ordered(distribution)
-            else _texts(distribution, name, configs)
-            for name, distribution in space.items()
-        }
-    )
+    columns: dict[str, Any] = {}
+    for name, distribution in space.items():
+        if is_ordered(distribution):
+            values = [config.get(name) for config in configs]
+            columns[name] = np.array([v if is_number(v) else np.nan for v in values], float)
+        else:
+            columns[name] = _texts(distribution, name, configs)
+    return pd.DataFrame(columns)
 
 
 def categorical_columns(space: SearchSpace) -> list[str]:
-    """Return the names of the columns that :func:`to_frame` writes as texts."""
+    """Return the names of the columns that :func:`to_frame` encodes as text."""
     return [name for name, distribution in space.items() if not is_ordered(distribution)]
 
 
-def _spread(trials: Sequence[PastTrial], n: int) -> list[PastTrial]:
-    if len(trials) <= n:
-        return list(trials)
-    return [trials[int(i)] for i in np.linspace(0, len(trials) - 1, n).round()]
+def evenly_spaced(n_items: int, n_max: int) -> NDArray[np.int64]:
+    """Return up to ``n_max`` evenly spaced indices of ``n_items``, from the first to the last."""
+    return np.linspace(0, n_items - 1, min(n_items, n_max)).round().astype(np.int64)
 
 
-def _fits(distribution: BaseDistribution, value: Any) -> bool:
-    return is_number(value) or not is_ordered(distribution)
+def _usable_params(params: Config, space: SearchSpace) -> Config:
+    return {
+        name: value
+        for name, value in params.items()
+        if name in space and (is_number(value) or not is_ordered(space[name]))
+    }
 
 
 def _texts(distribution: BaseDistribution, name: str, configs: Sequence[Config]) -> list[str]:
-    labels = iter(labels_of(distribution, (one[name] for one in configs if name in one)))
+    active = (config[name] for config in configs if name in config)
+    labels = iter(labels_of(distribution, active))
     return [next(labels) if name in config else ABSENT for config in configs]
-
-
-def _number(value: Any) -> float:
-    return float(value) if is_number(value) else float("nan")

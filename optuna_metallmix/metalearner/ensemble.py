@@ -1,7 +1,7 @@
-"""rows -> a CatBoost regressor, and its SHAP values: one call at a time.
+"""Fit the ensemble of CatBoost regressors behind the meta-learner.
 
-CatBoost 1.2.10 ends the process by a segmentation fault now and then where two threads fit at once
-(2 in some 10,000 fits, 2026-11), and with ``n_jobs`` two trials may ask at once.
+Each member is fitted without some of the past studies, which then measure how well the ensemble
+generalizes to new studies.
 """
 
 from __future__ import annotations
@@ -26,22 +26,38 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-_ONE_AT_A_TIME = threading.Lock()
+_CATBOOST_LOCK = threading.Lock()
+"""CatBoost 1.2.10 can crash with a segmentation fault when two threads fit at once (2 of about
+10,000 fits; measured 2026-11), as trials do with ``n_jobs``."""
+
+N_FOLDS = 10
+"""Maximum number of folds of past studies. (Mean regret of the first pick on Quick-Tune with 12
+studies: .18 with 5 folds, .13 with 12; measured 2026-11.)"""
+N_FOLDS_SINGLE_STUDY = 5
+"""Number of folds of the trials if there is only one past study."""
 
 
 @dataclass(frozen=True)
 class Trees:
-    """How trees are grown.
+    """Hyperparameters of the gradient-boosted trees.
 
     Attributes:
         depth: Depth of each tree.
-        n: How many there are.
-        learning_rate: How far each goes.
+        n: Number of trees.
+        learning_rate: Step size of boosting.
     """
 
     depth: int
     n: int
     learning_rate: float
+
+
+SHALLOW = Trees(4, 150, 0.08)
+"""The default. (Mean regret of the first pick with shallow trees and with trees of depth 8:
+LCBench .30 and .37, HPOBench .15 and .14; measured 2026-11.)"""
+DEEP = Trees(8, 80, 0.15)
+"""For many interacting choices. (Mean regret of the first pick on Quick-Tune: .22 with shallow
+trees, .13 with deep ones; measured 2026-11.)"""
 
 
 def fit_regressor(
@@ -52,11 +68,11 @@ def fit_regressor(
     seed: int,
     weights: Floats | None = None,
 ) -> CatBoostRegressor:
-    """Fit on the rows of ``frame``; both they and the targets have to vary.
+    """Fit a CatBoost regressor; both the rows of ``frame`` and the targets must vary.
 
-    A number is one of 32 ranges, a choice a column of its own: four times as fast, and better
-    (mean regret of the first pick on LCBench .51 without, .31 with; 2026-11). One thread: two
-    gained nothing at 3,000 rows.
+    32 bins for numbers and one-hot encoded choices were four times as fast as CatBoost's defaults
+    and better (mean regret of the first pick on LCBench .31 instead of .51; measured 2026-11). A
+    second thread gained nothing on 3,000 rows.
     """
     from catboost import CatBoostRegressor
 
@@ -74,113 +90,106 @@ def fit_regressor(
         allow_writing_files=False,
         logging_level="Silent",
     )
-    with _ONE_AT_A_TIME:
+    with _CATBOOST_LOCK:
         return model.fit(frame, targets, sample_weight=weights)
 
 
 def shap_values_of(model: CatBoostRegressor, pool: Pool) -> Floats:
-    """Return SHAP values and, in the last column, the base: shape (n, n_parameters + 1)."""
-    with _ONE_AT_A_TIME:
+    """Return SHAP values, shape (n, n_parameters + 1); the last column is the base value."""
+    with _CATBOOST_LOCK:
         values: Floats = model.get_feature_importance(pool, type="ShapValues", thread_count=2)
         return values
 
 
-N_PARTS = 10
-"""Most parts that the past studies are dealt into. With 12 instead of 5 parts of 12 studies the
-first pick's mean regret on Quick-Tune was .13 instead of .18 (2026-11)."""
-N_PARTS_OF_ONE = 5
-"""Parts of a single study's trials."""
-
-SHALLOW = Trees(4, 150, 0.08)
-"""For pasts of few parameters (mean regret of the first pick on LCBench .30 with them, .37 with
-trees of depth 8; HPOBench .15, .14; 2026-11)."""
-DEEP = Trees(8, 80, 0.15)
-"""For pasts of many choices that act together (Quick-Tune .13, with shallow ones .22)."""
-
-
 @dataclass(frozen=True)
 class Ensemble:
-    """Members that each left a part of the past out, and how they did on it.
+    """Regressors that each left out a fold, and how well they predict the studies left out.
 
     Attributes:
-        members: One a part.
-        agreements: By study, the rank correlation of predicted and true scores, shape
-            (n_studies,); NaN where unknown.
-        finds: By study, the mean true score of the tenth that is predicted best, likewise.
+        members: One regressor per fold.
+        rank_correlations: Spearman correlation of predicted and true scores by study, shape
+            (n_studies,); NaN if unknown.
+        top_scores: Mean true score of the tenth of the trials with the best predictions by study,
+            shape (n_studies,); NaN if unknown.
     """
 
     members: list[CatBoostRegressor]
-    agreements: Floats
-    finds: Floats
+    rank_correlations: Floats
+    top_scores: Floats
 
 
 def fit_ensemble(dataset: MetaDataset, trees: Trees, seed: int) -> Ensemble:
-    """Fit one member a part, each on the rows that the part leaves; ``seed`` deals the parts."""
+    """Fit one member per fold on the rows outside that fold; ``seed`` also assigns the folds."""
     frame = to_frame(dataset.space, dataset.configs)
-    weights = 1.0 / np.bincount(dataset.groups)[dataset.groups]  # a study weighs as any other
-    unseen = np.full(len(dataset.scores), np.nan)
+    weights = 1.0 / np.bincount(dataset.groups)[dataset.groups]  # equal weight for every study
+    held_out = np.full(len(dataset.scores), np.nan)
     members: list[CatBoostRegressor] = []
-    for rows in _deal(dataset, frame, np.random.default_rng(seed)):
-        scores, member = dataset.scores[rows], seed + len(members)
-        model = fit_regressor(dataset.space, frame[rows], scores, trees, member, weights[rows])
+    for rows in _training_rows(dataset, frame, np.random.default_rng(seed)):
+        scores, member_seed = dataset.scores[rows], seed + len(members)
+        model = fit_regressor(
+            dataset.space, frame[rows], scores, trees, member_seed, weights[rows]
+        )
         members.append(model)
         if n_studies(dataset) > 1 and not rows.all():
-            unseen[~rows] = model.predict(frame[~rows])
-    return Ensemble(members, *_by_study(unseen, dataset))
+            held_out[~rows] = model.predict(frame[~rows])
+    return Ensemble(members, *_quality_by_study(held_out, dataset))
 
 
 def varies(frame: pd.DataFrame) -> bool:
-    """Tell whether any column has different values."""
+    """Return whether any column has more than one value."""
     return bool(frame.nunique(dropna=False).max() > 1)
 
 
 def n_studies(dataset: MetaDataset) -> int:
-    """Return how many studies have a row."""
+    """Return the number of studies with at least one row."""
     return len(np.unique(dataset.groups))
 
 
-def finds_more(first: Ensemble, second: Ensemble) -> bool:
-    """Tell whether ``first`` finds better trials, by more than the gain's standard error."""
-    gains = first.finds - second.finds
+def is_clearly_better(first: Ensemble, second: Ensemble) -> bool:
+    """Return whether ``first`` has better top scores by more than the standard error."""
+    gains = first.top_scores - second.top_scores
     gains = gains[~np.isnan(gains)]
     if len(gains) < 3:
         return False
     return bool(gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains)))
 
 
-def _deal(
+def _training_rows(
     dataset: MetaDataset, frame: pd.DataFrame, rng: np.random.Generator
 ) -> list[NDArray[np.bool_]]:
-    """Return the rows of each member: all but one part of the studies, or of a single study's
-    trials; all rows where the others have nothing to learn from, which CatBoost raises on."""
-    one_study = n_studies(dataset) == 1
-    units = np.arange(len(dataset.scores)) if one_study else dataset.groups
-    names = rng.permutation(np.unique(units))
-    n_parts = N_PARTS_OF_ONE if one_study else min(N_PARTS, len(names))
-    dealt = [~np.isin(units, names[part::n_parts]) for part in range(n_parts)]
+    """Return the mask of each member's training rows.
+
+    A fold is a part of the studies, or of the trials of a single study. Where the remaining rows
+    are constant, on which CatBoost raises, the member is trained on all rows.
+    """
+    single = n_studies(dataset) == 1
+    units = np.arange(len(dataset.scores)) if single else dataset.groups
+    shuffled = rng.permutation(np.unique(units))
+    n_folds = N_FOLDS_SINGLE_STUDY if single else min(N_FOLDS, len(shuffled))
+    masks = [~np.isin(units, shuffled[fold::n_folds]) for fold in range(n_folds)]
     return [
         rows if np.ptp(dataset.scores[rows]) > 0 and varies(frame[rows]) else np.ones_like(rows)
-        for rows in dealt
+        for rows in masks
     ]
 
 
-def _by_study(unseen: Floats, dataset: MetaDataset) -> tuple[Floats, Floats]:
-    """Return :attr:`Ensemble.agreements` and :attr:`Ensemble.finds`."""
-    agreements, finds = np.full((2, len(dataset.studies)), np.nan)
+def _quality_by_study(held_out: Floats, dataset: MetaDataset) -> tuple[Floats, Floats]:
+    """Return :attr:`Ensemble.rank_correlations` and :attr:`Ensemble.top_scores`."""
+    correlations, top_scores = np.full((2, len(dataset.studies)), np.nan)
     for study in np.unique(dataset.groups):
         rows = dataset.groups == study
-        if rows.sum() > 2 and not np.isnan(unseen[rows]).any():
-            true, predicted = dataset.scores[rows], unseen[rows]
-            agreements[study] = _spearman(predicted, true)
+        if rows.sum() > 2 and not np.isnan(held_out[rows]).any():
+            true, predicted = dataset.scores[rows], held_out[rows]
+            correlations[study] = _spearman(predicted, true)
             best = np.argsort(-predicted, kind="stable")[: max(1, rows.sum() // 10)]
-            finds[study] = true[best].mean()
-    return agreements, finds
+            top_scores[study] = true[best].mean()
+    return correlations, top_scores
 
 
 def _spearman(first: Floats, second: Floats) -> float:
-    import pandas as pd
+    from scipy.stats import rankdata
 
-    ranks = [pd.Series(one).rank().to_numpy() for one in (first, second)]
-    if min(np.ptp(one) for one in ranks) == 0:
+    ranks = rankdata(first), rankdata(second)
+    if min(map(np.ptp, ranks)) == 0:
         return 0.0
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+    return float(np.corrcoef(*ranks)[0, 1])

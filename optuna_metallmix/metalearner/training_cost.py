@@ -1,8 +1,7 @@
-"""past trials with durations -> what training a configuration costs, in middling past trainings.
+"""Predict the training cost of a configuration from the durations of past trials.
 
-Studies differ in data and machines, so seconds count beside the middle of their own study, as
-logarithms. Only complete trainings count: a failed or pruned one ended early, and says little of
-what the whole would have taken.
+Studies differ in their data and machines, so a cost is relative to the median duration of its
+study; 1.0 is a median training. Only complete trials count: others ended early.
 """
 
 from __future__ import annotations
@@ -19,8 +18,10 @@ from numpy.typing import NDArray
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.metalearner.dataset import MetaDataset
 from optuna_metallmix.metalearner.dataset import to_frame
+from optuna_metallmix.metalearner.ensemble import Floats
 from optuna_metallmix.metalearner.ensemble import Trees
 from optuna_metallmix.metalearner.ensemble import fit_regressor
+from optuna_metallmix.metalearner.ensemble import varies
 from optuna_metallmix.metalearner.meta_learner import MIN_ROWS
 from optuna_metallmix.metalearner.meta_learner import MetaLearner
 from optuna_metallmix.metalearner.meta_learner import Prediction
@@ -31,23 +32,21 @@ if TYPE_CHECKING:
     import pandas as pd
     from catboost import CatBoostRegressor
 
-Floats = NDArray[np.float64]
-
-N_PARTS = 3
+N_FOLDS = 3
 _TREES = Trees(6, 60, 0.15)
-MIN_EXPLAINED = 0.1
-"""Least share of the durations' variance that has to be predictable: on a machine that others use
-too, they can be noise, and the cheapest by noise is nobody's gain."""
-MAX_SHARE = 0.9
-"""What a training may cost at most, of what the best predicted one costs, to be preferred to it:
-a smaller saving is less than the prediction can tell."""
+MIN_R2 = 0.1
+"""Minimum share of the variance of log durations that must be predictable. On a shared machine
+durations can be noise."""
+MAX_COST_RATIO = 0.9
+"""Maximum cost, relative to the best predicted configuration, of one that is preferred to it.
+Smaller savings are within the error of the prediction."""
 
 
 class CostModel:
-    """Predicts how long a training takes, beside the middle one of its study.
+    """Predicts training costs relative to the median training of a study.
 
-    The mean of regressors that each see two thirds of the past studies (of the trials, where
-    there are few studies); the rest measures how far durations can be predicted at all.
+    It is the mean of regressors that are each fitted on two thirds of the past studies, or of the
+    trials if there are few studies. The held-out rest measures the quality of the predictions.
 
     Args:
         seed: Seeds CatBoost.
@@ -60,101 +59,86 @@ class CostModel:
         """Fit on the past trials whose durations are known.
 
         Raises:
-            HistoryError: They are too few, all the same, or have nothing to do with the
-                parameters.
+            HistoryError: There are too few such trials, or their durations cannot be predicted
+                from the parameters.
         """
         rows = np.flatnonzero(~np.isnan(dataset.seconds))
-        _check_enough(rows)
+        if len(rows) < MIN_ROWS:
+            raise _no_effect(
+                f"only {len(rows)} past trials have a known training time, but at least "
+                f"{MIN_ROWS} are needed"
+            )
         frame = to_frame(dataset.space, [dataset.configs[i] for i in rows])
-        groups = dataset.groups[rows]
-        costs = _beside_median(np.log(dataset.seconds[rows]), groups)
-        parts = _parts(groups)
-        held_out = np.empty_like(costs)
-        self.dataset = dataset  # kept alive: the cache below knows it by its id
+        log_costs = _relative_to_median(np.log(dataset.seconds[rows]), dataset.groups[rows])
+        folds = _assign_folds(dataset.groups[rows])
+        held_out = np.empty_like(log_costs)
+        self.dataset = dataset  # keeps the id in the cache below valid
         self.space = dataset.space
         self.members_: list[CatBoostRegressor] = []
-        for part in range(N_PARTS):
-            seen = parts != part
-            _check_varied(costs[seen], frame[seen])
-            model = fit_regressor(
-                dataset.space, frame[seen], costs[seen], _TREES, self.seed + part
+        for fold in range(N_FOLDS):
+            seen = folds != fold
+            self.members_.append(self._fit_member(frame[seen], log_costs[seen], fold))
+            held_out[~seen] = self.members_[fold].predict(frame[~seen])
+        self.r2 = float(1.0 - np.mean((log_costs - held_out) ** 2) / np.var(log_costs))
+        """Coefficient of determination of log costs on held-out trials, up to 1."""
+        if self.r2 < MIN_R2:
+            raise _no_effect(
+                "past training times do not follow from the parameters (on held-out trials they "
+                f"explain {max(self.r2, 0.0):.0%} of the variance)"
             )
-            self.members_.append(model)
-            held_out[~seen] = model.predict(frame[~seen])
-        self.explained = float(1.0 - np.mean((costs - held_out) ** 2) / np.var(costs))
-        _check_explained(self.explained)
         return self
 
     def predict(self, configs: Sequence[Config]) -> Floats:
-        """Return the costs of ``configs`` in middling past trainings, shape (n,)."""
+        """Return the predicted costs of ``configs``, shape (n,); 1 is a median training."""
         frame = to_frame(self.space, configs)
-        logs = np.mean([member.predict(frame) for member in self.members_], axis=0)
-        costs: Floats = np.exp(logs)
+        log_costs = np.mean([member.predict(frame) for member in self.members_], axis=0)
+        costs: Floats = np.exp(log_costs)
         return costs
+
+    def _fit_member(self, frame: pd.DataFrame, log_costs: Floats, fold: int) -> CatBoostRegressor:
+        if not np.ptp(log_costs) > 0 or not varies(frame):  # CatBoost would raise
+            raise _no_effect(
+                "most past trials have the same training time or the same parameter values"
+            )
+        return fit_regressor(self.space, frame, log_costs, _TREES, self.seed + fold)
 
 
 def cheapest_equal(prediction: Prediction, costs: Floats) -> int:
-    """Return which configuration to prefer: the cheapest that may be as good as the best.
+    """Return the index of the cheapest configuration that may be as good as the best.
 
-    As good is what is predicted within the best's own spread. The best itself, where none of
-    those is clearly cheaper.
+    That is, its predicted score is within the spread of the best one's. Return the best one if
+    none of these is clearly cheaper.
     """
     best = int(prediction.mean.argmax())
     equal = np.flatnonzero(prediction.mean >= prediction.mean[best] - prediction.spread[best])
     cheapest = int(equal[costs[equal].argmin()])
-    return cheapest if costs[cheapest] <= MAX_SHARE * costs[best] else best
+    return cheapest if costs[cheapest] <= MAX_COST_RATIO * costs[best] else best
 
 
-def _beside_median(logs: Floats, groups: NDArray[np.int64]) -> Floats:
-    beside = logs.copy()
+def _relative_to_median(logs: Floats, groups: NDArray[np.int64]) -> Floats:
+    relative = logs.copy()
     for study in np.unique(groups):
-        beside[groups == study] -= np.median(logs[groups == study])
-    return beside
+        relative[groups == study] -= np.median(logs[groups == study])
+    return relative
 
 
-def _parts(groups: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Deal whole studies out, or single trials where there are too few studies."""
-    studies, place = np.unique(groups, return_inverse=True)
-    units = place if len(studies) >= N_PARTS else np.arange(len(groups))
-    parts: NDArray[np.int64] = units % N_PARTS
-    return parts
+def _assign_folds(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Assign whole studies to folds, or single trials if there are too few studies."""
+    studies, indices = np.unique(groups, return_inverse=True)
+    units = indices if len(studies) >= N_FOLDS else np.arange(len(groups))
+    folds: NDArray[np.int64] = units % N_FOLDS
+    return folds
 
 
-def _check_enough(rows: NDArray[np.int64]) -> None:
-    if len(rows) < MIN_ROWS:
-        raise HistoryError(
-            f"cost_aware=True has no effect: only {len(rows)} past trials tell how long their "
-            f"training took, and {MIN_ROWS} are the least that anything can be learned from."
-        )
+def _no_effect(reason: str) -> HistoryError:
+    return HistoryError(f"cost_aware=True has no effect: {reason}.")
 
 
-def _check_varied(costs: Floats, frame: pd.DataFrame) -> None:
-    """Check for what CatBoost raises on."""
-    if not np.ptp(costs) > 0 or frame.nunique(dropna=False).max() < 2:
-        raise HistoryError(
-            "cost_aware=True has no effect: the past trainings, or most of them, took the same "
-            "time or had the same values."
-        )
-
-
-def _check_explained(explained: float) -> None:
-    if explained < MIN_EXPLAINED:
-        raise HistoryError(
-            "cost_aware=True has no effect: how long the past trainings took does not follow "
-            f"from their parameters (on trials held out, {max(explained, 0.0):.0%} of the "
-            "variance does)."
-        )
-
-
-def _learner_key(learner: MetaLearner) -> int:
-    return id(learner.dataset)
-
-
-@cached(LRUCache(maxsize=4), key=_learner_key, lock=Lock())
+@cached(LRUCache(maxsize=4), key=lambda learner: id(learner.dataset), lock=Lock())
 def fit_cost_model(learner: MetaLearner) -> CostModel:
-    """Fit the cost model on the past of a meta-learner, once in this process.
+    """Fit the cost model on the past of a meta-learner, once per process.
 
     Raises:
-        HistoryError: The durations of that past cannot be predicted.
+        HistoryError: The past durations cannot be predicted.
     """
     return CostModel(seed=learner.seed).fit(learner.dataset)

@@ -21,7 +21,7 @@ from optuna_metallmix.candidates import RANDOM
 from optuna_metallmix.candidates import build_pool
 from optuna_metallmix.candidates import diverse
 from optuna_metallmix.history import History
-from optuna_metallmix.metalearner import LEAST_TRUST
+from optuna_metallmix.metalearner import MIN_TRUST
 from optuna_metallmix.metalearner import fit_meta_learner
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
@@ -141,7 +141,7 @@ class TransferModel:
 
     def _belief(self, expected: Floats, worths: Floats) -> float:
         trust = self.learner.trust
-        return belief(expected, worths, trust) if trust > LEAST_TRUST else 0.0
+        return belief(expected, worths, trust) if trust > MIN_TRUST else 0.0
 
     def _with_past(
         self,

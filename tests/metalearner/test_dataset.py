@@ -28,11 +28,11 @@ SPACE = {
 
 def _study(name: str, configs: list[dict[str, object]]) -> PastStudy:
     n = len(configs)
-    trials = (PastTrial(one, 1 - i / n, None, None) for i, one in enumerate(configs))
+    trials = (PastTrial(params, 1 - i / n, None, None) for i, params in enumerate(configs))
     return PastStudy(name, SPACE, tuple(trials), {})
 
 
-def test_one_row_for_each_past_trial(history: History) -> None:
+def test_each_past_trial_is_a_row(history: History) -> None:
     space = history.studies[0].space
     dataset = build_meta_dataset(history, space)
     assert len(dataset.configs) == history.n_trials == 90
@@ -40,7 +40,7 @@ def test_one_row_for_each_past_trial(history: History) -> None:
     assert np.bincount(dataset.groups).tolist() == [30, 30, 30]
     for config, score, group in zip(dataset.configs, dataset.scores, dataset.groups, strict=True):
         trials = history.studies[group].trials
-        assert any(one.params == config and one.rank**3 == score for one in trials)
+        assert any(t.params == config and t.rank**3 == score for t in trials)
 
 
 def test_foreign_parameters_and_empty_rows_are_dropped() -> None:
@@ -50,7 +50,7 @@ def test_foreign_parameters_and_empty_rows_are_dropped() -> None:
 
 
 @pytest.mark.parametrize("history", [History(), History((_study("a", [{"x": 1}]),))])
-def test_no_row_is_a_history_error(history: History) -> None:
+def test_empty_table_is_a_history_error(history: History) -> None:
     with pytest.raises(HistoryError, match="no past trial to learn from"):
         build_meta_dataset(history, SPACE)
 
@@ -69,7 +69,7 @@ def test_large_past_keeps_an_even_spread_from_best_to_worst(
     assert np.bincount(dataset.groups).tolist() == [30, 5]
 
 
-def test_columns_are_numbers_or_texts() -> None:
+def test_columns_are_numeric_or_text() -> None:
     frame = to_frame(
         SPACE,
         [

@@ -33,7 +33,7 @@ def _rising(n: int, group: int = 0) -> list[tuple[dict[str, Any], float, int]]:
     return [({"x": i / n, "kind": "ab"[i % 2]}, i / (n - 1), group) for i in range(n)]
 
 
-def test_the_good_is_predicted_better_than_the_bad(learned: Learned) -> None:
+def test_good_configurations_are_predicted_better_than_bad_ones(learned: Learned) -> None:
     good = {"lr": 1e-3, "optimizer": "adam", "batch_size": 32, "depth": 3, "frozen": True}
     bad = {"lr": 0.09, "optimizer": "sgd", "momentum": 0.5, "batch_size": 32, "depth": 3}
     mean = learned.learner.predict([good, bad]).mean
@@ -88,7 +88,7 @@ def test_quality_of_an_inverted_past_is_negative() -> None:
     assert learner.quality < -0.5
 
 
-def test_every_study_weighs_the_same() -> None:
+def test_studies_have_equal_weights() -> None:
     crowd = [({"x": i / 300, "kind": "a"}, i / 299, 0) for i in range(300)]
     few = [({"x": i / 40, "kind": "a"}, 1 - i / 39, 1 + i % 4) for i in range(40)]
     learner = MetaLearner(trees=Trees(4, 40, 0.08)).fit(_dataset(crowd + few))
@@ -100,7 +100,7 @@ def test_every_study_weighs_the_same() -> None:
     ("rows", "reason"),
     [
         (_rising(7), "only 7 past trials"),
-        ([({"x": 0.5, "kind": "a"}, i / 9, 0) for i in range(10)], "the same values"),
+        ([({"x": 0.5, "kind": "a"}, i / 9, 0) for i in range(10)], "the same parameter values"),
         ([({"x": i / 9, "kind": "a"}, 0.5, 0) for i in range(10)], "the same score"),
     ],
 )
@@ -119,7 +119,7 @@ def test_study_that_never_varied_a_parameter_does_not_stop_the_fit() -> None:
         assert np.isfinite(learner.predict([{"kind": "b"}]).mean).all()
 
 
-def test_parameter_that_is_active_or_not_is_something_to_learn_from() -> None:
+def test_whether_a_parameter_is_active_can_be_learned() -> None:
     rows = [({"kind": "a"} | ({"x": 0.5} if i % 2 else {}), i % 2, 0) for i in range(12)]
     learner = MetaLearner(trees=Trees(4, 20, 0.08)).fit(_dataset(rows))
     with_x, without = learner.predict([{"kind": "a", "x": 0.5}, {"kind": "a"}]).mean
@@ -132,7 +132,7 @@ def test_study_whose_rows_score_alike_does_not_stop_the_fit() -> None:
     assert all(math.isfinite(m) for m in learner.predict([{"x": 0.1}]).mean)
 
 
-def test_study_without_a_row_is_no_study() -> None:
+def test_study_without_rows_is_ignored() -> None:
     rows = _rising(20, 1)
     learner = MetaLearner(trees=Trees(4, 5, 0.08)).fit(_dataset(rows))
     assert learner.predict([{"x": 0.9, "kind": "a"}]).spread[0] > 0
@@ -148,8 +148,8 @@ def test_a_second_fit_forgets_the_first(learned: Learned) -> None:
     np.testing.assert_allclose(values.sum(axis=1) + base, expected, atol=1e-9, rtol=0)
 
 
-def test_the_past_is_explained_by_an_even_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_explained_rows_are_evenly_spaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meta_learner, "MAX_EXPLAINED", 5)
     learner = MetaLearner(trees=Trees(4, 5, 0.08)).fit(_dataset(_rising(12) + _rising(13, 1)))
-    assert list(learner.explained) == [0, 6, 12, 18, 24]
+    assert list(learner.explained_rows) == [0, 6, 12, 18, 24]
     assert len(learner.past_shap_values[0]) == 5

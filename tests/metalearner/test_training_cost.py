@@ -1,4 +1,4 @@
-"""A past of image trainings in which ``size`` decides the seconds and ``lr`` the score."""
+"""Cost model on past trainings whose ``size`` determines the time and ``lr`` the score."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Seconds = Callable[[float, str], float | None]
 
 
 def equal(lr: float, size: str, study: int = 0) -> float:
-    """Large is better in two studies of three, and worse in the other: nobody can tell."""
+    """Return scores with a ``size`` effect that differs in sign between studies."""
     return 1 - abs(lr - 0.5) + (size == "large") * [0.1, -0.1, 0.1][study]
 
 
@@ -68,7 +68,7 @@ def unknown(lr: float, size: str) -> None:
 def past(
     score: Score = equal, seconds: Seconds = ten_times, speeds: Sequence[float] = (1, 7, 0.2)
 ) -> InMemoryStorage:
-    """One study for each machine, told apart by how slow it is; 40 trials in each."""
+    """Return a study of 40 trials for each machine speed."""
     storage = InMemoryStorage()
     rng = np.random.default_rng(0)
     for i, speed in enumerate(speeds):
@@ -96,12 +96,12 @@ def rows(storage: BaseStorage) -> MetaDataset:
     return build_meta_dataset(read_history(storage), SPACE)
 
 
-def test_cost_is_told_beside_the_middle_of_the_own_study():
+def test_cost_is_relative_to_the_median_of_the_study():
     model = CostModel().fit(rows(past()))
-    small, large = model.predict([{"lr": 0.3, "size": one} for one in ("small", "large")])
-    assert large / small == pytest.approx(10, rel=0.2)  # whatever the machine
+    small, large = model.predict([{"lr": 0.3, "size": size} for size in ("small", "large")])
+    assert large / small == pytest.approx(10, rel=0.2)  # on any machine
     assert small < 1 < large
-    assert model.explained > 0.9
+    assert model.r2 > 0.9
 
 
 def test_same_seed_same_costs():
@@ -122,22 +122,22 @@ def few(lr: float, size: str) -> float | None:
 @pytest.mark.parametrize(
     ("seconds", "reason"),
     [
-        (unknown, "only 0 past trials tell how long"),
-        (few, "only [1-7] past trials tell how long"),
-        (lambda lr, size: 60.0, "took the same time"),
-        (noise, "does not follow from their parameters"),
+        (unknown, "only 0 past trials have a known training time"),
+        (few, "only [1-7] past trials have a known training time"),
+        (lambda lr, size: 60.0, "have the same training time"),
+        (noise, "do not follow from the parameters"),
     ],
 )
-def test_what_tells_no_cost_says_why(seconds: Seconds, reason: str):
-    with pytest.raises(HistoryError, match=reason) as told:
+def test_unpredictable_costs_are_a_history_error(seconds: Seconds, reason: str):
+    with pytest.raises(HistoryError, match=reason) as raised:
         CostModel().fit(rows(past(seconds=seconds)))
-    assert str(told.value).startswith("cost_aware=True has no effect: ")
+    assert str(raised.value).startswith("cost_aware=True has no effect: ")
 
 
 @pytest.mark.parametrize("n_studies", [1, 2])
 def test_few_studies_are_enough(n_studies: int):
     model = CostModel().fit(rows(past(speeds=(1,) * n_studies)))
-    small, large = model.predict([{"lr": 0.3, "size": one} for one in ("small", "large")])
+    small, large = model.predict([{"lr": 0.3, "size": size} for size in ("small", "large")])
     assert large > 5 * small
 
 
@@ -147,20 +147,20 @@ def test_few_studies_are_enough(n_studies: int):
         ([0.9, 0.85, 0.5], [2.0, 1.0, 0.1], 1),  # within the spread of 0.1; the third is not
         ([0.9, 0.79, 0.5], [2.0, 1.0, 0.1], 0),
         ([0.9, 0.85, 0.82], [2.0, 1.0, 0.1], 2),
-        ([0.9, 0.85, 0.5], [1.0, 0.95, 0.1], 0),  # a saving of 5 % is less than can be told
+        ([0.9, 0.85, 0.5], [1.0, 0.95, 0.1], 0),  # a saving of 5 % is too small
         ([0.5, 0.9], [0.1, 1.0], 1),
     ],
 )
 def test_cheapest_of_those_within_the_spread_of_the_best(
     means: list[float], costs: list[float], chosen: int
 ):
-    spread = np.where(np.array(means) == 0.9, 0.1, 9.0)  # the best's own counts
+    spread = np.where(np.array(means) == 0.9, 0.1, 9.0)  # the spread of the best counts
     prediction = Prediction(np.array(means), spread)
     assert cheapest_equal(prediction, np.array(costs)) == chosen
 
 
-def test_the_cheap_one_of_equals_is_suggested_and_the_others_keep_their_order():
-    without, aware = (learn(past(), cost_aware=one) for one in (False, True))
+def test_cheapest_of_equals_is_suggested_and_the_others_keep_their_order():
+    without, aware = (learn(past(), cost_aware=flag) for flag in (False, True))
     assert aware.reasons == without.reasons == ()
     assert aware.params["size"] == "small"
     assert abs(aware.params["lr"] - 0.5) < 0.2
@@ -179,7 +179,7 @@ def test_the_cheap_one_of_equals_is_suggested_and_the_others_keep_their_order():
     assert "cost" not in without.seconds
 
 
-def test_without_it_the_order_is_by_score_alone():
+def test_without_cost_awareness_candidates_are_ordered_by_score():
     predicted = [one.predicted for one in learn(past()).candidates]
     assert predicted == sorted(predicted, reverse=True)
 
@@ -192,19 +192,19 @@ def test_cost_never_overrides_a_difference_beyond_the_uncertainty():
     assert aware.trade.cost > 1
 
 
-def test_durations_unknown_is_a_reason_and_the_suggestion_is_as_ever():
+def test_unknown_durations_are_a_reason_and_change_nothing():
     storage = past(seconds=unknown)
-    without, aware = (learn(storage, cost_aware=one) for one in (False, True))
+    without, aware = (learn(storage, cost_aware=flag) for flag in (False, True))
     assert aware.params == without.params
     assert aware.candidates == without.candidates
     assert aware.reasons == (
-        "cost_aware=True has no effect: only 0 past trials tell how long their training took, "
-        "and 8 are the least that anything can be learned from.",
+        "cost_aware=True has no effect: only 0 past trials have a known training time, but at "
+        "least 8 are needed.",
     )
     assert aware.trade is None
 
 
-def test_the_same_past_tells_its_costs_once():
+def test_cost_model_is_cached():
     history = read_history(past())
     first, again = (suggest(history, SPACE, {}, None, cost_aware=True) for _ in range(2))
     assert first.costs is again.costs is not None
@@ -225,7 +225,7 @@ def run(storage: BaseStorage, **options: Any) -> optuna.Study:
     return study
 
 
-def test_sampler_serves_the_cheap_one_and_note_and_record_tell_the_same(told: Told):
+def test_sampler_note_and_record_agree_on_the_cost(told: Told):
     get_note = pytest.importorskip("optuna_dashboard").get_note
     study = run(past(), llm=False)
     first, note = study.trials[0], get_note(study)
@@ -245,7 +245,7 @@ def test_sampler_serves_the_cheap_one_and_note_and_record_tell_the_same(told: To
     ) in note
 
 
-def test_sampler_says_once_that_there_are_no_durations(told: Told):
+def test_sampler_warns_once_about_unknown_durations(told: Told):
     first = run(past(seconds=unknown), llm=False).trials[0]
     assert "cost_aware=True has no effect" in first.user_attrs["metallmix:reason"]
     assert first.user_attrs["metallmix:source"] == "meta-learner"
@@ -253,7 +253,7 @@ def test_sampler_says_once_that_there_are_no_durations(told: Told):
     assert "cost_aware=True has no effect" in warning
 
 
-def test_model_is_told_the_costs_only_where_they_count():
+def test_prompt_has_the_costs_only_if_cost_aware():
     asked = []
     for cost_aware in (False, True):
         llm = ScriptedLLM([choose()] * 2)

@@ -1,4 +1,4 @@
-"""The one room that calls CatBoost: one call at a time, nothing written, values that add up."""
+"""CatBoost is called by a single thread at a time, writes no files, and its SHAP values add up."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _fit(seed: int = 0) -> Any:
     return fit_regressor(SPACE, to_frame(SPACE, CONFIGS), TARGETS, TREES, seed)
 
 
-def test_it_fits_as_told_and_writes_nothing(
+def test_fit_uses_the_hyperparameters_and_writes_no_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -50,8 +50,8 @@ def test_shap_values_and_base_add_up() -> None:
     np.testing.assert_allclose(values.sum(axis=1), model.predict(frame), atol=1e-9)
 
 
-def test_threads_fit_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two fits at once have ended the process, see the room's docstring."""
+def test_threads_never_fit_concurrently(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two concurrent fits can crash the process."""
     fit, inside, together = catboost.CatBoostRegressor.fit, threading.Semaphore(1), []
 
     def watched(*args: Any, **options: Any) -> Any:
