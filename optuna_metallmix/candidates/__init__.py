@@ -1,4 +1,4 @@
-"""Candidates: valid, diverse configurations that the past expects to do well."""
+"""Candidates: valid, diverse configurations with good predicted scores."""
 
 from optuna_metallmix.candidates.pool import PAST_BEST
 from optuna_metallmix.candidates.pool import RANDOM
@@ -6,10 +6,10 @@ from optuna_metallmix.candidates.pool import build_pool
 from optuna_metallmix.candidates.selection import Candidate
 from optuna_metallmix.candidates.selection import CostTradeoff
 from optuna_metallmix.candidates.selection import best_predicted
+from optuna_metallmix.candidates.selection import candidates_without_history
 from optuna_metallmix.candidates.selection import cost_tradeoff
-from optuna_metallmix.candidates.selection import diverse
 from optuna_metallmix.candidates.selection import propose_candidates
-from optuna_metallmix.candidates.selection import spread_candidates
+from optuna_metallmix.candidates.selection import select_diverse
 
 
 __all__ = [
@@ -19,8 +19,8 @@ __all__ = [
     "CostTradeoff",
     "best_predicted",
     "build_pool",
+    "candidates_without_history",
     "cost_tradeoff",
-    "diverse",
     "propose_candidates",
-    "spread_candidates",
+    "select_diverse",
 ]

@@ -1,4 +1,4 @@
-"""pool + model of the past -> a few valid, diverse candidates, best first."""
+"""Select a few valid, diverse candidates from the pool, the best predicted first."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from optuna_metallmix.candidates.pool import RANDOM
 from optuna_metallmix.candidates.pool import PoolMember
 from optuna_metallmix.candidates.pool import build_pool
+from optuna_metallmix.candidates.pool import by_key
 from optuna_metallmix.candidates.pool import fit_into
 from optuna_metallmix.history import History
 from optuna_metallmix.metalearner import MIN_TRUST
@@ -31,25 +32,25 @@ from optuna_metallmix.space import to_unit
 
 N_CANDIDATES = 6
 MIN_DISTANCE = 0.08
-"""Least mean difference between two candidates, in unit space."""
-CAUTION = 2.0
-"""By how many standard deviations between the members a configuration that nobody has tried must
-be expected to beat a past study's best one, where the past tells nothing of unseen studies; none
-where it tells all. (LCBench, mean and median regret of the first pick .37 and .20, without .39 and
-.26; HPOBench no change; 12 and 16 searches, 2026-11.)"""
+"""Minimum distance of two candidates: the mean difference of their parameters in unit space."""
+UNCERTAINTY_PENALTY = 2.0
+"""Standard deviations, times ``1 - trust``, subtracted from the prediction of a configuration that
+is not one of a past study's best. (Mean and median regret of the first pick on LCBench: .37 and
+.20 with the penalty, .39 and .26 without; no change on HPOBench; measured 2026-11.)"""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One configuration offered to the language model.
+    """A configuration offered to the language model.
 
     Attributes:
-        number: Its place in the list, from 1; 1 is predicted best, or as good and cheaper.
-        params: Its values by name.
-        origin: Where it comes from, in words.
-        predicted: Expected score, about [0, 1]; ``None`` without a past.
-        spread: Standard deviation between the meta-learner's members, in score units.
-        cost: What its training takes, in middling past trainings; ``None`` where not asked.
+        number: Position in the list, from 1; candidate 1 is predicted to be the best, or to be as
+            good and cheaper.
+        params: Values by parameter name.
+        origin: Where the configuration comes from, for display.
+        predicted: Predicted score, about [0, 1]; ``None`` without past studies.
+        spread: Standard deviation across the meta-learner's members, in score units.
+        cost: Predicted training cost, 1 is a median training; ``None`` unless requested.
     """
 
     number: int
@@ -60,6 +61,24 @@ class Candidate:
     cost: float | None = None
 
 
+@dataclass(frozen=True)
+class CostTradeoff:
+    """The suggested configuration compared with the best predicted candidate.
+
+    Attributes:
+        cost: Training cost of the suggested configuration; 1 is a median training.
+        best_cost: Training cost of the best predicted candidate.
+        given_up: Predicted score of that candidate minus that of the suggested configuration, in
+            score units; may be negative.
+        uncertainty: Standard deviation of that candidate's prediction, in score units.
+    """
+
+    cost: float
+    best_cost: float
+    given_up: float
+    uncertainty: float
+
+
 def propose_candidates(
     learner: MetaLearner,
     history: History,
@@ -67,85 +86,60 @@ def propose_candidates(
     n: int = N_CANDIDATES,
     costs: CostModel | None = None,
 ) -> tuple[Candidate, ...]:
-    """Return ``n`` candidates (fewer where the space has fewer), best predicted score first.
+    """Return up to ``n`` candidates, best predicted score first.
 
-    The less the past tells of unseen studies, the less they depart from what was best in one, see
-    :data:`CAUTION`; not at all where it tells nothing. With ``costs`` the cheapest of the whole
-    pool that may be as good stands before them. Configurations that the asking study itself has
-    tried are not offered again.
+    The less the past can be trusted, the more untried configurations are penalized, see
+    :data:`UNCERTAINTY_PENALTY`; they come last if trust is at most :data:`MIN_TRUST`. With
+    ``costs``, candidate 1 is the cheapest of the pool that may be as good as the best.
+    Configurations that the current study has already tried are left out.
     """
     space = learner.space
     tried = _tried(history, space)
     pool = build_pool(learner, history, rng)
-    drafts = [draft for key, draft in pool.items() if key not in tried] or list(pool.values())
-    configs = [draft.params for draft in drafts]
+    members = [member for key, member in pool.items() if key not in tried] or list(pool.values())
+    configs = [member.params for member in members]
     prediction = learner.predict(configs)
-    order = np.argsort(-_cautious(drafts, prediction, learner), kind="stable")
-    chosen = diverse([int(i) for i in order], configs, space, n)
-    taken = None if costs is None else costs.predict(configs)
-    if taken is not None:
-        first = cheapest_equal(prediction, taken)
+    order = np.argsort(-_penalized_scores(members, prediction, learner.trust), kind="stable")
+    chosen = select_diverse([int(i) for i in order], configs, space, n)
+    predicted_costs = None if costs is None else costs.predict(configs)
+    if predicted_costs is not None:
+        first = cheapest_equal(prediction, predicted_costs)
         chosen = [first, *(i for i in chosen if i != first)][:n]
     return tuple(
         Candidate(
-            place,
-            drafts[i].params,
-            drafts[i].origin,
+            number,
+            configs[i],
+            members[i].origin,
             float(prediction.mean[i]),
             float(prediction.spread[i]),
-            None if taken is None else float(taken[i]),
+            None if predicted_costs is None else float(predicted_costs[i]),
         )
-        for place, i in enumerate(chosen, start=1)
+        for number, i in enumerate(chosen, start=1)
     )
 
 
-def _cautious(
-    drafts: Sequence[PoolMember], prediction: Prediction, learner: MetaLearner
-) -> NDArray[np.float64]:
-    """Return the expected scores that candidates are ordered by."""
-    doubt = CAUTION * (1.0 - learner.trust) if learner.trust > MIN_TRUST else np.inf
-    new = np.array([not draft.is_past_best for draft in drafts])
-    if doubt == 0.0 or new.all():
-        return prediction.mean
-    return prediction.mean - np.where(new, doubt * np.maximum(prediction.spread, 1e-9), 0.0)
-
-
-def spread_candidates(
+def candidates_without_history(
     space: SearchSpace, rng: np.random.Generator, n: int = N_CANDIDATES
 ) -> tuple[Candidate, ...]:
-    """Return the middle of the space and ``n - 1`` random draws: candidates without a past."""
-    drafts = [
-        PoolMember({name: middle(one) for name, one in space.items()}, "middle of the space")
-    ]
+    """Return the middle of the space and up to ``n - 1`` diverse random draws."""
+    members = [PoolMember({name: middle(space[name]) for name in space}, "middle of the space")]
     for _ in range(4 * n):
-        drafts.append(PoolMember({name: sample(one, rng) for name, one in space.items()}, RANDOM))
-    unlike: dict[str, PoolMember] = {}
-    for draft in drafts:
-        unlike.setdefault(config_key(draft.params), draft)
-    drafts = list(unlike.values())
-    chosen = diverse(range(len(drafts)), [draft.params for draft in drafts], space, n)
+        members.append(PoolMember({name: sample(space[name], rng) for name in space}, RANDOM))
+    members = list(by_key(members).values())
+    chosen = select_diverse(range(len(members)), [m.params for m in members], space, n)
     return tuple(
-        Candidate(place, drafts[i].params, drafts[i].origin)
-        for place, i in enumerate(chosen, start=1)
+        Candidate(number, members[i].params, members[i].origin)
+        for number, i in enumerate(chosen, start=1)
     )
 
 
-def _tried(history: History, space: SearchSpace) -> set[str]:
-    """Return what the asking study has tried, as far as ``space`` has it."""
-    own = [trial.params for study in history.studies if study.is_target for trial in study.trials]
-    return {
-        config_key(fit_into(params, space, {}))
-        for params in own + [params for params, _ in history.tried]
-        if all(contains(space[name], params[name]) for name in params if name in space)
-    }
-
-
-def diverse(
+def select_diverse(
     order: Sequence[int], configs: Sequence[Config], space: SearchSpace, n: int
 ) -> list[int]:
-    """Return ``n`` of ``order``: the first, then each next that differs enough from all taken.
+    """Return up to ``n`` indices of ``configs`` that differ from each other, in the given order.
 
-    Where there are not enough such ones, the first of the others fill up. Sorted as ``order``.
+    An index is skipped if its configuration is closer than :data:`MIN_DISTANCE` to one selected
+    before. If too few remain, the first skipped ones are added.
     """
     chosen: list[int] = []
     for i in order:
@@ -153,8 +147,45 @@ def diverse(
             break
         if all(_distance(configs[i], configs[j], space) >= MIN_DISTANCE for j in chosen):
             chosen.append(i)
-    rest = [i for i in order if i not in chosen]
-    return sorted(chosen + rest[: n - len(chosen)], key=list(order).index)
+    skipped = [i for i in order if i not in chosen]
+    return sorted(chosen + skipped[: n - len(chosen)], key=list(order).index)
+
+
+def best_predicted(candidates: Sequence[Candidate]) -> Candidate:
+    """Return the candidate with the best predicted score, or the first without predictions."""
+    return max(candidates, key=lambda candidate: candidate.predicted or 0.0)
+
+
+def cost_tradeoff(
+    costs: CostModel | None, params: Config, predicted: float, candidates: Sequence[Candidate]
+) -> CostTradeoff | None:
+    """Compare a configuration with the best predicted candidate; ``None`` without ``costs``."""
+    if costs is None:
+        return None
+    best = best_predicted(candidates)
+    cost, best_cost = costs.predict([params, best.params]).tolist()
+    given_up = round((best.predicted or 0.0) - predicted, 9)  # drop the rounding error of sums
+    return CostTradeoff(cost, best_cost, given_up, best.spread or 0.0)
+
+
+def _penalized_scores(
+    members: Sequence[PoolMember], prediction: Prediction, trust: float
+) -> NDArray[np.float64]:
+    penalty = UNCERTAINTY_PENALTY * (1.0 - trust) if trust > MIN_TRUST else np.inf
+    untried = np.array([not member.is_past_best for member in members])
+    if penalty == 0.0 or untried.all():
+        return prediction.mean
+    return prediction.mean - np.where(untried, penalty * np.maximum(prediction.spread, 1e-9), 0.0)
+
+
+def _tried(history: History, space: SearchSpace) -> set[str]:
+    """Return the keys of the configurations that the current study has tried in ``space``."""
+    own = [trial.params for study in history.studies if study.is_target for trial in study.trials]
+    return {
+        config_key(fit_into(params, space, {}))
+        for params in own + [params for params, _ in history.tried]
+        if all(contains(space[name], params[name]) for name in params if name in space)
+    }
 
 
 def _distance(first: Config, second: Config, space: SearchSpace) -> float:
@@ -169,38 +200,3 @@ def _difference(first: Config, second: Config, name: str, space: SearchSpace) ->
     if is_ordered(space[name]) and is_number(a) and is_number(b):
         return abs(to_unit(space[name], a) - to_unit(space[name], b))
     return float(a != b)
-
-
-@dataclass(frozen=True)
-class CostTradeoff:
-    """The suggested configuration beside the candidate with the best predicted score.
-
-    Attributes:
-        cost: Its training, in middling past trainings: 1.0 is the middle of a study.
-        best_cost: The training of that candidate.
-        given_up: The score expected of that candidate beyond the suggested configuration's, in
-            score units; below 0 where less is expected of it.
-        uncertainty: Standard deviation of that candidate's score, in score units.
-    """
-
-    cost: float
-    best_cost: float
-    given_up: float
-    uncertainty: float
-
-
-def best_predicted(candidates: Sequence[Candidate]) -> Candidate:
-    """Return the candidate of which most is expected; the first, where nothing is known."""
-    return max(candidates, key=lambda one: one.predicted or 0.0)
-
-
-def cost_tradeoff(
-    costs: CostModel | None, params: Config, predicted: float, candidates: Sequence[Candidate]
-) -> CostTradeoff | None:
-    """Hold a configuration against the best predicted candidate; ``None`` without costs."""
-    if costs is None:
-        return None
-    best = best_predicted(candidates)
-    cost, best_cost = costs.predict([params, best.params]).tolist()
-    given_up = round((best.predicted or 0.0) - predicted, 9)  # sums of SHAP values end in noise
-    return CostTradeoff(cost, best_cost, given_up, best.spread or 0.0)

@@ -19,7 +19,7 @@ import numpy as np
 
 from optuna_metallmix.candidates import RANDOM
 from optuna_metallmix.candidates import build_pool
-from optuna_metallmix.candidates import diverse
+from optuna_metallmix.candidates import select_diverse
 from optuna_metallmix.history import History
 from optuna_metallmix.metalearner import MIN_TRUST
 from optuna_metallmix.metalearner import fit_meta_learner
@@ -137,7 +137,7 @@ class TransferModel:
 
     def _after_others(self, promising: Iterator[Config], n_unknown: int) -> Config:
         first = list(islice(promising, 1 + 30 * n_unknown)) or self._pool[:1]
-        return first[diverse(range(len(first)), first, self.space, n_unknown + 1)[-1]]
+        return first[select_diverse(range(len(first)), first, self.space, n_unknown + 1)[-1]]
 
     def _belief(self, expected: Floats, worths: Floats) -> float:
         trust = self.learner.trust

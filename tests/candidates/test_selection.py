@@ -19,12 +19,12 @@ from optuna.trial import TrialState
 from optuna.trial import create_trial
 
 from optuna_metallmix.candidates.pool import best_choices
-from optuna_metallmix.candidates.selection import CAUTION
 from optuna_metallmix.candidates.selection import MIN_DISTANCE
+from optuna_metallmix.candidates.selection import UNCERTAINTY_PENALTY
 from optuna_metallmix.candidates.selection import Candidate
 from optuna_metallmix.candidates.selection import _distance
+from optuna_metallmix.candidates.selection import candidates_without_history
 from optuna_metallmix.candidates.selection import propose_candidates
-from optuna_metallmix.candidates.selection import spread_candidates
 from optuna_metallmix.history.history import History
 from optuna_metallmix.history.history import PastStudy
 from optuna_metallmix.history.history import PastTrial
@@ -57,25 +57,27 @@ def _active_sets(history: History, space: Space) -> set[frozenset[str]]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_candidates_are_valid_ranked_and_different(learned: Learned, seed: int) -> None:
-    found = _propose(learned.learner, learned.history, seed=seed)
-    assert [one.number for one in found] == [1, 2, 3, 4, 5, 6]
-    for one in found:
-        assert all(contains(learned.space[name], v) for name, v in one.params.items())
-        assert frozenset(one.params) in _active_sets(learned.history, learned.space)
-        assert ("momentum" in one.params) == (one.params["optimizer"] == "sgd")
-    surest = [_surely(one, learned.learner.trust) for one in found]
-    assert surest == sorted(surest, reverse=True)
-    predicted = [one.predicted for one in found]
+def test_candidates_are_valid_ranked_and_distinct(learned: Learned, seed: int) -> None:
+    candidates = _propose(learned.learner, learned.history, seed=seed)
+    assert [candidate.number for candidate in candidates] == [1, 2, 3, 4, 5, 6]
+    for candidate in candidates:
+        assert all(contains(learned.space[name], v) for name, v in candidate.params.items())
+        assert frozenset(candidate.params) in _active_sets(learned.history, learned.space)
+        assert ("momentum" in candidate.params) == (candidate.params["optimizer"] == "sgd")
+    penalized = [_penalized_score(candidate, learned.learner.trust) for candidate in candidates]
+    assert penalized == sorted(penalized, reverse=True)
+    predicted = [candidate.predicted for candidate in candidates]
     np.testing.assert_allclose(
-        predicted, learned.learner.predict([one.params for one in found]).mean, atol=1e-12
+        predicted,
+        learned.learner.predict([candidate.params for candidate in candidates]).mean,
+        atol=1e-12,
     )
-    assert len({config_key(one.params) for one in found}) == 6
+    assert len({config_key(candidate.params) for candidate in candidates}) == 6
 
 
-def test_candidates_are_not_six_times_the_same_thing(learned: Learned) -> None:
-    for one, other in itertools.combinations(learned.candidates, 2):
-        assert _distance(one.params, other.params, learned.space) >= MIN_DISTANCE
+def test_candidates_are_diverse(learned: Learned) -> None:
+    for first, second in itertools.combinations(learned.candidates, 2):
+        assert _distance(first.params, second.params, learned.space) >= MIN_DISTANCE
 
 
 def test_distance_is_the_mean_difference_of_parameters() -> None:
@@ -98,29 +100,30 @@ def test_best_candidate_is_near_the_true_optimum(learned: Learned) -> None:
     assert 1e-4 < best["lr"] < 1e-2
 
 
-def _surely(one: Candidate, trust: float) -> float:
-    """What is expected of a candidate, less what is doubtful of one that nobody has tried."""
-    assert one.predicted is not None
-    assert one.spread is not None
-    doubt = 0.0 if one.origin.startswith("one of the best") else CAUTION * (1 - trust)
-    return one.predicted - doubt * one.spread
+def _penalized_score(candidate: Candidate, trust: float) -> float:
+    """Return the predicted score minus the penalty of an untried configuration."""
+    assert candidate.predicted is not None
+    assert candidate.spread is not None
+    is_past_best = candidate.origin.startswith("one of the best")
+    penalty = 0.0 if is_past_best else UNCERTAINTY_PENALTY * (1 - trust)
+    return candidate.predicted - penalty * candidate.spread
 
 
-def test_a_past_that_tells_all_is_followed(
+def test_perfect_trust_orders_by_predicted_score(
     learned: Learned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(learned.learner, "quality", 1.0)
-    predicted = [one.predicted for one in _propose(learned.learner, learned.history)]
+    predicted = [candidate.predicted for candidate in _propose(learned.learner, learned.history)]
     assert predicted == sorted(predicted, reverse=True)
 
 
 @pytest.mark.parametrize("quality", [-0.5, 0.0, 0.05])
-def test_a_past_that_tells_nothing_is_not_departed_from(
+def test_without_trust_only_past_bests_are_offered(
     learned: Learned, monkeypatch: pytest.MonkeyPatch, quality: float
 ) -> None:
     monkeypatch.setattr(learned.learner, "quality", quality)
-    found = _propose(learned.learner, learned.history)
-    assert all(one.origin.startswith("one of the best of") for one in found)
+    candidates = _propose(learned.learner, learned.history)
+    assert all(candidate.origin.startswith("one of the best of") for candidate in candidates)
 
 
 def test_same_seed_same_candidates(learned: Learned) -> None:
@@ -129,18 +132,18 @@ def test_same_seed_same_candidates(learned: Learned) -> None:
     assert _propose(learned.learner, learned.history, seed=9) != again
 
 
-def test_own_configurations_are_not_offered_again(learned: Learned) -> None:
-    own = [one.params for one in learned.candidates]
+def test_own_configurations_are_not_repeated(learned: Learned) -> None:
+    own = [candidate.params for candidate in learned.candidates]
     target = PastStudy(
         "me", learned.space, tuple(PastTrial(p, 0.9, 1.0, None) for p in own), {}, is_target=True
     )
     history = replace(learned.history, studies=(*learned.history.studies, target))
     tried = {config_key(params) for params in own}
     offered = _propose(learned.learner, history, 30)
-    assert not {config_key(one.params) for one in offered} & tried
+    assert not {config_key(candidate.params) for candidate in offered} & tried
 
 
-def test_own_configuration_is_not_offered_again_where_it_cannot_be_ranked(
+def test_own_unranked_configuration_is_not_repeated(
     learned: Learned,
 ) -> None:
     best = learned.candidates[0].params
@@ -151,10 +154,10 @@ def test_own_configuration_is_not_offered_again_where_it_cannot_be_ranked(
         value=0.1,
     )
     history = learned.history.with_target(None, [trial])
-    assert best not in [one.params for one in _propose(learned.learner, history, 30)]
+    assert best not in [candidate.params for candidate in _propose(learned.learner, history, 30)]
 
 
-def test_own_configuration_is_not_offered_again_in_a_part_of_its_space() -> None:
+def test_own_configuration_is_not_repeated_in_a_subspace() -> None:
     space: dict[str, BaseDistribution] = {"k": CategoricalDistribution(["a", "b", "c"])}
     rows = [({"k": "abc"[i % 3], "x": i}, 1 - i / 12) for i in range(12)]
     trials = tuple(PastTrial(params, score, None, None) for params, score in rows)
@@ -162,8 +165,8 @@ def test_own_configuration_is_not_offered_again_in_a_part_of_its_space() -> None
         (PastStudy("past", {**space, "x": IntDistribution(0, 20)}, trials, {}),),
         tried=(({"k": "a", "x": 19}, 1.0),),
     )
-    found = _propose(_fit(history, space), history)
-    assert [one.params["k"] for one in found] == ["b", "c"]
+    candidates = _propose(_fit(history, space), history)
+    assert [candidate.params["k"] for candidate in candidates] == ["b", "c"]
 
 
 def test_narrower_space_than_the_past(learned: Learned) -> None:
@@ -173,12 +176,12 @@ def test_narrower_space_than_the_past(learned: Learned) -> None:
         "optimizer": CategoricalDistribution(["lion", "sgd"]),
         "momentum": FloatDistribution(0.2, 0.4, step=0.1),
     }
-    for one in _propose(_fit(learned.history, space), learned.history):
-        assert set(one.params) <= set(space)
-        assert all(contains(space[name], value) for name, value in one.params.items())
+    for candidate in _propose(_fit(learned.history, space), learned.history):
+        assert set(candidate.params) <= set(space)
+        assert all(contains(space[name], value) for name, value in candidate.params.items())
 
 
-def test_absent_choice_gives_way_to_the_best_present_one(learned: Learned) -> None:
+def test_absent_choice_is_replaced_by_the_best_present_one(learned: Learned) -> None:
     space = {
         "optimizer": CategoricalDistribution(["sgd", "lamb", None]),
         "frozen": CategoricalDistribution([False, True]),
@@ -187,8 +190,8 @@ def test_absent_choice_gives_way_to_the_best_present_one(learned: Learned) -> No
     best = best_choices(learner, learner.space)
     assert set(best) == {"optimizer", "frozen"}
     assert best["frozen"] is True
-    found = _propose(learner, learned.history)
-    assert found[0].params["optimizer"] in ("sgd", "lamb", None)
+    candidates = _propose(learner, learned.history)
+    assert candidates[0].params["optimizer"] in ("sgd", "lamb", None)
     adams = best_choices(learned.learner, {"optimizer": learned.space["optimizer"]})
     assert adams == {"optimizer": "adam"}
 
@@ -199,9 +202,9 @@ def test_parameter_unknown_to_the_past_is_in_every_candidate(learned: Learned) -
         "dropout": FloatDistribution(0, 0.5),
         "augment": CategoricalDistribution(["none", "flip"]),
     }
-    for one in _propose(_fit(learned.history, space), learned.history):
-        assert contains(space["dropout"], one.params["dropout"])
-        assert one.params["augment"] in ("none", "flip")
+    for candidate in _propose(_fit(learned.history, space), learned.history):
+        assert contains(space["dropout"], candidate.params["dropout"])
+        assert candidate.params["augment"] in ("none", "flip")
 
 
 def test_past_trial_without_any_parameter_of_the_space_makes_no_empty_candidate() -> None:
@@ -210,11 +213,11 @@ def test_past_trial_without_any_parameter_of_the_space_makes_no_empty_candidate(
     without = tuple(PastTrial({"x": i}, 1.0, None, None) for i in range(20))
     both = {**space, "x": IntDistribution(0, 20)}
     history = History((PastStudy("past", both, without + with_k, {}),))
-    found = _propose(_fit(history, space), history, 20)
-    assert all(set(one.params) == {"k"} for one in found)
+    candidates = _propose(_fit(history, space), history, 20)
+    assert all(set(candidate.params) == {"k"} for candidate in candidates)
 
 
-def test_number_that_makes_others_active_stays_with_them() -> None:
+def test_number_that_activates_others_stays_consistent_with_them() -> None:
     space = {
         "n_layers": IntDistribution(1, 3),
         **{f"units_{i}": IntDistribution(8, 64) for i in range(3)},
@@ -226,11 +229,11 @@ def test_number_that_makes_others_active_stays_with_them() -> None:
         units = {f"units_{j}": int(rng.integers(8, 65)) for j in range(n)}
         trials.append(PastTrial({"n_layers": n, **units}, 1 - i / 40, None, None))
     history = History((PastStudy("past", space, tuple(trials), {}),))
-    for one in _propose(_fit(history, space), history, 40):
-        assert len(one.params) == 1 + one.params["n_layers"]
+    for candidate in _propose(_fit(history, space), history, 40):
+        assert len(candidate.params) == 1 + candidate.params["n_layers"]
 
 
-def test_fewer_candidates_where_the_space_has_fewer() -> None:
+def test_small_space_has_fewer_candidates() -> None:
     space = {"k": CategoricalDistribution(["a", "b"])}
     trials = tuple(PastTrial({"k": "ab"[i % 2]}, 1 - i / 10, None, None) for i in range(10))
     history = History((PastStudy("past", space, trials, {}),))
@@ -255,15 +258,15 @@ def test_fewer_candidates_where_the_space_has_fewer() -> None:
     ),
 )
 @settings(max_examples=30)
-def test_candidates_without_a_past_start_in_the_middle(
+def test_candidates_without_history_start_in_the_middle(
     n: int, seed: int, space: dict[str, Any]
 ) -> None:
-    found = spread_candidates(space, np.random.default_rng(seed), n)
-    assert 1 <= len(found) <= n
-    assert found[0].origin == "middle of the space"
-    assert [one.number for one in found] == list(range(1, len(found) + 1))
-    assert all(one.predicted is None for one in found)
-    for one in found:
-        assert set(one.params) == set(space)
-        assert all(contains(space[name], value) for name, value in one.params.items())
-    assert len({config_key(one.params) for one in found}) == len(found)
+    candidates = candidates_without_history(space, np.random.default_rng(seed), n)
+    assert 1 <= len(candidates) <= n
+    assert candidates[0].origin == "middle of the space"
+    assert [candidate.number for candidate in candidates] == list(range(1, len(candidates) + 1))
+    assert all(candidate.predicted is None for candidate in candidates)
+    for candidate in candidates:
+        assert set(candidate.params) == set(space)
+        assert all(contains(space[name], value) for name, value in candidate.params.items())
+    assert len({config_key(candidate.params) for candidate in candidates}) == len(candidates)
