@@ -14,9 +14,9 @@ import numpy as np
 from optuna import Study
 from optuna.distributions import BaseDistribution
 
+from optuna_metallmix.candidates import candidates_without_history
 from optuna_metallmix.candidates import cost_tradeoff
 from optuna_metallmix.candidates import propose_candidates
-from optuna_metallmix.candidates import spread_candidates
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.errors import LLMError
 from optuna_metallmix.explain import explain
@@ -90,7 +90,7 @@ def suggest(
     try:
         suggestion = _learn_from_past(suggestion, seed, cost_aware)
     except HistoryError as error:
-        candidates = spread_candidates(search_space, np.random.default_rng(seed))
+        candidates = candidates_without_history(search_space, np.random.default_rng(seed))
         suggestion = replace(suggestion, candidates=candidates, reasons=(str(error),))
     if llm is not None:
         suggestion = _ask_model(suggestion, llm, reviewer, n_attempts, variant)
