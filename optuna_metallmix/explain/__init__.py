@@ -1,9 +1,9 @@
-"""SHAP evidence: why the meta-learner expects what it expects."""
+"""Explain the meta-learner's predictions with SHAP values."""
 
 from optuna_metallmix.explain.explanation import Evidence
 from optuna_metallmix.explain.explanation import Explanation
 from optuna_metallmix.explain.explanation import NearestStudy
-from optuna_metallmix.explain.explanation import bearing
+from optuna_metallmix.explain.explanation import evidence_sign
 from optuna_metallmix.explain.explanation import explain
 from optuna_metallmix.explain.shap_adapter import encode
 from optuna_metallmix.explain.shap_adapter import shap_view
@@ -13,8 +13,8 @@ __all__ = [
     "Evidence",
     "Explanation",
     "NearestStudy",
-    "bearing",
     "encode",
+    "evidence_sign",
     "explain",
     "shap_view",
 ]

@@ -1,4 +1,7 @@
-"""SHAP values of past trials -> what some values of one parameter did to the score."""
+"""Explain the meta-learner's predictions by evidence, parameter importance and nearest studies.
+
+Evidence is the mean SHAP value of past trials that share a range or choice of one parameter.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,24 +40,28 @@ if TYPE_CHECKING:
     import shap
 
 N_BINS = 5
-"""Parts of equal weight that the past values of a number are cut into."""
+"""Number of quantile bins of a number's past values."""
 MIN_EFFECT = 0.01
-"""Smallest effect worth a line, in score units."""
+"""Minimum absolute effect of evidence, in score units."""
+N_EVIDENCE = 10
+N_NEAREST = 3
+_MAX_ROWS = 20
+"""Maximum number of parameters shown in notebooks."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What some values of one parameter did to the score in the past.
+    """Effect of a range of numbers, or of a choice, of one parameter in past trials.
 
     Attributes:
-        id: ``"E1"``, ``"E2"``, ...: how it is cited.
-        parameter: The parameter's name.
-        values: The values in words.
-        low, high: The range for a number, bounds included; ``None`` for a choice.
-        choice: The label of the choice; ``None`` for a number.
-        effect: Mean SHAP value over the past trials with such a value, in score units.
-        n_trials: How many past trials had such a value.
-        n_studies: In how many past studies.
+        id: ``"E1"``, ``"E2"``, ...: the id to cite.
+        parameter: Name of the parameter.
+        values: The range or choice in words.
+        low, high: Inclusive bounds of the range; ``None`` for a choice.
+        choice: Label of the choice; ``None`` for a range.
+        effect: Mean SHAP value of the past trials with such a value, in score units.
+        n_trials: Number of these trials.
+        n_studies: Number of their studies.
     """
 
     id: str
@@ -67,98 +75,33 @@ class Evidence:
     n_studies: int
 
     def covers(self, label: str, value: Any) -> bool:
-        """Tell whether a value (and how it is written) is one this evidence is about."""
+        """Return whether the evidence is about a value with this label."""
         if self.low is None or self.high is None:
             return label == self.choice
         return is_number(value) and self.low <= value <= self.high
 
     @property
     def sentence(self) -> str:
-        """The evidence in words."""
+        """The evidence as a sentence."""
         return f"{self.parameter} {self.values} {self.outcome}"
 
     @property
     def outcome(self) -> str:
-        """What such values did, in words."""
+        """The effect in words, without the parameter and its values."""
         verb = "helped" if self.effect > 0 else "hurt"
         return f"{verb}: {self.effect:+.2f} ({self.n_trials} trials, {self.n_studies} studies)"
 
 
-def bearing(evidence: Evidence, space: Mapping[str, Any], params: Config) -> int:
-    """Return 1 where evidence speaks for a configuration, -1 where against, 0 where not at all.
-
-    Evidence of what helped speaks for a configuration with such a value and against one without;
-    evidence of what hurt the other way round.
-    """
-    if evidence.parameter not in params or evidence.parameter not in space:
-        return 0
-    value = params[evidence.parameter]
-    inside = evidence.covers(label_of(space[evidence.parameter], value), value)
-    return 1 if inside == (evidence.effect > 0) else -1
-
-
-def find_evidence(
-    space: SearchSpace, configs: Sequence[Config], values: Floats, groups: NDArray[np.int64]
-) -> tuple[Evidence, ...]:
-    """Return all evidence of at least :data:`MIN_EFFECT`, by parameter, without ids.
-
-    Args:
-        space: The parameters, in the order of the columns of ``values``.
-        configs: Past trials' configurations, shape (n_rows,).
-        values: Their SHAP values, shape (n_rows, n_parameters), in score units.
-        groups: The number of each one's study, shape (n_rows,).
-    """
-    found: list[Evidence] = []
-    for column, name in enumerate(space):
-        active = np.array([name in config for config in configs])
-        raw = [config[name] for config in configs if name in config]
-        for part, where in _parts(space[name], raw):
-            effect = float(values[active, column][where].mean())
-            n_studies = len(np.unique(groups[active][where]))
-            found.append(Evidence("", name, *part, effect, int(where.sum()), n_studies))
-    return tuple(one for one in found if abs(one.effect) >= MIN_EFFECT)
-
-
-_Part = tuple[str, float | None, float | None, str | None]
-
-
-def _parts(distribution: Any, raw: Sequence[Any]) -> list[tuple[_Part, NDArray[np.bool_]]]:
-    """Cut past values into parts, each with the mask of the trials in it."""
-    labels = np.array(labels_of(distribution, raw), object)
-    ordered = is_ordered(distribution)
-    numbers = np.array(raw if ordered else [], float)
-    if not ordered or len(set(labels)) <= N_BINS:
-        masks = {label: labels == label for label in dict.fromkeys(labels)}
-        return [
-            (_range(numbers[mask]) if ordered else (f"= {label}", None, None, label), mask)
-            for label, mask in masks.items()
-        ]
-    cuts = np.unique(np.quantile(numbers, np.linspace(0, 1, N_BINS + 1)))
-    places = np.digitize(numbers, cuts[1:-1], right=True)
-    return [(_range(numbers[places == i]), places == i) for i in np.unique(places)]
-
-
-def _range(numbers: Floats) -> _Part:
-    low, high = float(numbers.min()), float(numbers.max())
-    first, last = format_number(low), format_number(high)
-    return f"= {first}" if first == last else f"from {first} to {last}", low, high, None
-
-
-N_EVIDENCE = 10
-N_NEAREST = 3
-_MAX_ROWS = 20
-
-
 @dataclass(frozen=True)
 class NearestStudy:
-    """A past study and what worked there.
+    """A past study similar to the current one, with its best configuration.
 
     Attributes:
-        name: The study's name.
-        distance: From the target by meta-features, 0 is alike; ``None`` where unknown.
-        best: Its best configuration.
-        n_trials: How many of its trials were learned from.
-        study_id: Its id in the asking study's own storage; ``None`` where it is elsewhere.
+        name: Name of the study.
+        distance: Distance of the meta-features, 0 if equal; ``None`` if unknown.
+        best: Best configuration of the study.
+        n_trials: Number of its trials that the meta-learner was given.
+        study_id: Its id if it is in the current study's storage, else ``None``.
     """
 
     name: str
@@ -170,18 +113,18 @@ class NearestStudy:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why the meta-learner expects what it expects.
+    """Explanation of the meta-learner's predictions.
 
     Attributes:
-        base: What it expects of the average past trial, in score units.
+        base: Base value of the SHAP values, in score units.
         values: SHAP values of past trials, shape (n_rows, n_parameters), in score units.
-        configs: Those trials' configurations, shape (n_rows,).
-        space: The search space, in the order of the columns of ``values``.
-        importance: Mean absolute SHAP value by parameter, falling.
-        evidence: What is told to the language model, most relevant first.
-        nearest: The past studies most like the target, nearest first.
-        quality: How far to trust this, see :attr:`MetaLearner.quality`.
-        parts: All evidence, without ids, also what the language model was not told.
+        configs: Configurations of these trials, shape (n_rows,).
+        space: Search space, in the order of the columns of ``values``.
+        importance: Mean absolute SHAP value by parameter, in descending order.
+        evidence: Evidence in the prompt, most relevant first.
+        nearest: Most similar past studies, nearest first.
+        quality: See :attr:`MetaLearner.quality`.
+        parts: All evidence, without ids, including what is not in the prompt.
     """
 
     base: float
@@ -196,17 +139,15 @@ class Explanation:
 
     @property
     def shap_values(self) -> shap.Explanation:
-        """The same as a :class:`shap.Explanation`, for every plot of ``shap``.
+        """The SHAP values as a :class:`shap.Explanation`, for the plots of ``shap``.
 
-        Shape (n_rows, n_parameters), in score units; each row's values and its base value add up
-        to what the meta-learner predicts. A choice is its place in the list of choices in
-        ``data``, its text in ``display_data``; raises ImportError where shap is not installed.
+        See :func:`shap_view`. Raises ImportError if shap is not installed.
         """
         return shap_view(self.space, self.configs, self.values, self.base)
 
     @property
     def trust(self) -> str:
-        """How far to trust this, in a sentence of Markdown."""
+        """How far to trust the explanation, in a sentence of Markdown."""
         if self.quality is None:
             return "How far to trust it: unknown, since there is only one past study."
         kept = " So only what was best in a past study was offered."
@@ -217,14 +158,14 @@ class Explanation:
         )
 
     def _repr_html_(self) -> str:
-        """Show what mattered in the past, as notebooks do."""
+        """Render the explanation in notebooks."""
         rows = [(name, f"{mean:.3f}") for name, mean in self.importance.items()][:_MAX_ROWS]
+        names = [escape_markdown(study.name) for study in self.nearest]
         shown = [
             "**What mattered in the past**",
             markdown_table(("parameter", "mean absolute SHAP effect (score units)"), rows),
-            "\n".join(f"- {one.id}: {escape_markdown(one.sentence)}" for one in self.evidence),
-            "Nearest past studies: "
-            + ", ".join(escape_markdown(one.name) for one in self.nearest),
+            "\n".join(f"- {item.id}: {escape_markdown(item.sentence)}" for item in self.evidence),
+            f"Nearest past studies: {', '.join(names)}",
             self.trust,
         ]
         return markdown_to_html("\n\n".join(shown))
@@ -236,39 +177,101 @@ def explain(
     history: History,
     meta_features: MetaFeatures,
 ) -> Explanation:
-    """Explain the past and the candidates by the meta-learner's SHAP values."""
+    """Explain the meta-learner, with the evidence for ``candidates[0]`` first."""
     rows = learner.explained_rows
     configs = tuple(learner.dataset.configs[i] for i in rows)
     values, base = learner.past_shap_values
-    names = list(learner.space)
-    importance = dict(zip(names, np.abs(values).mean(axis=0).tolist(), strict=True))
+    means = dict(zip(learner.space, np.abs(values).mean(axis=0).tolist(), strict=True))
     parts = find_evidence(learner.space, configs, values, learner.dataset.groups[rows])
     return Explanation(
         base=base,
         values=values,
         configs=configs,
         space=learner.space,
-        importance=dict(sorted(importance.items(), key=lambda item: -item[1])),
-        evidence=_rank(parts, learner, candidates),
+        importance=dict(sorted(means.items(), key=lambda item: -item[1])),
+        evidence=_rank(parts, learner.space, candidates[0].params),
         nearest=_nearest(history, meta_features),
         quality=learner.quality,
         parts=parts,
     )
 
 
-def _rank(
-    found: Sequence[Evidence], learner: MetaLearner, candidates: Sequence[Candidate]
+def evidence_sign(evidence: Evidence, space: Mapping[str, Any], params: Config) -> int:
+    """Return 1 if evidence supports a configuration, -1 if it speaks against it, else 0.
+
+    Evidence of a positive effect supports configurations with such a value and speaks against
+    those without; evidence of a negative effect does the opposite.
+    """
+    if evidence.parameter not in params or evidence.parameter not in space:
+        return 0
+    value = params[evidence.parameter]
+    is_covered = evidence.covers(label_of(space[evidence.parameter], value), value)
+    return 1 if is_covered == (evidence.effect > 0) else -1
+
+
+def find_evidence(
+    space: SearchSpace, configs: Sequence[Config], values: Floats, groups: NDArray[np.int64]
 ) -> tuple[Evidence, ...]:
-    """Put first what speaks for the best candidate, then by size; keep the top, and number it."""
-    best = candidates[0].params
-    ordered = sorted(found, key=lambda one: (-bearing(one, learner.space, best), -abs(one.effect)))
-    return tuple(replace(one, id=f"E{i}") for i, one in enumerate(ordered[:N_EVIDENCE], start=1))
+    """Return all evidence of at least :data:`MIN_EFFECT`, by parameter, without ids.
+
+    Args:
+        space: Parameters, in the order of the columns of ``values``.
+        configs: Configurations of past trials, shape (n_rows,).
+        values: Their SHAP values, shape (n_rows, n_parameters), in score units.
+        groups: Index of each trial's study, shape (n_rows,).
+    """
+    evidence: list[Evidence] = []
+    for column, name in enumerate(space):
+        active = np.array([name in config for config in configs])
+        raw = [config[name] for config in configs if name in config]
+        for part, mask in _split(space[name], raw):
+            effect = float(values[active, column][mask].mean())
+            n_studies = len(np.unique(groups[active][mask]))
+            if abs(effect) >= MIN_EFFECT:
+                evidence.append(Evidence("", name, *part, effect, int(mask.sum()), n_studies))
+    return tuple(evidence)
+
+
+_Part: TypeAlias = tuple[str, float | None, float | None, str | None]
+"""The fields ``values``, ``low``, ``high`` and ``choice`` of an :class:`Evidence`."""
+
+
+def _split(distribution: Any, raw: Sequence[Any]) -> list[tuple[_Part, NDArray[np.bool_]]]:
+    """Split past values into ranges or choices, each with the mask of its values."""
+    labels = np.array(labels_of(distribution, raw), object)
+    ordered = is_ordered(distribution)
+    numbers = np.array(raw if ordered else [], float)
+    if not ordered or len(set(labels)) <= N_BINS:
+        masks = {label: labels == label for label in dict.fromkeys(labels)}
+        return [
+            (_range(numbers[mask]) if ordered else (f"= {label}", None, None, label), mask)
+            for label, mask in masks.items()
+        ]
+    cuts = np.unique(np.quantile(numbers, np.linspace(0, 1, N_BINS + 1)))
+    bins = np.digitize(numbers, cuts[1:-1], right=True)
+    return [(_range(numbers[bins == i]), bins == i) for i in np.unique(bins)]
+
+
+def _range(numbers: Floats) -> _Part:
+    low, high = float(numbers.min()), float(numbers.max())
+    first, last = format_number(low), format_number(high)
+    return f"= {first}" if first == last else f"from {first} to {last}", low, high, None
+
+
+def _rank(evidence: Sequence[Evidence], space: SearchSpace, best: Config) -> tuple[Evidence, ...]:
+    """Return the top evidence with ids: what supports ``best`` first, then by absolute effect."""
+
+    def key(item: Evidence) -> tuple[int, float]:
+        return -evidence_sign(item, space, best), -abs(item.effect)
+
+    top = sorted(evidence, key=key)[:N_EVIDENCE]
+    return tuple(replace(item, id=f"E{i}") for i, item in enumerate(top, start=1))
 
 
 def _nearest(history: History, meta_features: MetaFeatures) -> tuple[NearestStudy, ...]:
     past = [study for study in history.studies if not study.is_target]
-    away = distances(meta_features, [study.meta_features for study in past])
-    found = [
+    by_study = distances(meta_features, [study.meta_features for study in past])
+    nearest = [
         NearestStudy(
             study.name,
             distance,
@@ -276,7 +279,7 @@ def _nearest(history: History, meta_features: MetaFeatures) -> tuple[NearestStud
             len(study.trials),
             study.study_id if history.is_own_storage else None,
         )
-        for study, distance in zip(past, away, strict=True)
+        for study, distance in zip(past, by_study, strict=True)
     ]
-    found.sort(key=lambda one: (one.distance is None, one.distance or 0.0, -one.n_trials))
-    return tuple(found[:N_NEAREST])
+    nearest.sort(key=lambda near: (near.distance is None, near.distance or 0.0, -near.n_trials))
+    return tuple(nearest[:N_NEAREST])

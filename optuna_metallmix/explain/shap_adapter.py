@@ -1,4 +1,4 @@
-"""configurations + their SHAP values -> `shap.Explanation`, which every plot of shap takes."""
+"""Convert configurations and SHAP values to a ``shap.Explanation`` for the plots of shap."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from optuna_metallmix.metalearner import Floats
 from optuna_metallmix.space import ABSENT
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
@@ -23,63 +24,62 @@ from optuna_metallmix.space import labels_of
 if TYPE_CHECKING:
     import shap
 
-Floats = NDArray[np.float64]
-
 
 def shap_view(
     space: SearchSpace, configs: Sequence[Config], values: Floats, base: float
 ) -> shap.Explanation:
-    """Return SHAP values with the configurations they are of.
+    """Return SHAP values as a :class:`shap.Explanation`.
 
-    ``data`` is numbers, since shap's plots colour and place by them: a choice is its place in the
-    list of choices, a parameter that is not active NaN. ``display_data`` is what people read.
+    Its ``data`` is numeric, since the plots use it for positions and colours: choices are indices,
+    inactive parameters NaN. ``display_data`` has the labels. Each row's values and the base value
+    sum to the prediction.
 
     Args:
-        space: The parameters, in the order of the columns of ``values``.
-        configs: The configurations, shape (n_rows,).
+        space: Parameters, in the order of the columns of ``values``.
+        configs: Configurations, shape (n_rows,).
         values: SHAP values, shape (n_rows, n_parameters), in score units.
-        base: The base value, in score units.
+        base: Base value, in score units.
 
     Raises:
         ImportError: shap is not installed.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its own use of matplotlib and NumPy, as it loads
+        warnings.simplefilter("ignore")  # deprecations in shap's own imports
         import shap
 
     return shap.Explanation(
         values,
         base_values=np.full(len(configs), base),
         data=encode(space, configs),
-        display_data=_texts(space, configs),
+        display_data=_labels(space, configs),
         feature_names=list(space),
     )
 
 
 def encode(space: SearchSpace, configs: Sequence[Config]) -> Floats:
-    """Return configurations as numbers, shape (n_rows, n_parameters); NaN where not active."""
+    """Encode configurations as numbers, shape (n_rows, n_parameters); NaN where inactive."""
     data = np.full((len(configs), len(space)), np.nan)
     for column, (name, distribution) in enumerate(space.items()):
         rows = [row for row, config in enumerate(configs) if name in config]
         raw = [configs[row][name] for row in rows]
-        if not is_ordered(distribution):
-            data[rows, column] = _places(distribution, raw)
+        if is_ordered(distribution):
+            data[rows, column] = [float(value) if is_number(value) else np.nan for value in raw]
         else:
-            data[rows, column] = [float(one) if is_number(one) else np.nan for one in raw]
+            data[rows, column] = _choice_indices(distribution, raw)
     return data
 
 
-def _places(distribution: Any, raw: Sequence[Any]) -> list[float]:
-    """Return the place of each choice; one that is not in the list stands behind it."""
-    places: dict[str, int] = {}
-    for label in [*(label_of(distribution, one) for one in choices_of(distribution))]:
-        places.setdefault(label, len(places))
-    return [float(places.setdefault(one, len(places))) for one in labels_of(distribution, raw)]
+def _choice_indices(distribution: Any, raw: Sequence[Any]) -> list[float]:
+    """Return the index of each choice; unknown choices come after the known ones."""
+    known = [label_of(distribution, choice) for choice in choices_of(distribution)]
+    labels = labels_of(distribution, raw)
+    indices = {label: float(i) for i, label in enumerate(dict.fromkeys(known + labels))}
+    return [indices[label] for label in labels]
 
 
-def _texts(space: SearchSpace, configs: Sequence[Config]) -> NDArray[np.object_]:
-    texts = np.full((len(configs), len(space)), ABSENT, object)
+def _labels(space: SearchSpace, configs: Sequence[Config]) -> NDArray[np.object_]:
+    labels = np.full((len(configs), len(space)), ABSENT, object)
     for column, (name, distribution) in enumerate(space.items()):
         rows = [row for row, config in enumerate(configs) if name in config]
-        texts[rows, column] = labels_of(distribution, [configs[row][name] for row in rows])
-    return texts
+        labels[rows, column] = labels_of(distribution, [configs[row][name] for row in rows])
+    return labels

@@ -15,7 +15,7 @@ from optuna_metallmix import suggest
 from optuna_metallmix.candidates.selection import Candidate
 from optuna_metallmix.explain.explanation import Evidence
 from optuna_metallmix.explain.explanation import Explanation
-from optuna_metallmix.explain.explanation import bearing
+from optuna_metallmix.explain.explanation import evidence_sign
 from optuna_metallmix.explain.explanation import explain
 from optuna_metallmix.history.history import History
 from optuna_metallmix.history.history import PastStudy
@@ -48,7 +48,7 @@ def test_values_and_base_add_up_to_the_prediction(learned: Learned) -> None:
     )
 
 
-def test_importance_is_the_mean_absolute_effect_falling(learned: Learned) -> None:
+def test_importance_is_the_mean_absolute_effect_in_descending_order(learned: Learned) -> None:
     importance = learned.explanation.importance
     assert list(importance)[:2] == ["lr", "optimizer"]
     assert list(importance.values()) == sorted(importance.values(), reverse=True)
@@ -58,7 +58,7 @@ def test_importance_is_the_mean_absolute_effect_falling(learned: Learned) -> Non
 
 
 def _check_truth(evidence: Evidence, explanation: Explanation, groups: Any) -> None:
-    """Recompute one line of evidence from the SHAP values of the trials it is about."""
+    """Recompute evidence from the SHAP values of the trials it is about."""
     column = list(explanation.space).index(evidence.parameter)
     distribution = explanation.space[evidence.parameter]
     about = [
@@ -74,13 +74,13 @@ def _check_truth(evidence: Evidence, explanation: Explanation, groups: Any) -> N
     assert evidence.effect == pytest.approx(explanation.values[about, column].mean(), abs=1e-12)
 
 
-def test_evidence_is_true_numbered_and_worth_a_line(learned: Learned) -> None:
+def test_evidence_is_true_numbered_and_large_enough(learned: Learned) -> None:
     evidence = learned.explanation.evidence
-    assert [one.id for one in evidence] == [f"E{i}" for i in range(1, len(evidence) + 1)]
+    assert [item.id for item in evidence] == [f"E{i}" for i in range(1, len(evidence) + 1)]
     assert 3 <= len(evidence) <= 10
-    assert all(abs(one.effect) >= 0.01 for one in evidence)
-    for one in evidence:
-        _check_truth(one, learned.explanation, learned.learner.dataset.groups)
+    assert all(abs(item.effect) >= 0.01 for item in evidence)
+    for item in evidence:
+        _check_truth(item, learned.explanation, learned.learner.dataset.groups)
 
 
 def test_evidence_of_nearly_equal_numbers_is_true() -> None:
@@ -95,20 +95,20 @@ def test_evidence_of_nearly_equal_numbers_is_true() -> None:
     best = Candidate(1, {"lr": 0.5}, "test")
     explanation = explain(learner, [best], history, {})
     assert explanation.evidence
-    for one in explanation.evidence:
-        _check_truth(one, explanation, learner.dataset.groups)
+    for item in explanation.evidence:
+        _check_truth(item, explanation, learner.dataset.groups)
 
 
-def test_what_speaks_for_the_best_candidate_stands_first(learned: Learned) -> None:
+def test_evidence_for_the_best_candidate_comes_first(learned: Learned) -> None:
     best = learned.candidates[0].params
-    speaking = [bearing(one, learned.space, best) for one in learned.explanation.evidence]
-    assert speaking[0] == 1
-    assert speaking == sorted(speaking, reverse=True)
+    signs = [evidence_sign(item, learned.space, best) for item in learned.explanation.evidence]
+    assert signs[0] == 1
+    assert signs == sorted(signs, reverse=True)
 
 
-def test_the_planted_truth_is_found(learned: Learned) -> None:
-    adam = [one for one in learned.explanation.evidence if one.choice == "adam"]
-    assert [one.effect > 0 for one in adam] == [True]
+def test_planted_effect_is_found(learned: Learned) -> None:
+    adam = [item for item in learned.explanation.evidence if item.choice == "adam"]
+    assert [item.effect > 0 for item in adam] == [True]
     assert "optimizer = adam helped: +" in adam[0].sentence
 
 
@@ -137,41 +137,41 @@ def test_covers_knows_ranges_and_choices() -> None:
         (_choice("adam", 0.1), {"optimizer": "sgd", "lr": 1}, -1),
     ],
 )
-def test_bearing_of_evidence_on_a_configuration(
+def test_evidence_sign_of_a_configuration(
     evidence: Evidence, params: dict[str, Any], expected: int
 ) -> None:
     space = {
         "lr": FloatDistribution(0, 1),
         "optimizer": CategoricalDistribution(["adam", "sgd", None]),
     }
-    assert bearing(evidence, space, params) == expected
+    assert evidence_sign(evidence, space, params) == expected
 
 
-def test_sentence_never_says_what_it_does_not_mean() -> None:
+def test_sentence_has_the_range_and_the_rounded_effect() -> None:
     assert _number(0.1, 0.2, -0.123).sentence == (
         "lr from 0.1 to 0.2 hurt: -0.12 (9 trials, 2 studies)"
     )
 
 
-def test_nearest_studies_are_named_with_their_best(learned: Learned) -> None:
+def test_nearest_studies_have_their_best_configuration(learned: Learned) -> None:
     nearest = learned.explanation.nearest
     assert nearest[0].name == "chest"
     assert nearest[0].distance == 0.0
     best = {study.name: study.trials[0].params for study in learned.history.studies}
-    assert all(one.best == best[one.name] for one in nearest)
-    assert {one.n_trials for one in nearest} == {30}
+    assert all(study.best == best[study.name] for study in nearest)
+    assert {study.n_trials for study in nearest} == {30}
 
 
-def test_own_study_and_many_others_are_not_nearest(learned: Learned) -> None:
+def test_nearest_studies_exclude_the_current_one(learned: Learned) -> None:
     trials = learned.history.studies[0].trials
     many = [PastStudy(f"p{i}", learned.space, trials, {"n": 10**i}) for i in range(5)]
     own = PastStudy("me", learned.space, trials, {"n": 100}, is_target=True)
     history = History((*many, own))
     nearest = explain(learned.learner, learned.candidates, history, {"n": 100}).nearest
-    assert [one.name for one in nearest] == ["p2", "p1", "p3"]
+    assert [study.name for study in nearest] == ["p2", "p1", "p3"]
 
 
-def test_every_plot_of_shap_takes_the_explanation(learned: Learned) -> None:
+def test_plots_of_shap_accept_the_explanation(learned: Learned) -> None:
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("Agg")
     with warnings.catch_warnings():
@@ -214,7 +214,7 @@ def test_shap_explanation_adds_up_to_the_prediction(learned: Learned) -> None:
     assert row["optimizer"] == label_of(learned.space["optimizer"], made.params["optimizer"])
 
 
-def test_notebooks_show_other_peoples_names_as_text(handmade: Handmade) -> None:
+def test_notebooks_escape_names(handmade: Handmade) -> None:
     evil = replace(handmade.explanation, importance={"<script>x</script>|[a](javascript:b)": 0.1})
     shown = evil._repr_html_()
     assert "<table>" in shown
