@@ -1,22 +1,22 @@
-"""What can go wrong, and how it is told.
+"""The errors that this package raises.
 
 ::
 
     Exception
-     └ MetaLLMiXError     everything this package raises on purpose
+     └ MetaLLMiXError     base of all deliberate errors
         ├ HistoryError    the past studies cannot be read, or nothing can be learned from them
-        ├ LLMError        the language model is absent, broken, or did not finish its answer
-        └ ProposalError   the language model answered, but the answer cannot be used
+        ├ LLMError        the language model is unavailable, broken, or did not finish its answer
+        └ ProposalError   the language model's answer cannot be used
 
-Every message names the user's study, storage or model and ends with what to do next. Anything else
-that leaves this package is a bug and is never swallowed.
+Each message names the study, storage or model, and ends with what to do next. Any other exception
+is a bug and is never swallowed.
 """
 
 from __future__ import annotations
 
 
 class MetaLLMiXError(Exception):
-    """Base of all errors raised on purpose by this package."""
+    """Base of all errors that this package raises deliberately."""
 
 
 class HistoryError(MetaLLMiXError):
@@ -24,8 +24,8 @@ class HistoryError(MetaLLMiXError):
 
 
 class LLMError(MetaLLMiXError):
-    """A language model is absent, broken, or did not finish its answer."""
+    """A language model is unavailable, broken, or did not finish its answer."""
 
 
 class ProposalError(MetaLLMiXError):
-    """A language model answered, but its answer cannot be used."""
+    """A language model answered, but the answer cannot be used."""

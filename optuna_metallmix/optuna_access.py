@@ -1,92 +1,101 @@
-"""study, trial -> storage and ids: every private name of Optuna that this package touches.
+"""Access what Optuna keeps private; no other module uses its private names.
 
-A sampler is handed a study whose storage and ids are private attributes, and under
-``HyperbandPruner`` that study is a stand-in with little else
-(``optuna/pruners/_hyperband.py``, ``_BracketStudy``, 4.8 to 5.0). The methods called on the
-storage are public (:class:`optuna.storages.BaseStorage`).
+A sampler is passed a study whose storage and ids are private attributes. With ``HyperbandPruner``
+that study is a substitute with few other attributes (``optuna/pruners/_hyperband.py``,
+``_BracketStudy``, Optuna 4.8 to 5.0). The methods called on the storage are public
+(:class:`optuna.storages.BaseStorage`).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from optuna import Study
 from optuna.storages import BaseStorage
 from optuna.storages import JournalStorage
 from optuna.storages import RDBStorage
+from optuna.storages import _CachedStorage
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy as FrozenStudy
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 
+if TYPE_CHECKING:
+    from optuna.artifacts._protocol import ArtifactStore as ArtifactStore
+    from sqlalchemy import Engine
+
+
 PREFERENTIAL_ATTR = "preference:is_preferential"
-"""System attribute by which optuna-dashboard (0.21) marks a preferential study."""
+"""System attribute of a preferential study (optuna-dashboard 0.21)."""
 
 
 def storage_of(study: Study) -> BaseStorage:
-    """Return the storage that ``study`` lives in."""
+    """Return the storage of a study."""
     return study._storage
 
 
-def study_id_of(study: Study) -> int:
-    """Return the id of ``study`` in its storage."""
-    return study._study_id
-
-
-def frozen_id(study: FrozenStudy) -> int:
-    """Return the id of one of ``storage.get_all_studies()``."""
+def study_id_of(study: Study | FrozenStudy) -> int:
+    """Return the id of a study in its storage."""
     return study._study_id
 
 
 def study_key(study: Study) -> tuple[str, str, int]:
-    """Return what tells ``study`` apart from the others one sampler object serves.
+    """Return a key that is unique among the studies that share a sampler object.
 
-    Names and ids begin anew in each storage; and in memory only the object tells storages apart.
+    Names and ids are unique in a storage only. An in-memory storage is identified by its object.
     """
-    place = _place(storage_of(study)) or f"in memory {id(storage_of(study))}"
-    return place, study.study_name, study._study_id
+    location = _location(storage_of(study)) or f"in memory {id(storage_of(study))}"
+    return location, study.study_name, study._study_id
 
 
 def trial_id_of(trial: FrozenTrial) -> int:
-    """Return the id of ``trial`` in its storage."""
+    """Return the id of a trial in its storage."""
     return trial._trial_id
 
 
 def trial_key(study: Study, trial: FrozenTrial) -> tuple[str, str, int, int]:
-    """Return what tells ``trial`` apart from all others one sampler object serves."""
+    """Return a key that is unique among the trials that share a sampler object."""
     return (*study_key(study), trial._trial_id)
 
 
 def real_study(study: Study) -> Study:
-    """Return an ordinary study also where Hyperband hands over a stand-in."""
+    """Return an ordinary study, also for Hyperband's substitute."""
     return Study(study_name=study.study_name, storage=study._storage)
 
 
 def is_single_objective(study: Study) -> bool:
-    """Tell whether ``study`` has exactly one direction, maximise or minimise."""
+    """Return whether a study has exactly one direction, maximize or minimize."""
     directions = study.directions
     return len(directions) == 1 and directions[0] is not StudyDirection.NOT_SET
 
 
 def all_trials(study: Study) -> list[FrozenTrial]:
-    """Return all trials of ``study``, not copied: they are read, never changed."""
+    """Return all trials of a study without copying them; do not modify them."""
     return study._storage.get_all_trials(study._study_id, deepcopy=False)
 
 
 def is_enqueued(trial: FrozenTrial) -> bool:
-    """Tell whether a person fixed the trial's values with ``enqueue_trial``."""
+    """Return whether the parameters of a trial were fixed with ``enqueue_trial``."""
     return trial.state is TrialState.WAITING or "fixed_params" in trial.system_attrs
 
 
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Return whether all constraint values are at most 0 (Optuna 4 and 5)."""
+    constraints = trial.system_attrs.get("constraints") or ()
+    named = [v for k, v in trial.system_attrs.items() if k.startswith("constraints:")]
+    return all(value <= 0 for value in [*constraints, *named])
+
+
 def same_storage(first: BaseStorage, second: BaseStorage) -> bool:
-    """Tell whether two storage objects hold the same studies."""
-    place = _place(first)
-    return first is second or (place is not None and place == _place(second))
+    """Return whether two storage objects contain the same studies."""
+    location = _location(first)
+    return first is second or (location is not None and location == _location(second))
 
 
-def _place(storage: BaseStorage) -> str | None:
-    """Return what is the same for all objects of one storage; ``None`` where nothing is."""
+def _location(storage: BaseStorage) -> str | None:
+    """Return the database URL or file path of a storage, ``None`` if it is in memory."""
     backend = getattr(storage, "_backend", storage)
     file = getattr(backend, "_file_path", None)
     if isinstance(backend, RDBStorage):
@@ -98,7 +107,7 @@ def _place(storage: BaseStorage) -> str | None:
 
 
 def describe_storage(storage: BaseStorage) -> str:
-    """Return what a person calls ``storage``: its kind, and its place where it has one."""
+    """Return the URL (without its password), file or type of a storage, for messages."""
     backend = getattr(storage, "_backend", storage)
     if isinstance(backend, RDBStorage):
         return repr(backend.engine.url)
@@ -107,8 +116,16 @@ def describe_storage(storage: BaseStorage) -> str:
     return type(storage).__name__
 
 
-def is_feasible(trial: FrozenTrial) -> bool:
-    """Tell whether no constraint of the trial is violated: each at most 0 (Optuna 4 and 5)."""
-    constraints = trial.system_attrs.get("constraints") or ()
-    named = [v for k, v in trial.system_attrs.items() if k.startswith("constraints:")]
-    return all(value <= 0 for value in [*constraints, *named])
+def plain_rdb_engine(storage: BaseStorage) -> Engine | None:
+    """Return the engine of an Optuna RDB storage; ``None`` for subclasses, which may read it
+    differently, and for other storages."""
+    backend = storage._backend if type(storage) is _CachedStorage else storage
+    return backend.engine if type(backend) is RDBStorage else None
+
+
+def close_storage(storage: BaseStorage) -> None:
+    """Close the database connections of a storage, which Optuna leaves open."""
+    backend = getattr(storage, "_backend", storage)
+    if isinstance(backend, RDBStorage):
+        backend.remove_session()
+        backend.engine.dispose()

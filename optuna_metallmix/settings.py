@@ -1,4 +1,4 @@
-"""what a person passes -> settings, checked at the moment they are given."""
+"""Check the arguments of the samplers when they are passed, so that errors appear early."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage
 
-from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history import MetaFeatures
 from optuna_metallmix.history import Source
 from optuna_metallmix.history import check_names
 from optuna_metallmix.history import open_source
+from optuna_metallmix.history import read_storage
 from optuna_metallmix.history import scalar_features
 from optuna_metallmix.llm import LLMSpec
 from optuna_metallmix.llm import check_spec
@@ -28,12 +27,12 @@ from optuna_metallmix.space import SearchSpace
 
 
 if TYPE_CHECKING:
-    from optuna.artifacts._protocol import ArtifactStore
+    from optuna_metallmix.optuna_access import ArtifactStore
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a person has said about the suggestion; see :class:`MetaLLMiXSampler`."""
+    """The checked arguments of a suggestion; see :class:`MetaLLMiXSampler`."""
 
     source_storage: Source | None
     source_study_names: tuple[str, ...] | None
@@ -69,7 +68,7 @@ def check_settings(
     _check_model(llm)
     _check_model(judge)
     if isinstance(n_attempts, bool) or not isinstance(n_attempts, int) or n_attempts < 1:
-        raise ValueError(f"n_attempts={n_attempts!r} must be a whole number from 1.")
+        raise ValueError(f"n_attempts={n_attempts!r} must be a whole number of at least 1.")
     if not isinstance(cost_aware, bool):
         raise TypeError(f"cost_aware={cost_aware!r} must be True or False.")
     return Settings(
@@ -86,39 +85,30 @@ def check_settings(
     )
 
 
-def _names_in(storage: BaseStorage) -> list[str]:
-    try:
-        return [one.study_name for one in storage.get_all_studies()]
-    except Exception as error:  # Other people's code and files: it may raise anything.
-        raise HistoryError(
-            f"source_storage cannot be read ({type(error).__name__}: {error}): check that it is "
-            "there and whole."
-        ) from error
-
-
 def check_source(source: Source | None, names: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Check where the past is said to be, and return the names of its studies.
+    """Check that the source exists and contains the named studies; return the names as a tuple.
 
     Raises:
         HistoryError, TypeError, ValueError: See :class:`MetaLLMiXSampler`.
     """
     checked = _check_study_names(names)
     if source is not None:
-        storage = open_source(source)
-        if checked is not None:
-            check_names(checked, _names_in(storage), storage)
+        with open_source(source) as storage:
+            if checked is not None:
+                studies = read_storage(storage, storage.get_all_studies)
+                check_names(checked, [study.study_name for study in studies], storage)
     return checked
 
 
 def check_base_sampler(sampler: BaseSampler | None) -> BaseSampler | None:
-    """Return the sampler, or raise TypeError where it is none."""
+    """Return ``sampler``; raise TypeError if it is not an Optuna sampler."""
     if sampler is not None and not isinstance(sampler, BaseSampler):
         raise TypeError(f"base_sampler={sampler!r} must be an Optuna sampler.")
     return sampler
 
 
 def check_store(store: ArtifactStore | None) -> ArtifactStore | None:
-    """Return the artifact store, or raise TypeError where it is none."""
+    """Return ``store``; raise TypeError if it is not an artifact store."""
     if store is not None and not callable(getattr(store, "write", None)):
         raise TypeError(
             f"artifact_store={store!r} must be an artifact store, such as "
@@ -128,21 +118,21 @@ def check_store(store: ArtifactStore | None) -> ArtifactStore | None:
 
 
 def _check_model(spec: LLMSpec) -> None:
-    """Look at a model file now, and at a server only when it is asked."""
+    """Check the type of a model, and that a model file exists; servers are not contacted yet."""
     check_spec(spec)
-    by_name = isinstance(spec, str) and not spec.startswith(("ollama", "openai"))
-    if by_name or isinstance(spec, os.PathLike):
+    is_file = isinstance(spec, str) and not spec.startswith(("ollama", "openai"))
+    if is_file or isinstance(spec, os.PathLike):
         resolve_llm(spec)
 
 
 def _check_study_names(names: Sequence[str] | None) -> tuple[str, ...] | None:
     if names is None:
         return None
-    listed = isinstance(names, Sequence | Set) and not isinstance(names, str)
-    if not listed or not all(isinstance(name, str) for name in names):
+    is_list = isinstance(names, Sequence | Set) and not isinstance(names, str)
+    if not is_list or not all(isinstance(name, str) for name in names):
         raise TypeError(f"source_study_names={names!r} must be a list of study names.")
     if not names:
-        raise ValueError("source_study_names is empty: name at least one study, or leave it out.")
+        raise ValueError("source_study_names is empty. Name at least one study, or omit it.")
     return tuple(names)
 
 
@@ -166,26 +156,27 @@ def _check_space(space: SearchSpace | None) -> SearchSpace | None:
 def _check_features(features: Mapping[str, float | int | str] | None) -> MetaFeatures:
     if features is None:
         return {}
-    if not isinstance(features, Mapping) or not all(isinstance(one, str) for one in features):
-        raise TypeError(f"meta_features={features!r} must map names to numbers or texts.")
+    if not isinstance(features, Mapping) or not all(isinstance(name, str) for name in features):
+        raise TypeError(f"meta_features={features!r} must map names to numbers or strings.")
     plain = {
         name: value.item() if isinstance(value, np.generic) else value
         for name, value in features.items()
     }
-    kept = scalar_features(plain)
-    if dropped := [name for name in plain if name not in kept]:
-        raise ValueError(
-            f"meta_features[{dropped[0]!r}]={plain[dropped[0]]!r} must be a finite number or a "
-            "text of at most 64 characters."
-        )
-    return kept
+    scalars = scalar_features(plain)
+    for name, value in plain.items():
+        if name not in scalars:
+            raise ValueError(
+                f"meta_features[{name!r}]={value!r} must be a finite number or a string of at "
+                "most 64 characters."
+            )
+    return scalars
 
 
 def check_seed(seed: int | None) -> int:
-    """Return a seed, drawn where none is given; raises ValueError where it is none."""
+    """Return ``seed``, or a random one if ``None``; raise ValueError if it is not a valid seed."""
     if seed is None:
         return int(np.random.default_rng().integers(2**31))
-    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
-    if not whole or not 0 <= seed < 2**32:
+    is_integer = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    if not is_integer or not 0 <= seed < 2**32:
         raise ValueError(f"seed={seed!r} must be a whole number from 0 to 2**32 - 1, or None.")
     return int(seed)

@@ -1,10 +1,10 @@
-"""study + trial -> is this the one trial that gets the suggestion?
+"""Decide which trial of a study gets the suggestion, across threads, processes and machines.
 
-Optuna offers no compare-and-set, but creates trials one after the other: a trial sees every trial
-with a lower number. So a trial claims the suggestion as it starts, unless a lower one has claimed
-it or may still be about to; and asks the model only where its claim is the lowest. A trial that
-claimed and ended without an answer (interrupted, killed, nothing asked for), or that found nothing
-to go by, gives the next one its turn.
+Optuna storages have no compare-and-set, but they create trials in order: a trial sees every trial
+with a lower number. So each trial claims the suggestion when it starts, unless a lower trial has
+claimed it or may still do so, and asks the model only if its claim is the lowest. If a trial ends
+without an answer (it was interrupted or killed, or asked for no parameter), or defers because
+nothing can be learned yet, the next trial may claim the suggestion.
 """
 
 from __future__ import annotations
@@ -23,74 +23,77 @@ from optuna_metallmix.optuna_access import trial_id_of
 
 
 CLAIM_ATTR = "metallmix:claim"
+"""System attribute of a trial; its value is one of the following states."""
 CLAIMED = "claimed"
 ASKED = "asked"
 SETTLED = "settled"
 DEFERRED = "deferred"
 PASSED = "passed"
 
-_UNMARKED_GRACE = timedelta(minutes=1)
-"""How long a running trial without a mark may still be on its way to its claim: it comes within
-milliseconds. Later it is another sampler's, or the remains of a process that was killed."""
+_CLAIM_DELAY = timedelta(minutes=1)
+"""Time in which a running trial without a state may still claim; it takes milliseconds. A longer
+running one belongs to another sampler, or its process was killed."""
 _CLAIM_LIFETIME = timedelta(hours=1)
-"""How long a running trial may hold a claim without an answer: an objective may load its data
-before it asks for the first parameter, a large model is slow, and a process that was killed will
-never have one."""
+"""Time after which the claim of a running trial expires. The objective may load data before its
+first parameter, and large models are slow, but a killed process never answers."""
 
 
 def is_settled(study: Study) -> bool:
-    """Tell whether some trial of the study has had the suggestion already."""
-    return any(_mark(one) == SETTLED for one in all_trials(study))
+    """Return whether a trial of the study has received the suggestion."""
+    return any(_state(trial) == SETTLED for trial in all_trials(study))
 
 
 def claim(study: Study, trial: FrozenTrial) -> bool:
-    """Claim the suggestion for a trial that starts, where nobody before it has or may."""
+    """Claim the suggestion for a starting trial; return whether it succeeded."""
     if is_enqueued(trial):
         return False
-    taken = _is_taken(study, trial, unmarked=True)
-    # Also one that gives way says so: higher ones need not wait for it to claim.
-    _set_mark(study, trial, PASSED if taken else CLAIMED)
+    taken = _is_taken(study, trial, wait_for_unclaimed=True)
+    # A trial that passes records it too, so that higher ones need not wait for it.
+    _set_state(study, trial, PASSED if taken else CLAIMED)
     return not taken
 
 
 def confirm(study: Study, trial: FrozenTrial) -> bool:
-    """Turn a claim into the right to ask, just before asking; the lowest claim wins."""
-    if _is_taken(study, trial, unmarked=False):
+    """Confirm a claim just before asking the model; only the lowest claim succeeds."""
+    if _is_taken(study, trial, wait_for_unclaimed=False):
         return False
-    _set_mark(study, trial, ASKED)
+    _set_state(study, trial, ASKED)
     return True
 
 
 def settle(study: Study, trial: FrozenTrial) -> None:
-    """End the matter: this trial was the study's one attempt at a suggestion."""
-    _set_mark(study, trial, SETTLED)
+    """Record that this trial was the study's only attempt at a suggestion."""
+    _set_state(study, trial, SETTLED)
 
 
 def defer(study: Study, trial: FrozenTrial) -> None:
-    """Leave the suggestion to a later trial: there is nothing to go by yet."""
-    _set_mark(study, trial, DEFERRED)
+    """Leave the suggestion to a later trial, because nothing can be learned yet."""
+    _set_state(study, trial, DEFERRED)
 
 
-def _is_taken(study: Study, trial: FrozenTrial, *, unmarked: bool) -> bool:
-    others = [one for one in all_trials(study) if one.number != trial.number]
-    return any(_mark(one) == SETTLED or _may_ask(one, trial, unmarked) for one in others)
+def _is_taken(study: Study, trial: FrozenTrial, *, wait_for_unclaimed: bool) -> bool:
+    return any(
+        _state(other) == SETTLED or _has_precedence(other, trial, wait_for_unclaimed)
+        for other in all_trials(study)
+        if other.number != trial.number
+    )
 
 
-def _may_ask(other: FrozenTrial, trial: FrozenTrial, unmarked: bool) -> bool:
-    """Tell whether ``other`` asks, or comes before ``trial`` in asking."""
+def _has_precedence(other: FrozenTrial, trial: FrozenTrial, wait_for_unclaimed: bool) -> bool:
+    """Return whether ``other`` is asking the model, or may ask before ``trial``."""
     if other.state is not TrialState.RUNNING or is_enqueued(other):
         return False
-    mark, first = _mark(other), other.number < trial.number
+    state, is_lower = _state(other), other.number < trial.number
     age = datetime.now() - (other.datetime_start or datetime.min)
-    if mark == ASKED or (mark == CLAIMED and first):
+    if state == ASKED or (state == CLAIMED and is_lower):
         return age < _CLAIM_LIFETIME
-    return unmarked and mark is None and first and age < _UNMARKED_GRACE
+    return wait_for_unclaimed and state is None and is_lower and age < _CLAIM_DELAY
 
 
-def _mark(trial: FrozenTrial) -> str | None:
-    mark = trial.system_attrs.get(CLAIM_ATTR)
-    return None if mark is None else str(mark)
+def _state(trial: FrozenTrial) -> str | None:
+    state = trial.system_attrs.get(CLAIM_ATTR)
+    return None if state is None else str(state)
 
 
-def _set_mark(study: Study, trial: FrozenTrial, mark: str) -> None:
-    storage_of(study).set_trial_system_attr(trial_id_of(trial), CLAIM_ATTR, mark)
+def _set_state(study: Study, trial: FrozenTrial, state: str) -> None:
+    storage_of(study).set_trial_system_attr(trial_id_of(trial), CLAIM_ATTR, state)

@@ -1,4 +1,4 @@
-"""A small synthetic past that all rooms are tested on: three studies of one conditional space."""
+"""Fixtures for all tests: a small synthetic past of three studies with one conditional space."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 from optuna.storages import BaseStorage
 from optuna.storages import InMemoryStorage
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 from optuna.trial import create_trial
 
@@ -54,14 +55,14 @@ SPACE: dict[str, BaseDistribution] = {
     "momentum": FloatDistribution(0.0, 0.99),
     "frozen": CategoricalDistribution([True, False]),
 }
-"""``momentum`` is active for the optimizer ``sgd`` alone."""
+"""``momentum`` is active only for the optimizer ``sgd``."""
 
 AddStudy = Callable[..., optuna.Study]
 
 
 @dataclass(frozen=True)
 class Learned:
-    """A past, and what the rooms up to the explanation make of it."""
+    """A past, and everything that is derived from it up to the explanation."""
 
     history: History
     space: Mapping[str, BaseDistribution]
@@ -106,22 +107,39 @@ def _add_study(
 
 @pytest.fixture(autouse=True)
 def same_verbosity() -> Iterator[None]:
-    """Scripts make Optuna quieter for all that comes after them."""
+    """Restore Optuna's verbosity, which scripts lower."""
     before = optuna.logging.get_verbosity()
     yield
     optuna.logging.set_verbosity(before)
 
 
+@pytest.fixture(autouse=True)
+def close_databases(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close the databases that a test opens through Optuna, which leaves that to the garbage
+    collector: Python 3.13 warns of it in whichever test runs then."""
+    opened: list[RDBStorage] = []
+    init = RDBStorage.__init__
+
+    def recording_init(self: RDBStorage, *args: Any, **options: Any) -> None:
+        opened.append(self)
+        init(self, *args, **options)
+
+    monkeypatch.setattr(RDBStorage, "__init__", recording_init)
+    yield
+    for storage in opened:
+        if hasattr(storage, "engine"):  # it was opened successfully
+            storage.engine.dispose()
+
+
 @pytest.fixture(scope="session")
 def add_study() -> AddStudy:
-    """Adds one study of the synthetic past to a storage: low ``lr`` distance from 1e-3 and
-    ``adam`` are good, whatever the direction."""
+    """Adds a study to a storage; ``lr`` near 1e-3 and ``adam`` are good in every study."""
     return _add_study
 
 
 @pytest.fixture(scope="session")
 def past_storage() -> InMemoryStorage:
-    """Three past studies; read it, never write to it."""
+    """Three past studies, shared by all tests: do not write to it."""
     storage = InMemoryStorage()
     _add_study(storage, "skin", seed=1, n_instances=500, n_classes=2, modality="dermoscopy")
     _add_study(storage, "chest", seed=2, direction="minimize", n_instances=900, modality="CT")
@@ -144,7 +162,7 @@ def learned(history: History) -> Learned:
 
 
 class Told(logging.Handler):
-    """What this package's logger said."""
+    """Collects the log records of this package."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,7 +173,7 @@ class Told(logging.Handler):
 
     @property
     def warnings(self) -> list[str]:
-        return [one.getMessage() for one in self.records if one.levelno >= logging.WARNING]
+        return [r.getMessage() for r in self.records if r.levelno >= logging.WARNING]
 
 
 @pytest.fixture
@@ -168,7 +186,7 @@ def told() -> Iterator[Told]:
 
 @dataclass(frozen=True)
 class Handmade:
-    """What a model is told, written by hand: three candidates and four lines of evidence."""
+    """The content of a prompt, written by hand: three candidates and four pieces of evidence."""
 
     space: dict[str, BaseDistribution]
     candidates: tuple[Candidate, ...]

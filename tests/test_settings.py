@@ -66,7 +66,7 @@ def test_no_seed_draws_another_each_time() -> None:
 @pytest.mark.parametrize(
     ("arguments", "kind", "sentence"),
     [
-        ({"n_attempts": 0}, ValueError, "n_attempts=0 must be a whole number from 1."),
+        ({"n_attempts": 0}, ValueError, "n_attempts=0 must be a whole number of at least 1."),
         ({"n_attempts": True}, ValueError, "n_attempts=True must be"),
         ({"n_attempts": 2.0}, ValueError, "n_attempts=2.0 must be"),
         ({"n_attempts": "2"}, ValueError, "n_attempts='2' must be"),

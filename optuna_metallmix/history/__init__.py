@@ -1,4 +1,4 @@
-"""Past studies: opened, read and scored, never written."""
+"""Open, read and rank past studies; nothing is written to them."""
 
 from optuna_metallmix.history.history import History
 from optuna_metallmix.history.history import PastStudy

@@ -1,4 +1,8 @@
-"""storage -> past studies: read only, one rank per trial, a reason for each study left out."""
+"""Read past studies from a storage and rank their trials.
+
+Nothing is written to the storage. A study from which nothing can be learned is left out, with the
+reason.
+"""
 
 from __future__ import annotations
 
@@ -24,51 +28,51 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_metallmix.errors import HistoryError
+from optuna_metallmix.history.meta_features import MetaFeatures
 from optuna_metallmix.history.meta_features import scalar_features
 from optuna_metallmix.history.open_storage import Source
 from optuna_metallmix.history.open_storage import open_source
 from optuna_metallmix.history.rdb_reader import TrialReader
 from optuna_metallmix.history.rdb_reader import trial_reader
-from optuna_metallmix.history.scores import by_config
-from optuna_metallmix.history.scores import ranks_of
-from optuna_metallmix.history.scores import worth_of
+from optuna_metallmix.history.scores import merge_runs
+from optuna_metallmix.history.scores import rank_configs
+from optuna_metallmix.history.scores import signed_value
 from optuna_metallmix.optuna_access import PREFERENTIAL_ATTR
 from optuna_metallmix.optuna_access import FrozenStudy
 from optuna_metallmix.optuna_access import describe_storage
-from optuna_metallmix.optuna_access import frozen_id
 from optuna_metallmix.optuna_access import same_storage
 from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import study_id_of
-from optuna_metallmix.progress import counted
+from optuna_metallmix.progress import progress_bar
+from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import merge_spaces
 
 
 _T = TypeVar("_T")
 
-_SCORED: WeakKeyDictionary[BaseStorage, LRUCache[Hashable, PastStudy]] = WeakKeyDictionary()
-"""By storage object, the studies scored before; see :func:`_read_study`."""
-_MAX_SCORED = 1_000
+_CACHE: WeakKeyDictionary[BaseStorage, LRUCache[Hashable, PastStudy]] = WeakKeyDictionary()
+"""The ranked studies of each storage object; see :func:`_read_study`."""
+_CACHE_SIZE = 1_000
 _LOCK = Lock()
 
 
-class _UnfitError(HistoryError):
-    """Nothing can be learned from one study; the message is the reason."""
+class _UnusableStudyError(HistoryError):
+    """Nothing can be learned from a study; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class PastTrial:
-    """One configuration that was tried.
+    """A configuration that was tried in a past study.
 
     Attributes:
-        params: Its values by name; parameters that were not active are absent.
-        rank: In [0, 1]; 1 is the best of its study.
-        value: The objective's value in the study's own unit; ``None`` where it failed.
-        seconds: How long its longest complete run took; ``None`` where there is none, or the
-            storage does not say.
+        params: The parameter values by name, without inactive parameters.
+        rank: Rank in its study, in [0, 1]; 1 is the best.
+        value: The objective value in the unit of the study; ``None`` if the trial failed.
+        seconds: Duration of the longest complete run; ``None`` if unknown.
     """
 
-    params: Mapping[str, Any]
+    params: Config
     rank: float
     value: float | None
     seconds: float | None
@@ -76,68 +80,83 @@ class PastTrial:
 
 @dataclass(frozen=True)
 class PastStudy:
-    """One study of the past, best trial first.
+    """A past study.
 
     Attributes:
-        name: The study's name.
-        space: Its parameters' distributions by name.
-        trials: Its trials, by falling rank.
-        meta_features: The scalar user attributes of the study.
-        is_target: Whether these are the earlier trials of the very study that asks.
-        study_id: Its id in the storage it was read from; ``None`` where it was not read.
+        name: The name of the study.
+        space: The distributions of its parameters by name.
+        trials: Its configurations, best first.
+        meta_features: Its scalar user attributes.
+        is_target: Whether it consists of the earlier trials of the study being optimized.
+        study_id: Its id in the storage; ``None`` if it was not read from one.
     """
 
     name: str
     space: SearchSpace
     trials: tuple[PastTrial, ...]
-    meta_features: Mapping[str, float | int | str]
+    meta_features: MetaFeatures
     is_target: bool = False
     study_id: int | None = None
 
 
 @dataclass(frozen=True)
 class History:
-    """What the past offers.
+    """The past studies, and what the target study (the one being optimized) has tried so far.
 
     Attributes:
-        studies: The studies something can be learned from.
-        left_out: By the name of each other study, why nothing is learned from it.
-        target_space: The distributions that the asking study's own trials used so far.
-        tried: Those trials' configurations and values, as far as they are complete.
-        is_own_storage: Whether the studies are in the asking study's own storage.
+        studies: The usable studies.
+        left_out: The reason for each study that is left out, by its name.
+        target_space: The distributions used by the target study's trials so far.
+        tried: The configuration and value of each complete trial of the target study.
+        is_own_storage: Whether the past studies are in the target study's own storage.
     """
 
     studies: tuple[PastStudy, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     target_space: SearchSpace = field(default_factory=dict)
-    tried: tuple[tuple[Mapping[str, Any], float], ...] = ()
+    tried: tuple[tuple[Config, float], ...] = ()
     is_own_storage: bool = False
 
     @property
     def n_trials(self) -> int:
-        """How many past trials there are, over all studies."""
+        """The number of past trials in all studies."""
         return sum(len(study.trials) for study in self.studies)
 
     def sharing(self, names: Iterable[str]) -> History:
-        """Keep the studies that have one of the parameters ``names``, where any study does."""
+        """Keep the studies that share a parameter with ``names``, or all if no study does."""
         wanted = set(names)
-        kept = tuple(one for one in self.studies if one.is_target or wanted & set(one.space))
-        if not any(not one.is_target for one in kept):
+        kept = tuple(s for s in self.studies if s.is_target or wanted & set(s.space))
+        if all(study.is_target for study in kept):
             return self
-        reason = "none of its parameters is one that your objective asks for"
-        dropped = {one.name: reason for one in self.studies if one not in kept}
+        reason = "it has no parameter that your objective asks for"
+        dropped = {study.name: reason for study in self.studies if study not in kept}
         return replace(self, studies=kept, left_out={**self.left_out, **dropped})
 
     def with_target(self, study: PastStudy | None, trials: Sequence[FrozenTrial]) -> History:
-        """Add what the asking study itself has tried; ``study`` where that can be learned from."""
+        """Add the trials of the target study, and ``study`` if it can be learned from."""
         return replace(
             self,
             studies=self.studies if study is None else (*self.studies, study),
             target_space=merge_spaces(trial.distributions for trial in trials),
             tried=tuple(
-                (one.params, one.values[0]) for one in trials if one.state is TrialState.COMPLETE
+                (trial.params, trial.values[0])
+                for trial in trials
+                if trial.state is TrialState.COMPLETE
             ),
         )
+
+
+def read_past(study: Study, source: Source | None, names: Sequence[str] | None) -> History:
+    """Read the past studies for ``study`` from ``source``, by default its own storage.
+
+    Raises:
+        HistoryError: The source cannot be read, or contains no study with one of ``names``.
+    """
+    own = storage_of(study)
+    with open_source(own if source is None else source) as storage:
+        is_own = same_storage(storage, own)
+        exclude = study_id_of(study) if is_own else None
+        return replace(read_history(storage, names=names, exclude=exclude), is_own_storage=is_own)
 
 
 def read_history(
@@ -149,76 +168,46 @@ def read_history(
     """Read the past studies of a storage.
 
     Args:
-        storage: Where to read; nothing is written to it.
-        names: The studies to read; all where ``None``.
-        exclude: The id of a study to pass over: the one that asks.
+        storage: The storage to read; nothing is written to it.
+        names: The studies to read; all if ``None``.
+        exclude: The id of a study to skip: the one being optimized.
 
     Raises:
-        HistoryError: The storage cannot be read, or does not have one of ``names``.
+        HistoryError: The storage cannot be read, or contains no study with one of ``names``.
     """
-    found = [
-        one for one in read_storage(storage, storage.get_all_studies) if frozen_id(one) != exclude
-    ]
+    frozen = read_storage(storage, storage.get_all_studies)
+    frozen = [study for study in frozen if study_id_of(study) != exclude]
     if names is not None:
-        check_names(names, [one.study_name for one in found], storage)
-        found = [one for one in found if one.study_name in set(names)]
+        check_names(names, [study.study_name for study in frozen], storage)
+        frozen = [study for study in frozen if study.study_name in set(names)]
     reader = read_storage(storage, trial_reader, storage)
     studies: list[PastStudy] = []
     left_out: dict[str, str] = {}
-    for one in counted(found, "Reading past studies", "study"):
+    for study in progress_bar(frozen, "Reading past studies", "study"):
         try:
-            studies.append(_read_study(storage, reader, one))
-        except _UnfitError as reason:
-            left_out[one.study_name] = str(reason)
+            studies.append(_read_study(storage, reader, study))
+        except _UnusableStudyError as reason:
+            left_out[study.study_name] = str(reason)
     return History(tuple(studies), left_out)
 
 
 def _read_study(storage: BaseStorage, reader: TrialReader, study: FrozenStudy) -> PastStudy:
-    """Read and score one study, unless it is as it was when that was done last."""
+    """Read and rank a study, or take it from the cache if it has no new trials."""
     if study.system_attrs.get(PREFERENTIAL_ATTR):
-        raise _UnfitError("it is a preferential study: its trials have no values")
-    if len(study.directions) != 1:
-        n = len(study.directions)
-        raise _UnfitError(f"it has {n} objectives, and so no one order of its trials")
-    name, direction, key = study.study_name, study.directions[0], frozen_id(study)
-    stamp = read_storage(
-        storage, reader.stamp, key
-    )  # before the trials: it may be older than they are
-    place = (key, name, direction, stamp)
+        raise _UnusableStudyError("preferential studies have no objective values")
+    if (n := len(study.directions)) != 1:
+        raise _UnusableStudyError(f"multi-objective studies cannot be ranked ({n} objectives)")
+    name, direction, study_id = study.study_name, study.directions[0], study_id_of(study)
+    # Taken before the trials: a study that grows in between is only read once more.
+    fingerprint = read_storage(storage, reader.fingerprint, study_id)
+    key = (study_id, name, direction, fingerprint)
     with _LOCK:
-        scored = _SCORED.setdefault(storage, LRUCache(_MAX_SCORED)).get(place)
-    if scored is None:
-        scored = score_study(name, direction, read_storage(storage, reader.read, key), {})
+        ranked = _CACHE.setdefault(storage, LRUCache(_CACHE_SIZE)).get(key)
+    if ranked is None:
+        ranked = score_study(name, direction, read_storage(storage, reader.read, study_id), {})
         with _LOCK:
-            _SCORED[storage][place] = scored
-    return replace(scored, meta_features=scalar_features(study.user_attrs), study_id=key)
-
-
-def read_storage(storage: BaseStorage, call: Callable[..., _T], *args: Any, **options: Any) -> _T:
-    """Call one method of a storage. Storages are other people's code and other people's files, on
-    other machines: whatever one raises means that the past cannot be read."""
-    try:
-        return call(*args, **options)
-    except Exception as error:
-        raise HistoryError(
-            f"The past studies in {describe_storage(storage)} cannot be read "
-            f"({type(error).__name__}: {error}). Check that the storage is there and whole."
-        ) from error
-
-
-def check_names(
-    names: Sequence[str],
-    present: Sequence[str],
-    storage: BaseStorage,
-    argument: str = "source_study_names",
-) -> None:
-    """Raise :class:`HistoryError` where a study that was named by ``argument`` is not there."""
-    if absent := [name for name in names if name not in present]:
-        raise HistoryError(
-            f"{describe_storage(storage)} has no study {', '.join(map(repr, absent))}. "
-            f"It has: {', '.join(map(repr, sorted(present)[:20])) or 'no study at all'}. "
-            f"Mend {argument}."
-        )
+            _CACHE[storage][key] = ranked
+    return replace(ranked, meta_features=scalar_features(study.user_attrs), study_id=study_id)
 
 
 def score_study(
@@ -229,46 +218,59 @@ def score_study(
     *,
     is_target: bool = False,
 ) -> PastStudy:
-    """Score the trials of one study as ``_scoring.py`` says.
+    """Rank the trials of a study (:mod:`optuna_metallmix.history.scores`).
 
     Raises:
-        HistoryError: Nothing can be learned from it; the message is the reason, told of "it".
+        HistoryError: Nothing can be learned from the study; the message is the reason.
     """
     sign = 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
-    measured = [one for one in trials if one.params and worth_of(one, sign) is not None]
-    configs = by_config(measured, sign)
-    _check_spread([one.worth for one in configs if one.state is TrialState.COMPLETE])
-    past = [
-        PastTrial(
-            one.params,
-            rank,
-            sign * one.worth if math.isfinite(one.worth) else None,
-            one.seconds,
-        )
-        for one, rank in zip(configs, ranks_of(configs), strict=True)
-    ]
-    space = merge_spaces(one.distributions for one in measured)
-    ordered = tuple(sorted(past, key=lambda one: -one.rank))
-    return PastStudy(name, space, ordered, scalar_features(attributes), is_target)
+    measured = [t for t in trials if t.params and signed_value(t, sign) is not None]
+    configs = merge_runs(measured, sign)
+    _check_spread([c.signed_value for c in configs if c.state is TrialState.COMPLETE])
+    past = []
+    for config, rank in zip(configs, rank_configs(configs), strict=True):
+        value = sign * config.signed_value if math.isfinite(config.signed_value) else None
+        past.append(PastTrial(config.params, rank, value, config.seconds))
+    space = merge_spaces(trial.distributions for trial in measured)
+    best_first = tuple(sorted(past, key=lambda trial: -trial.rank))
+    return PastStudy(name, space, best_first, scalar_features(attributes), is_target)
 
 
 def _check_spread(values: Sequence[float]) -> None:
     if not values:
-        raise _UnfitError("it has no complete trial with a finite value")
+        raise _UnusableStudyError("it has no complete trial with a finite value")
     if len(values) == 1:
-        raise _UnfitError("it has only one complete trial, and nothing to compare it with")
+        raise _UnusableStudyError("it has only one complete trial, and nothing to compare it with")
     if min(values) == max(values):
-        raise _UnfitError("all its complete trials have the same value")
+        raise _UnusableStudyError("all its complete trials have the same value")
 
 
-def read_past(study: Study, source: Source | None, names: Sequence[str] | None) -> History:
-    """Read the past of ``study``: from ``source``, by default from the study's own storage.
+def read_storage(storage: BaseStorage, call: Callable[..., _T], *args: Any) -> _T:
+    """Call a method that reads a storage.
 
     Raises:
-        HistoryError: It cannot be read, or has no study of one of ``names``.
+        HistoryError: The call failed. Storages may be third-party code, or files and servers on
+            other machines, so any exception means that the past studies cannot be read.
     """
-    own = storage_of(study)
-    storage = own if source is None else open_source(source)
-    is_own = same_storage(storage, own)
-    exclude = study_id_of(study) if is_own else None
-    return replace(read_history(storage, names=names, exclude=exclude), is_own_storage=is_own)
+    try:
+        return call(*args)
+    except Exception as error:
+        raise HistoryError(
+            f"The past studies in {describe_storage(storage)} cannot be read "
+            f"({type(error).__name__}: {error}). Check that the storage exists and is intact."
+        ) from error
+
+
+def check_names(
+    names: Sequence[str],
+    present: Sequence[str],
+    storage: BaseStorage,
+    argument: str = "source_study_names",
+) -> None:
+    """Raise :class:`HistoryError` if a study named in ``argument`` is not in the storage."""
+    if missing := [name for name in names if name not in present]:
+        raise HistoryError(
+            f"{describe_storage(storage)} has no study {', '.join(map(repr, missing))}. "
+            f"It has: {', '.join(map(repr, sorted(present)[:20])) or 'no study at all'}. "
+            f"Check `{argument}`."
+        )

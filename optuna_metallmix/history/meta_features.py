@@ -1,7 +1,7 @@
-"""a data set of images -> meta-features; meta-features -> how alike two studies are.
+"""Describe image data sets by meta-features, and measure how similar studies are by them.
 
-The seven groups are those reported for MetaLLMiX (arXiv 2509.09387): instances, classes, imbalance
-ratio, class entropy, resolution, class-size statistics, modality.
+The seven groups are those of MetaLLMiX (arXiv 2509.09387): instances, classes, imbalance ratio,
+class entropy, resolution, class-size statistics, modality.
 """
 
 from __future__ import annotations
@@ -23,8 +23,12 @@ from typing import TypeAlias
 
 MetaFeatures: TypeAlias = Mapping[str, float | int | str]
 
+MAX_IMAGES = 100
+"""Number of images whose sizes are read: reading thousands would take minutes."""
 _MAX_TEXT = 64
-"""Longest text that counts as a meta-feature; longer ones are descriptions, not features."""
+"""Maximum length of a text meta-feature; longer texts are descriptions."""
+_LABEL_KEYS = ("label", "labels", "target", "class", "fine_label")
+_IMAGE_KEYS = ("image", "img", "pixel_values")
 
 
 def image_meta_features(
@@ -32,33 +36,32 @@ def image_meta_features(
     image_size: int | tuple[int, int] | tuple[int, int, int] | None = None,
     modality: str | None = None,
 ) -> dict[str, float | int | str]:
-    """Compute the paper's seven groups of meta-features of an image classification set.
+    """Compute the seven groups of meta-features of an image classification data set.
 
     Args:
-        dataset: The training images as a data set with ``len`` and items (image, label): one of
-            torchvision, medmnist, Hugging Face or your own (without transforms that resize, for
-            the sizes are those of its images; 100 of them are looked at). Or, together with
-            ``image_size``, the class of each training image, shape (n_instances,): a list, an
-            array or a tensor.
-        image_size: Pixels: one number for square images, (height, width), or
-            (height, width, channels). Not looked for in the data set where it is given.
-        modality: How the images were made, such as ``"MRI"``, ``"CT"``, ``"X-ray"``.
+        dataset: The training images: a data set with ``len`` and items (image, label), from
+            torchvision, medmnist, Hugging Face or your own code. The sizes of up to 100 images are
+            read, so leave out transforms that resize. Or, together with ``image_size``, the class
+            of each training image, shape (n_instances,), as a list, an array or a tensor.
+        image_size: Size in pixels: one number for square images, (height, width), or
+            (height, width, channels). If given, the data set's images are not read.
+        modality: The imaging modality, such as ``"MRI"``, ``"CT"`` or ``"X-ray"``.
 
     Returns:
-        ``n_instances``, ``n_classes``, ``imbalance_ratio`` (largest / smallest class, from 1),
-        ``class_entropy`` (bits, from 0 to log2 of ``n_classes``), ``image_height`` and
-        ``image_width`` (pixels), ``n_channels`` where given, ``class_size_mean``,
-        ``class_size_std`` (population), ``class_size_min``, ``class_size_max`` (instances), and
-        ``modality`` where given: names and scalars, fit for a study's user attributes.
+        Scalars that can be stored as user attributes of a study: ``n_instances``, ``n_classes``,
+        ``imbalance_ratio`` (largest / smallest class, at least 1), ``class_entropy`` (bits, from 0
+        to log2 of ``n_classes``), ``image_height`` and ``image_width`` (pixels), ``n_channels`` if
+        known, ``class_size_mean``, ``class_size_std`` (population), ``class_size_min`` and
+        ``class_size_max`` (instances), and ``modality`` if given.
 
     Raises:
-        ValueError: There is no label, the image size is not one, two or three positive numbers, or
-            there is none and ``dataset`` is no data set of images.
+        ValueError: There are no labels, the image size is not one, two or three positive whole
+            numbers, or it is missing and ``dataset`` is not an image data set.
     """
     labels, size = labels_and_size(dataset) if image_size is None else (dataset, image_size)
     sizes = list(Counter(_plain(label) for label in labels).values())
     if not sizes:
-        raise ValueError("There is no label: pass the class of each training image.")
+        raise ValueError("There are no labels. Pass the class of each training image.")
     total = sum(sizes)
     features: dict[str, float | int | str] = {
         "n_instances": total,
@@ -74,26 +77,116 @@ def image_meta_features(
     return features if modality is None else {**features, "modality": modality}
 
 
+def _plain(label: Any) -> Hashable:
+    """Convert an array or tensor with one element, such as a label of medmnist, to its value.
+
+    Tensors are hashed by identity, so they could not be counted.
+    """
+    item = getattr(label, "item", None)
+    plain: Hashable = item() if callable(item) else label
+    return plain
+
+
+def _resolution(size: int | tuple[int, ...]) -> dict[str, int]:
+    try:
+        pixels = [index(n) for n in (size if isinstance(size, Iterable) else (size, size))]
+    except TypeError:
+        pixels = []
+    if len(pixels) not in (2, 3) or min(pixels) <= 0:
+        raise ValueError(
+            f"image_size={size!r} must be one positive number of pixels, (height, width) or "
+            "(height, width, channels)."
+        )
+    return dict(zip(("image_height", "image_width", "n_channels"), pixels, strict=False))
+
+
+def labels_and_size(dataset: Any) -> tuple[list[Hashable], tuple[int, ...]]:
+    """Return the label of each item, and the median (height, width) and the channels of images.
+
+    Args:
+        dataset: Has ``len`` and items (image, label) or ``{"image": ..., "label": ...}``. An image
+            is a Pillow image, or an array or tensor of shape (height, width), (height, width,
+            channels) or (channels, height, width). Labels are taken from ``targets`` or
+            ``labels``, a column of a Hugging Face data set, or the data set behind a torch
+            ``Subset``, if available, so that not all images need to be read.
+
+    Raises:
+        ValueError: ``dataset`` is not such a data set, or is empty.
+    """
+    try:
+        n = len(dataset)
+        items = [dataset[i] for i in range(0, n, max(1, math.ceil(n / MAX_IMAGES)))]
+        sizes = [_image_size(_part(item, 0, _IMAGE_KEYS)) for item in items]
+        labels = _stored_labels(dataset)
+        if labels is None or len(labels) != n:
+            labels = [_part(dataset[i], 1, _LABEL_KEYS) for i in range(n)]
+        labels = [_plain(label) for label in labels]
+        hash(tuple(labels))
+    except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
+        raise ValueError(
+            "Pass the labels and image_size=(height, width), or a data set with len() and items "
+            f"(image, label). This {type(dataset).__name__} is neither: {error}."
+        ) from error
+    if not sizes:
+        raise ValueError(
+            "The data set is empty. Pass the data set that the network is trained on."
+        )
+    height, width, channels = zip(*sizes, strict=True)
+    return labels, (round(median(height)), round(median(width)), max(channels))
+
+
+def _stored_labels(dataset: Any) -> Sequence[Any] | None:
+    """Return all labels if the data set stores them separately from the images."""
+    inner, indices = getattr(dataset, "dataset", None), getattr(dataset, "indices", None)
+    if inner is not None and indices is not None:  # a Subset of torch
+        labels = _stored_labels(inner)
+        return None if labels is None else [labels[int(i)] for i in indices]
+    columns = getattr(dataset, "column_names", None)
+    if isinstance(columns, list):  # a Dataset of Hugging Face
+        return next((list(dataset[name]) for name in _LABEL_KEYS if name in columns), None)
+    attributes = (getattr(dataset, name, None) for name in ("targets", "labels"))
+    return next((labels for labels in attributes if hasattr(labels, "__len__")), None)
+
+
+def _part(item: Any, position: int, keys: Iterable[str]) -> Any:
+    if not isinstance(item, Mapping):
+        return item[position]
+    for key in keys:
+        if key in item:
+            return item[key]
+    raise KeyError(f"no {' or '.join(keys)} among {', '.join(map(str, item))}")
+
+
+def _image_size(image: Any) -> tuple[int, int, int]:
+    if hasattr(image, "getbands"):  # a Pillow image
+        return image.height, image.width, len(image.getbands())
+    shape = tuple(int(n) for n in image.shape)
+    if len(shape) == 2:
+        return (*shape, 1)
+    first, *middle, last = shape
+    return (middle[0], last, first) if first <= 4 < last else (first, middle[0], last)
+
+
 def scalar_features(attributes: Mapping[str, object]) -> dict[str, float | int | str]:
-    """Keep what can serve as meta-features: finite numbers and short texts."""
-    kept: dict[str, float | int | str] = {}
+    """Return the attributes that are meta-features: finite numbers, booleans and short texts."""
+    features: dict[str, float | int | str] = {}
     for name, value in attributes.items():
         if isinstance(value, bool):
-            kept[name] = str(value)
+            features[name] = str(value)
         elif isinstance(value, str):
             if len(value) <= _MAX_TEXT:
-                kept[name] = value
+                features[name] = value
         elif isinstance(value, int | float) and abs(value) <= sys.float_info.max:
-            kept[name] = value
-    return kept
+            features[name] = value
+    return features
 
 
 def distances(target: MetaFeatures, others: Sequence[MetaFeatures]) -> list[float | None]:
-    """Return how far each of ``others`` is from ``target``; 0 is alike, ``None`` unknown.
+    """Return the distance of each of ``others`` to ``target``, in [0, 3].
 
-    The mean over the features that both have: for numbers the difference of their logarithms
-    (sizes and counts span orders of magnitude) in standard deviations over all studies, at most
-    3; for texts 0 where equal and 1 where not.
+    It is the mean over the features they share, ``None`` if they share none. Numbers differ by
+    their logarithms (sizes and counts span orders of magnitude), in standard deviations over all
+    studies and at most 3; texts differ by 0 if equal, else by 1.
     """
     scales = {name: _spread(name, [target, *others]) for name in target}
     return [_distance(target, other, scales) for other in others]
@@ -113,111 +206,10 @@ def _distance(
 
 
 def _spread(name: str, studies: Sequence[MetaFeatures]) -> float:
-    values = [_log(v) for v in (one.get(name) for one in studies) if isinstance(v, int | float)]
-    return (pstdev(values) if len(values) > 1 else 0.0) or 1.0
+    values = (features.get(name) for features in studies)
+    logs = [_log(value) for value in values if isinstance(value, int | float)]
+    return (pstdev(logs) if len(logs) > 1 else 0.0) or 1.0
 
 
 def _log(value: float) -> float:
     return math.copysign(math.log1p(abs(value)), value)
-
-
-def _plain(label: Hashable) -> Hashable:
-    item = getattr(label, "item", None)  # a torch tensor hashes by identity, its item by value
-    plain: Hashable = item() if callable(item) else label
-    return plain
-
-
-def _resolution(size: int | tuple[int, ...]) -> dict[str, int]:
-    try:
-        pixels = [index(n) for n in (size if isinstance(size, Iterable) else (size, size))]
-    except TypeError:
-        pixels = []
-    if len(pixels) not in (2, 3) or min(pixels) <= 0:
-        raise ValueError(
-            f"image_size={size!r} must be one positive number of pixels, (height, width) or "
-            "(height, width, channels)."
-        )
-    return dict(zip(("image_height", "image_width", "n_channels"), pixels, strict=False))
-
-
-N_LOOKED_AT = 100
-"""Images whose sizes are looked at: reading thousands would take minutes."""
-_LABELS = ("label", "labels", "target", "class", "fine_label")
-_IMAGES = ("image", "img", "pixel_values")
-
-
-def labels_and_size(dataset: Any) -> tuple[list[Hashable], tuple[int, ...]]:
-    """Return each item's label and (height, width, channels), medians over up to 100 images.
-
-    Args:
-        dataset: Has ``len`` and items (image, label) or ``{"image": ..., "label": ...}``. An image
-            is Pillow's, or an array or tensor of shape (height, width), with channels last or
-            first. Labels are taken from ``targets`` or ``labels``, the column of a Hugging Face
-            data set or what a torch ``Subset`` is of, where the data set tells them so: that
-            spares reading the images.
-
-    Raises:
-        ValueError: It is no such data set, or empty.
-    """
-    try:
-        n = len(dataset)
-        items = [dataset[i] for i in range(0, n, max(1, math.ceil(n / N_LOOKED_AT)))]
-        sizes = [_size(_part(item, 0, _IMAGES)) for item in items]
-        labels = _labels(dataset, n)
-        hash(tuple(labels))
-    except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
-        raise ValueError(
-            "Pass the labels and image_size=(height, width), or a data set with len() and items "
-            f"(image, label). This {type(dataset).__name__} is neither: {error}."
-        ) from error
-    if not sizes:
-        raise ValueError("The data set is empty: pass the one that the network is trained on.")
-    height, width, channels = zip(*sizes, strict=True)
-    found = (round(median(height)), round(median(width)), max(channels))
-    return labels, found
-
-
-def _labels(dataset: Any, n: int) -> list[Hashable]:
-    told = _told(dataset)
-    if told is None or len(told) != n:
-        told = [_part(dataset[i], 1, _LABELS) for i in range(n)]
-    return [_scalar(one) for one in told]
-
-
-def _told(dataset: Any) -> Sequence[Any] | None:
-    """What the data set says of all its labels at once."""
-    inner, indices = getattr(dataset, "dataset", None), getattr(dataset, "indices", None)
-    if inner is not None and indices is not None:  # torch's Subset
-        whole = _told(inner)
-        return None if whole is None else [whole[int(i)] for i in indices]
-    columns = getattr(dataset, "column_names", None)
-    if isinstance(columns, list):  # Hugging Face's
-        return next((list(dataset[name]) for name in _LABELS if name in columns), None)
-    told = (getattr(dataset, name, None) for name in ("targets", "labels"))
-    return next((one for one in told if hasattr(one, "__len__")), None)
-
-
-def _part(item: Any, place: int, names: Iterable[str]) -> Any:
-    if not isinstance(item, Mapping):
-        return item[place]
-    for name in names:
-        if name in item:
-            return item[name]
-    raise KeyError(f"no {' or '.join(names)} among {', '.join(map(str, item))}")
-
-
-def _scalar(label: Any) -> Hashable:
-    """Take a label out of an array of one, as medmnist has it."""
-    shape = getattr(label, "shape", ())
-    plain: Hashable = label.item() if len(shape) and max(shape) == 1 else label
-    return plain
-
-
-def _size(image: Any) -> tuple[int, int, int]:
-    if hasattr(image, "getbands"):  # Pillow's
-        return image.height, image.width, len(image.getbands())
-    shape = tuple(int(n) for n in image.shape)
-    if len(shape) == 2:
-        return (*shape, 1)
-    first, *middle, last = shape
-    return (middle[0], last, first) if first <= 4 < last else (first, middle[0], last)

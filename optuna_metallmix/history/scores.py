@@ -1,20 +1,19 @@
-"""trials of one study -> its configurations, each with one rank.
+"""Rank the configurations of one past study.
 
-Which trials count, and how much
---------------------------------
-Ranks compare a trial with the others of its own study only, so that studies on different data,
-metrics and directions can stand side by side: 1 is the best trial of its study, 0 the worst.
+A rank compares a configuration with the others of its own study only, so that studies with
+different data, metrics and directions can be combined: 1 is the best of its study, 0 the worst.
 
-* **Complete**: by the rank of its value, direction honoured, equal values sharing their mean rank.
-* **Pruned**: by the rank of its last report, but never above the middle of the complete trials:
-  the value is of an unfinished training, and a pruner found it worse than its peers. Without a
-  report, as failed.
-* **Failed**, and complete with an infinite value in the bad direction: rank 0. A configuration
-  that crashed or diverged is evidence (dropping such runs made the first pick worse, DESIGN).
-* A configuration tried several times counts once, with the mean of the values it completed with,
-  else of its last reports: a run that was killed and tried again did not fail.
-* An infinite value in the good direction is no measurement, and is left out, as are waiting and
-  running trials and trials without a parameter.
+* **Complete** trials are ranked by their value; equal values share their mean rank.
+* **Pruned** trials are ranked by their last reported value, but never above the middle of the
+  complete ones: training was not finished, and the pruner found it worse than others. Without a
+  report they count as failed.
+* **Failed** trials, and complete ones with an infinite value in the bad direction, have rank 0. A
+  configuration that crashes or diverges is evidence: without them the first suggestion was worse
+  (measured 2026-11).
+* A configuration that was run several times counts once, with the mean of its complete values, or
+  else of its last reports: a run that was killed and repeated did not fail.
+* Trials that are waiting, running, without a parameter, or have an infinite value in the good
+  direction are left out.
 """
 
 from __future__ import annotations
@@ -33,42 +32,30 @@ from optuna_metallmix.space import config_key
 
 
 @dataclass(frozen=True)
-class TriedConfig:
-    """One configuration, however often it was tried.
+class MeasuredConfig:
+    """The runs of one configuration, taken together.
 
     Attributes:
-        params: Its values by name.
-        worth: What it is ranked by, more is better: its value, turned round where less is.
-        state: How far its best run went.
-        seconds: How long its longest complete run took; ``None`` where there is none, or the
-            storage does not say: a trial that was added starts and ends at once.
+        params: The parameter values by name.
+        signed_value: The objective value, negated if the study minimizes; -inf for a failure.
+        state: The best state among the runs.
+        seconds: Duration of the longest complete run; ``None`` if there is none, or if the
+            storage has no durations (``study.add_trial`` sets the start and end to the same time).
     """
 
     params: Mapping[str, Any]
-    worth: float
+    signed_value: float
     state: TrialState
     seconds: float | None
 
 
-def by_config(trials: Sequence[FrozenTrial], sign: float) -> list[TriedConfig]:
-    """Take the trials of each configuration together; ``sign`` is -1 where less is better."""
-    groups: dict[str, list[FrozenTrial]] = {}
-    for trial in trials:
-        groups.setdefault(config_key(trial.params), []).append(trial)
-    return [_as_one(runs, sign) for runs in groups.values()]
+def signed_value(trial: FrozenTrial, sign: float) -> float | None:
+    """Return the value to rank a trial by, larger is better.
 
-
-def _as_one(runs: Sequence[FrozenTrial], sign: float) -> TriedConfig:
-    """Take the runs of one configuration that went furthest together."""
-    for state in (TrialState.COMPLETE, TrialState.PRUNED):
-        worths = [worth_of(one, sign) for one in runs if one.state is state]
-        if finite := [worth for worth in worths if worth is not None and math.isfinite(worth)]:
-            return TriedConfig(runs[0].params, fmean(finite), state, _seconds(runs))
-    return TriedConfig(runs[0].params, -math.inf, TrialState.FAIL, _seconds(runs))
-
-
-def worth_of(trial: FrozenTrial, sign: float) -> float | None:
-    """Return what is ranked, more is better; -inf for a failure, ``None`` for no evidence."""
+    Returns:
+        ``sign`` times the value or last report, -inf for a failure, or ``None`` if the trial
+        cannot be ranked.
+    """
     value = None if trial.state is TrialState.FAIL else trial.value
     if trial.state is TrialState.PRUNED and value is None and trial.last_step is not None:
         value = trial.intermediate_values[trial.last_step]
@@ -77,23 +64,45 @@ def worth_of(trial: FrozenTrial, sign: float) -> float | None:
     return None if sign * value == math.inf else sign * value
 
 
-def ranks_of(configs: Sequence[TriedConfig]) -> list[float]:
-    """Return the ranks of configurations, in [0, 1]; one of them at least is complete."""
-    complete = sorted(one.worth for one in configs if one.state is TrialState.COMPLETE)
+def merge_runs(trials: Sequence[FrozenTrial], sign: float) -> list[MeasuredConfig]:
+    """Merge the trials that ran the same configuration; ``sign`` is -1 if the study minimizes."""
+    runs_by_config: dict[str, list[FrozenTrial]] = {}
+    for trial in trials:
+        runs_by_config.setdefault(config_key(trial.params), []).append(trial)
+    return [_merge(runs, sign) for runs in runs_by_config.values()]
+
+
+def _merge(runs: Sequence[FrozenTrial], sign: float) -> MeasuredConfig:
+    seconds = _longest_complete(runs)
+    for state in (TrialState.COMPLETE, TrialState.PRUNED):
+        values = [signed_value(run, sign) for run in runs if run.state is state]
+        if finite := [value for value in values if value is not None and math.isfinite(value)]:
+            return MeasuredConfig(runs[0].params, fmean(finite), state, seconds)
+    return MeasuredConfig(runs[0].params, -math.inf, TrialState.FAIL, seconds)
+
+
+def _longest_complete(runs: Sequence[FrozenTrial]) -> float | None:
+    durations = [run.duration for run in runs if run.state is TrialState.COMPLETE]
+    seconds = [duration.total_seconds() for duration in durations if duration is not None]
+    return max((value for value in seconds if value > 0), default=None)
+
+
+def rank_configs(configs: Sequence[MeasuredConfig]) -> list[float]:
+    """Return the rank in [0, 1] of each configuration; at least one must be complete."""
+    complete = sorted(
+        config.signed_value for config in configs if config.state is TrialState.COMPLETE
+    )
     ceiling = complete[(len(complete) - 1) // 2]
-    worths = [
-        min(one.worth, ceiling) if one.state is TrialState.PRUNED else one.worth for one in configs
+    values = [
+        min(config.signed_value, ceiling)
+        if config.state is TrialState.PRUNED
+        else config.signed_value
+        for config in configs
     ]
-    ordered = sorted(worths)
-    first = {worth: i for i, worth in reversed(list(enumerate(ordered)))}
-    last = {worth: i for i, worth in enumerate(ordered)}
-    top = len(worths) - 1
+    ordered = sorted(values)
+    first = {value: i for i, value in reversed(list(enumerate(ordered)))}
+    last = {value: i for i, value in enumerate(ordered)}
+    top = len(values) - 1
     return [
-        0.0 if worth == -math.inf else (first[worth] + last[worth]) / 2 / top for worth in worths
+        0.0 if value == -math.inf else (first[value] + last[value]) / 2 / top for value in values
     ]
-
-
-def _seconds(runs: Sequence[FrozenTrial]) -> float | None:
-    complete = [one.duration for one in runs if one.state is TrialState.COMPLETE]
-    seconds = [one.total_seconds() for one in complete if one is not None]
-    return max((one for one in seconds if one > 0), default=None)

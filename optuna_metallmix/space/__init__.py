@@ -1,4 +1,4 @@
-"""Search spaces: what a parameter may be, how it is written, and how it is encoded."""
+"""Search spaces: which values a parameter may have, how they are written and encoded."""
 
 from optuna_metallmix.space.search_space import ABSENT
 from optuna_metallmix.space.search_space import Config

@@ -1,4 +1,8 @@
-"""distributions -> contains, project, describe, JSON schema: the one room that asks their kind."""
+"""Work with search spaces: all handling of Optuna's distributions that depends on their type.
+
+A value is checked (:func:`contains`), moved into the space (:func:`project`), drawn, mapped to the
+unit interval, and written for people and language models.
+"""
 
 from __future__ import annotations
 
@@ -22,38 +26,43 @@ from optuna_metallmix.text import format_number
 
 
 SearchSpace: TypeAlias = Mapping[str, BaseDistribution]
+Config: TypeAlias = Mapping[str, Any]
+"""A configuration: parameter values by name, without inactive parameters."""
 NumericDistribution: TypeAlias = FloatDistribution | IntDistribution
 
-_NUMBER = (FloatDistribution, IntDistribution)
+_NUMERIC = (FloatDistribution, IntDistribution)
+
+ABSENT = "(not active)"
+"""The value of a categorical column where a conditional parameter is inactive."""
 
 
-def config_key(params: Mapping[str, Any]) -> str:
-    """Return what two configurations have in common exactly when they are the same."""
+def config_key(params: Config) -> str:
+    """Return a key that is equal for equal configurations only."""
     return repr([(name, _plain(params[name])) for name in sorted(params)])
 
 
 def is_number(value: Any) -> bool:
-    """Tell whether ``value`` is a finite number; ``True`` and ``False`` are not."""
-    if type(value) is float:  # almost always, and the questions below take four times as long
+    """Return whether ``value`` is a finite number; booleans are not."""
+    if type(value) is float:  # the usual case: the checks below take four times as long
         return math.isfinite(value)
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return False
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number that no float can hold
+    except OverflowError:  # an integer too large for a float
         return False
 
 
 def is_ordered(distribution: BaseDistribution) -> bool:
-    """Tell whether all values are numbers, so that a model may compare them by size."""
+    """Return whether all values are numbers, so that they can be compared by size."""
     return all(is_number(choice) for choice in choices_of(distribution))
 
 
 def contains(distribution: BaseDistribution, value: Any) -> bool:
-    """Tell whether ``value`` is one that ``distribution`` can produce, step and type included."""
+    """Return whether ``distribution`` can produce ``value``, including its step and type."""
     if isinstance(distribution, CategoricalDistribution):
         return any(_same(choice, value) for choice in distribution.choices)
-    assert isinstance(distribution, _NUMBER)
+    assert isinstance(distribution, _NUMERIC)
     value = _plain(value)
     if not is_number(value) or not distribution.low <= value <= distribution.high:
         return False
@@ -62,21 +71,21 @@ def contains(distribution: BaseDistribution, value: Any) -> bool:
 
 
 def project(distribution: BaseDistribution, value: Any, otherwise: Any = None) -> Any:
-    """Return the value of ``distribution`` that stands for ``value``; never raises on a value.
+    """Return a value of ``distribution`` close to ``value``, whatever ``value`` is.
 
-    Numbers are clipped and put on the step. A choice that is absent gives way to the nearest
-    number where all choices are numbers, else to the choice ``otherwise``, else to the first.
-    Something that is no number gives way to the middle of the range.
+    Numbers are clipped and rounded to the step; anything else becomes the middle of the range. A
+    missing choice becomes the nearest choice if all choices are numbers, else the choice
+    ``otherwise``, else the first choice.
     """
     if isinstance(distribution, CategoricalDistribution):
         return _project_choice(distribution, value, otherwise)
-    assert isinstance(distribution, _NUMBER)
+    assert isinstance(distribution, _NUMERIC)
     plain = _plain(value)
     return _clip(distribution, plain) if is_number(plain) else from_unit(distribution, 0.5)
 
 
 def sample(distribution: BaseDistribution, rng: np.random.Generator) -> Any:
-    """Draw one value, uniformly (on the log scale where the distribution has one)."""
+    """Draw a value uniformly, on the log scale if the distribution has one."""
     if choices := choices_of(distribution):
         return choices[int(rng.integers(len(choices)))]
     return from_unit(distribution, float(rng.random()))
@@ -85,7 +94,10 @@ def sample(distribution: BaseDistribution, rng: np.random.Generator) -> Any:
 def perturb(
     distribution: BaseDistribution, value: Any, width: float, rng: np.random.Generator
 ) -> Any:
-    """Draw a value near ``value`` of an ordered distribution, ``width`` in unit space."""
+    """Draw a value of an ordered distribution near ``value``.
+
+    ``width`` is the standard deviation in unit space.
+    """
     position = to_unit(distribution, float(value)) + float(rng.normal(0.0, width))
     if isinstance(distribution, CategoricalDistribution):
         low, high, _ = _bounds(distribution)
@@ -94,13 +106,13 @@ def perturb(
 
 
 def middle(distribution: BaseDistribution) -> Any:
-    """Return the middle of a range, or the first choice."""
+    """Return the middle of the range, or the first choice."""
     choices = choices_of(distribution)
     return choices[0] if choices else from_unit(distribution, 0.5)
 
 
 def to_unit(distribution: BaseDistribution, value: float) -> float:
-    """Map a value of an ordered distribution to [0, 1], along the log scale where it has one."""
+    """Map a value of an ordered distribution to [0, 1], on its log scale if it has one."""
     low, high, log = _bounds(distribution)
     if log:
         low, high, value = math.log(low), math.log(high), math.log(max(value, low))
@@ -108,8 +120,8 @@ def to_unit(distribution: BaseDistribution, value: float) -> float:
 
 
 def from_unit(distribution: BaseDistribution, position: float) -> Any:
-    """Map [0, 1] back to a value of a numeric distribution; the inverse of :func:`to_unit`."""
-    assert isinstance(distribution, _NUMBER)
+    """Map [0, 1] to a value of a numeric distribution: the inverse of :func:`to_unit`."""
+    assert isinstance(distribution, _NUMERIC)
     low, high, log = _bounds(distribution)
     position = min(max(position, 0.0), 1.0)
     if log:
@@ -119,10 +131,10 @@ def from_unit(distribution: BaseDistribution, position: float) -> Any:
 
 
 def merge_spaces(spaces: Iterable[SearchSpace]) -> dict[str, BaseDistribution]:
-    """Return one space that covers all of ``spaces``, by name.
+    """Return a space that covers all of ``spaces``.
 
-    Ranges and choices are united. Where studies disagree about the kind of a parameter, the kind
-    that more of them use wins, and the later one on a tie.
+    Ranges and choices are united. If a parameter is numeric in some spaces and categorical in
+    others, the more frequent type wins, and the later one in case of a tie.
     """
     by_name: dict[str, list[BaseDistribution]] = {}
     for space in spaces:
@@ -132,15 +144,15 @@ def merge_spaces(spaces: Iterable[SearchSpace]) -> dict[str, BaseDistribution]:
 
 
 def choices_of(distribution: BaseDistribution) -> list[Any]:
-    """Return the choices, none for a number."""
+    """Return the choices of a categorical distribution; empty for a numeric one."""
     return list(distribution.choices) if isinstance(distribution, CategoricalDistribution) else []
 
 
 def choice_labels(distribution: CategoricalDistribution) -> dict[str, Any]:
-    """Return the choices by a text that a model can write; each label stands for one choice."""
+    """Return the choices by a unique label that a language model can write."""
     labels: dict[str, Any] = {}
     for choice in distribution.choices:
-        label = choice if isinstance(choice, str) else _written(choice)
+        label = choice if isinstance(choice, str) else _default_label(choice)
         while label in labels:
             label = f"{label} ({type(choice).__name__})"
         labels[label] = choice
@@ -148,7 +160,7 @@ def choice_labels(distribution: CategoricalDistribution) -> dict[str, Any]:
 
 
 def label_of(distribution: BaseDistribution, value: Any) -> str:
-    """Return how ``value`` is written for people and models: decimals, never exponents."""
+    """Return how ``value`` is written for people and language models, without exponents."""
     if isinstance(distribution, CategoricalDistribution):
         for label, choice in choice_labels(distribution).items():
             if _same(choice, value):
@@ -156,11 +168,18 @@ def label_of(distribution: BaseDistribution, value: Any) -> str:
     return format_number(value) if is_number(value) else str(value)
 
 
+def labels_of(distribution: BaseDistribution, values: Iterable[Any]) -> list[str]:
+    """Return :func:`label_of` each value; equal values are looked up once."""
+    keyed = [((type(value), repr(value)), value) for value in values]
+    labels = {key: label_of(distribution, value) for key, value in dict(keyed).items()}
+    return [labels[key] for key, _ in keyed]
+
+
 def describe(distribution: BaseDistribution) -> str:
-    """Return one line for a person or a model: kind, range or choices, scale."""
+    """Describe a distribution in one line: type, range or choices, scale and step."""
     if isinstance(distribution, CategoricalDistribution):
         return "one of " + ", ".join(json.dumps(label) for label in choice_labels(distribution))
-    assert isinstance(distribution, _NUMBER)
+    assert isinstance(distribution, _NUMERIC)
     kind = "whole number" if isinstance(distribution, IntDistribution) else "number"
     text = f"{kind} from {format_number(distribution.low)} to {format_number(distribution.high)}"
     if distribution.log:
@@ -170,31 +189,32 @@ def describe(distribution: BaseDistribution) -> str:
 
 
 def json_schema(distribution: BaseDistribution) -> dict[str, Any]:
-    """Return the JSON schema of one value, as plain as every local server understands it."""
+    """Return a JSON schema of a value, simple enough for every local model server."""
     if isinstance(distribution, CategoricalDistribution):
         return {"type": "string", "enum": list(choice_labels(distribution))}
-    assert isinstance(distribution, _NUMBER)
+    assert isinstance(distribution, _NUMERIC)
     kind = "integer" if isinstance(distribution, IntDistribution) else "number"
     return {"type": kind, "minimum": distribution.low, "maximum": distribution.high}
 
 
 def from_json(distribution: BaseDistribution, raw: Any) -> Any:
-    """Return the parameter's value for what a model wrote.
+    """Return the parameter value for a JSON value that a language model wrote.
 
     Raises:
-        ValueError: ``raw`` is outside ``distribution``; the sentence says what is allowed.
+        ValueError: ``raw`` is outside ``distribution``; the message describes what is allowed.
     """
-    chosen = isinstance(distribution, CategoricalDistribution) and choice_labels(distribution)
-    if chosen and isinstance(raw, str) and raw in chosen:
-        return chosen[raw]
+    if isinstance(distribution, CategoricalDistribution) and isinstance(raw, str):
+        labels = choice_labels(distribution)
+        if raw in labels:
+            return labels[raw]
     if not contains(distribution, raw):
-        written = json.dumps(raw, default=str)[:80]
-        raise ValueError(f"{written} does not fit: {describe(distribution)}")
+        shown = json.dumps(raw, default=str)[:80]
+        raise ValueError(f"{shown} does not fit: {describe(distribution)}")
     return project(distribution, raw)
 
 
 def _plain(value: Any) -> Any:
-    """Return the Python value that a NumPy scalar stands for."""
+    """Convert a NumPy scalar to a Python value."""
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -202,7 +222,7 @@ def _same(choice: Any, value: Any) -> bool:
     choice, value = _plain(choice), _plain(value)
     if isinstance(choice, bool) is not isinstance(value, bool):
         return False
-    return bool(choice == value) or (choice != choice and value != value)  # NaN is a choice too
+    return bool(choice == value) or (choice != choice and value != value)  # NaN may be a choice
 
 
 def _project_choice(distribution: CategoricalDistribution, value: Any, otherwise: Any) -> Any:
@@ -227,7 +247,7 @@ def _clip(distribution: NumericDistribution, value: float) -> float | int:
 
 
 def _clip_whole(distribution: IntDistribution, value: float) -> int:
-    """Clip in whole numbers: a float cannot hold those beyond 2**53, such as seeds."""
+    """Clip with integer arithmetic: floats are inexact beyond 2**53, and seeds may be larger."""
     low, high, step = distribution.low, distribution.high, distribution.step
     above: int = min(max(round(value), low), high) - low
     return low + min((above + step // 2) // step, (high - low) // step) * step
@@ -237,25 +257,25 @@ def _bounds(distribution: BaseDistribution) -> tuple[float, float, bool]:
     if isinstance(distribution, CategoricalDistribution):
         numbers = [float(choice) for choice in distribution.choices]  # type: ignore[arg-type]
         return min(numbers), max(numbers), False
-    assert isinstance(distribution, _NUMBER)
+    assert isinstance(distribution, _NUMERIC)
     return distribution.low, distribution.high, distribution.log
 
 
 def _merge(distributions: Sequence[BaseDistribution]) -> BaseDistribution:
     latest = distributions[-1]
-    if all(one is latest or _alike(one, latest) for one in distributions):
+    if all(d is latest or _is_equal(d, latest) for d in distributions):
         return latest
-    choices = [one for one in distributions if isinstance(one, CategoricalDistribution)]
+    choices = [d for d in distributions if isinstance(d, CategoricalDistribution)]
     tie = 2 * len(choices) == len(distributions)
     if 2 * len(choices) > len(distributions) or (tie and latest in choices):
         return _merge_choices(choices)
-    return _merge_ranges([one for one in distributions if isinstance(one, _NUMBER)])
+    return _merge_ranges([d for d in distributions if isinstance(d, _NUMERIC)])
 
 
-def _alike(first: BaseDistribution, second: BaseDistribution) -> bool:
-    """Tell whether two are equal, choices 0 and ``False`` apart, which Optuna takes as one."""
-    kinds, others = (list(map(type, choices_of(one))) for one in (first, second))
-    return first == second and kinds == others
+def _is_equal(first: BaseDistribution, second: BaseDistribution) -> bool:
+    """Return whether distributions are equal; unlike in Optuna, choices 0 and ``False`` differ."""
+    types = [[type(choice) for choice in choices_of(d)] for d in (first, second)]
+    return first == second and types[0] == types[1]
 
 
 def _merge_choices(distributions: Sequence[CategoricalDistribution]) -> CategoricalDistribution:
@@ -266,51 +286,30 @@ def _merge_choices(distributions: Sequence[CategoricalDistribution]) -> Categori
 
 
 def _merge_ranges(distributions: Sequence[NumericDistribution]) -> NumericDistribution:
-    low = min(one.low for one in distributions)
-    high = max(one.high for one in distributions)
-    log = low > 0 and 2 * sum(one.log for one in distributions) > len(distributions)
-    whole = [one for one in distributions if isinstance(one, IntDistribution)]
-    if len(whole) == len(distributions):
-        step = math.gcd(*(n for one in whole for n in (one.step, one.low - int(low))))
+    low = min(d.low for d in distributions)
+    high = max(d.high for d in distributions)
+    log = low > 0 and 2 * sum(d.log for d in distributions) > len(distributions)
+    integers = [d for d in distributions if isinstance(d, IntDistribution)]
+    if len(integers) == len(distributions):
+        step = math.gcd(*(n for d in integers for n in (d.step, d.low - int(low))))
         return IntDistribution(int(low), int(high), log=log, step=1 if log else step)
-    shared = None if log else _shared_step(distributions)
-    return FloatDistribution(low, high, log=log, step=shared)
+    return FloatDistribution(low, high, log=log, step=None if log else _shared_step(distributions))
 
 
 def _shared_step(distributions: Sequence[NumericDistribution]) -> float | None:
-    """Return the step of all, where their ranges are also whole steps apart, in decimals."""
+    """Return the common step, if the bounds are also multiples of it apart, in decimals."""
     first, step = distributions[0], distributions[0].step
-    if step is None or any(one.step != step for one in distributions):
+    if step is None or any(d.step != step for d in distributions):
         return None
     low, width = Decimal(str(first.low)), Decimal(str(step))
-    ends = [Decimal(str(end)) for one in distributions for end in (one.low, one.high)]
-    return step if all((end - low) % width == 0 for end in ends) else None
+    bounds = [Decimal(str(bound)) for d in distributions for bound in (d.low, d.high)]
+    return step if all((bound - low) % width == 0 for bound in bounds) else None
 
 
-def _written(choice: Any) -> str:
+def _default_label(choice: Any) -> str:
     if isinstance(choice, float) and math.isfinite(choice):
         return format_exactly(choice)
     try:
         return json.dumps(choice)
     except TypeError:
         return repr(choice)
-
-
-Config: TypeAlias = Mapping[str, Any]
-"""One configuration: values by parameter name; inactive parameters are absent."""
-
-
-ABSENT = "(not active)"
-"""What a categorical column says where a conditional parameter is not active."""
-
-
-def labels_of(distribution: BaseDistribution, values: Iterable[Any]) -> list[str]:
-    """Return :func:`label_of` each of many values; each different one is looked up once."""
-    known: dict[tuple[type, str], str] = {}
-    labels = []
-    for value in values:
-        key = type(value), repr(value)
-        if key not in known:
-            known[key] = label_of(distribution, value)
-        labels.append(known[key])
-    return labels

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from optuna_metallmix import image_meta_features
-from optuna_metallmix.history.meta_features import N_LOOKED_AT
+from optuna_metallmix.history.meta_features import MAX_IMAGES
 from optuna_metallmix.history.meta_features import labels_and_size
 
 
@@ -92,10 +92,10 @@ def test_tensors_of_torch() -> None:
 
 
 def test_a_large_set_is_not_read_whole_where_it_tells_its_labels() -> None:
-    n = 5 * N_LOOKED_AT
+    n = 5 * MAX_IMAGES
     told, silent = (kind(arrays(4, 4, n=n), [0, 1] * (n // 2)) for kind in (Folder, Items))
     assert labels_and_size(told) == labels_and_size(silent)
-    assert told.n_read <= N_LOOKED_AT < n <= silent.n_read
+    assert told.n_read <= MAX_IMAGES < n <= silent.n_read
 
 
 def test_both_ways_say_the_same() -> None:
@@ -122,14 +122,14 @@ class Columns:
 
 
 def test_a_column_and_a_part_tell_their_labels_without_images() -> None:
-    columns = Columns(5 * N_LOOKED_AT)
+    columns = Columns(5 * MAX_IMAGES)
     assert labels_and_size(columns)[0][:4] == [0, 1, 0, 1]
-    assert columns.n_read <= N_LOOKED_AT
+    assert columns.n_read <= MAX_IMAGES
     torch = pytest.importorskip("torch", reason="torch is not installed")
     whole = Folder(arrays(4, 4, n=500), [0, 1] * 250)
     part = torch.utils.data.Subset(whole, range(0, 500, 2))
     assert labels_and_size(part)[0] == [0] * 250
-    assert whole.n_read <= N_LOOKED_AT
+    assert whole.n_read <= MAX_IMAGES
 
 
 @pytest.mark.parametrize(

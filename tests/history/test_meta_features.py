@@ -68,7 +68,7 @@ def test_wrong_image_size_is_told(size: Any) -> None:
 
 
 def test_no_label_is_told() -> None:
-    with pytest.raises(ValueError, match="There is no label"):
+    with pytest.raises(ValueError, match="There are no labels"):
         image_meta_features([], 28)
 
 

@@ -3,21 +3,26 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy
 from optuna.storages import InMemoryStorage
 from optuna.storages import JournalStorage
 from optuna.storages import get_storage
 from optuna.storages.journal import JournalFileBackend
 
 from optuna_metallmix.errors import HistoryError
-from optuna_metallmix.history.open_storage import _opened
+from optuna_metallmix.history.history import read_past
+from optuna_metallmix.history.open_storage import _open_url
 from optuna_metallmix.history.open_storage import open_source
+from optuna_metallmix.settings import check_source
 
 
 AddStudy = Callable[..., optuna.Study]
@@ -38,7 +43,8 @@ def database(tmp_path: Path, add_study: AddStudy) -> Path:
 
 
 def _names(source: Any) -> list[str]:
-    return [study.study_name for study in open_source(source).get_all_studies()]
+    with open_source(source) as storage:
+        return [study.study_name for study in storage.get_all_studies()]
 
 
 def _state(folder: Path) -> dict[str, str]:
@@ -68,9 +74,36 @@ def test_relative_paths(database: Path, journal: Path, monkeypatch: pytest.Monke
     assert _names("hpo.db") == _names("sqlite:///hpo.db") == _names("past.jsonl") == ["skin"]
 
 
+@pytest.fixture
+def n_open() -> Iterator[Counter[str]]:
+    """Counts the database connections that are opened and closed."""
+    counts: Counter[str] = Counter()
+    listeners = {
+        name: lambda *_, name=name: counts.update([name]) for name in ("connect", "close")
+    }
+    for name, listener in listeners.items():
+        sqlalchemy.event.listen(sqlalchemy.Pool, name, listener)
+    yield counts
+    for name, listener in listeners.items():
+        sqlalchemy.event.remove(sqlalchemy.Pool, name, listener)
+
+
+def test_connections_are_closed(database: Path, n_open: Counter[str]) -> None:
+    assert _names(database) == ["skin"]
+    check_source(f"sqlite:///{database}", ["skin"])
+    read_past(optuna.create_study(), database, None)
+    assert n_open["connect"] == n_open["close"] > 0
+
+
+def test_a_storage_object_is_left_open(database: Path, n_open: Counter[str]) -> None:
+    assert _names(get_storage(f"sqlite:///{database}")) == ["skin"]
+    assert n_open["connect"] > n_open["close"]
+
+
 def test_storage_object_is_itself() -> None:
     storage = InMemoryStorage()
-    assert open_source(storage) is storage
+    with open_source(storage) as opened:
+        assert opened is storage
 
 
 @pytest.mark.parametrize(
@@ -91,7 +124,7 @@ def test_missing_file_is_told_and_not_created(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(HistoryError, match=r"there is no file .*Pass a journal file"):
-        open_source(source)
+        _names(source)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -102,8 +135,8 @@ def test_database_without_studies_is_told_and_untouched(tmp_path: Path, by_url: 
         database.execute("CREATE TABLE customers (name TEXT)")
         database.commit()
     before = _state(tmp_path)
-    with pytest.raises(HistoryError, match="has no Optuna studies in it"):
-        open_source(f"sqlite:///{path}" if by_url else path)
+    with pytest.raises(HistoryError, match="contains no Optuna studies"):
+        _names(f"sqlite:///{path}" if by_url else path)
     assert _state(tmp_path) == before
 
 
@@ -112,7 +145,7 @@ def test_url_of_what_is_no_database_is_told(tmp_path: Path, content: bytes) -> N
     path = tmp_path / "hpo.db"
     path.write_bytes(content)
     with pytest.raises(HistoryError, match=r"hpo\.db"):
-        open_source(f"sqlite:///{path}")
+        _names(f"sqlite:///{path}")
     assert path.read_bytes() == content
 
 
@@ -121,7 +154,7 @@ def test_other_file_is_told_and_untouched(tmp_path: Path, content: bytes) -> Non
     path = tmp_path / "past.csv"
     path.write_bytes(content)
     with pytest.raises(HistoryError, match="neither an Optuna journal nor an SQLite file"):
-        open_source(path)
+        _names(path)
     assert path.read_bytes() == content
 
 
@@ -141,8 +174,8 @@ def test_other_file_is_told_and_untouched(tmp_path: Path, content: bytes) -> Non
 def test_damaged_journal_is_told(tmp_path: Path, line: str) -> None:
     path = tmp_path / "past.jsonl"
     path.write_text(f"{line}\n{line}\n", encoding="latin-1")
-    with pytest.raises(HistoryError, match="is no readable Optuna journal"):
-        open_source(path)
+    with pytest.raises(HistoryError, match="is not a readable Optuna journal"):
+        _names(path)
 
 
 def test_journal_cut_in_its_last_line_still_opens(journal: Path) -> None:
@@ -154,13 +187,13 @@ def test_journal_cut_in_its_last_line_still_opens(journal: Path) -> None:
 @pytest.mark.parametrize("url", ["nosuchdb://host/name", "redis://host", "://", "mysql+no://h/d"])
 def test_url_that_cannot_be_opened_is_told(url: str) -> None:
     with pytest.raises(HistoryError, match="cannot be opened"):
-        open_source(url)
+        _names(url)
 
 
 @pytest.mark.parametrize("password", ["s3cret", "s3cr@t", ""])
 def test_password_is_never_told(password: str) -> None:
     with pytest.raises(HistoryError, match="cannot be opened") as caught:
-        open_source(f"nosuchdb://me:{password}@host/name")
+        _names(f"nosuchdb://me:{password}@host/name")
     assert "://me:***@host/name" in str(caught.value)
     assert "s3cr" not in str(caught.value)
 
@@ -168,13 +201,13 @@ def test_password_is_never_told(password: str) -> None:
 @pytest.mark.parametrize("source", [5, b"past.db", ["past.db"], object(), True])
 def test_what_is_no_source_is_told(source: Any) -> None:
     with pytest.raises(TypeError, match=r"source_storage=.* must be a path, a database URL or"):
-        open_source(source)
+        _names(source)
 
 
 def test_study_is_no_source() -> None:
     study: Any = optuna.create_study()
     with pytest.raises(TypeError, match="must be a path, a database URL or an Optuna storage"):
-        open_source(study)
+        _names(study)
 
 
 def test_database_server_without_studies_gets_no_tables(tmp_path: Path) -> None:
@@ -182,7 +215,7 @@ def test_database_server_without_studies_gets_no_tables(tmp_path: Path) -> None:
     place = tmp_path / "other.db"
     with closing(sqlite3.connect(place)) as database:
         database.execute("CREATE TABLE mine (a)")
-    with pytest.raises(HistoryError, match="has no Optuna studies in it"):
-        _opened(f"sqlite:///{place}")
+    with pytest.raises(HistoryError, match="contains no Optuna studies"):
+        _open_url(f"sqlite:///{place}")
     with closing(sqlite3.connect(place)) as database:
         assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("mine",)]

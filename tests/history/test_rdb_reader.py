@@ -3,7 +3,9 @@ from __future__ import annotations
 import hashlib
 import importlib
 import math
+import re
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from optuna_metallmix.history import rdb_reader
 from optuna_metallmix.history.history import read_history
 from optuna_metallmix.history.rdb_reader import TrialReader
 from optuna_metallmix.history.rdb_reader import trial_reader
+from optuna_metallmix.optuna_access import close_storage
 from optuna_metallmix.space.search_space import sample
 
 
@@ -69,8 +72,10 @@ def a_trial(draw: st.DrawFn, n_values: int) -> FrozenTrial:
 
 
 @pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> BaseStorage:
-    return get_storage(f"sqlite:///{tmp_path_factory.mktemp('rdb') / 'past.db'}")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseStorage]:
+    storage = get_storage(f"sqlite:///{tmp_path_factory.mktemp('rdb') / 'past.db'}")
+    yield storage
+    close_storage(storage)
 
 
 def fill(storage: BaseStorage, trials: Sequence[FrozenTrial], n_values: int = 1) -> int:
@@ -205,18 +210,20 @@ def test_other_storages_are_read_by_themselves(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["rdb", "memory"])
-def test_a_stamp_changes_with_each_finished_trial_alone(storage: BaseStorage, kind: str) -> None:
+def test_the_fingerprint_changes_with_finished_trials_only(
+    storage: BaseStorage, kind: str
+) -> None:
     place = storage if kind == "rdb" else InMemoryStorage()
     study = optuna.create_study(storage=place)
     reader = trial_reader(place)
-    stamps = [reader.stamp(study._study_id)]
+    fingerprints = [reader.fingerprint(study._study_id)]
     for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL):
         trial = study.ask()
-        assert reader.stamp(study._study_id) == stamps[-1]
+        assert reader.fingerprint(study._study_id) == fingerprints[-1]
         study.tell(trial, 1.0 if state is TrialState.COMPLETE else None, state=state)
-        stamps.append(reader.stamp(study._study_id))
-        assert reader.stamp(study._study_id) == stamps[-1]
-    assert len(set(stamps)) == 4
+        fingerprints.append(reader.fingerprint(study._study_id))
+        assert reader.fingerprint(study._study_id) == fingerprints[-1]
+    assert len(set(fingerprints)) == 4
 
 
 def test_reading_leaves_the_file_as_it_was(tmp_path: Path) -> None:
@@ -228,16 +235,15 @@ def test_reading_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     before = hashlib.sha256(file.read_bytes()).hexdigest()
     reader = trial_reader(get_storage(f"sqlite:///{file}"))
     assert len(reader.read(study_id)) == 1
-    assert reader.stamp(study_id)
+    assert reader.fingerprint(study_id)
     assert hashlib.sha256(file.read_bytes()).hexdigest() == before
     assert [one.name for one in tmp_path.iterdir()] == ["past.db"]
 
 
 @pytest.mark.parametrize("dialect", ["mysql", "postgresql", "sqlite"])
-def test_statements_are_of_no_one_database(dialect: str) -> None:
+def test_no_identifier_is_reserved_in_a_database(dialect: str) -> None:
     module = importlib.import_module(f"sqlalchemy.dialects.{dialect}")
-    for query in (
-        rdb_reader._trials(1),
-        *(rdb_reader._of_trials(one, 1) for one in rdb_reader._COLUMNS),
-    ):
-        assert str(query.compile(dialect=module.dialect())).startswith("SELECT trial")
+    reserved = module.dialect().identifier_preparer.reserved_words
+    identifiers = set(re.findall(r"\b[a-z][a-z_]*\b", " ".join(rdb_reader.QUERIES.values())))
+    assert {"trials", "value_type", "study_id"} <= identifiers
+    assert not identifiers & {word.lower() for word in reserved}
