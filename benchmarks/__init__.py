@@ -1,1 +1,1 @@
-"""the library's claims -> numbers, anyone can run them: `python -m benchmarks NAME`."""
+"""Measure what the package claims; anyone can rerun it with `python -m benchmarks NAME`."""

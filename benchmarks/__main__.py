@@ -1,30 +1,35 @@
-"""command line -> one benchmark."""
+"""Run a benchmark from the command line."""
 
 from __future__ import annotations
 
 import argparse
 
 from benchmarks import cost
-from benchmarks import embedding
-from benchmarks import medical_command
 from benchmarks import models
 from benchmarks import run
 from benchmarks import timing
+from benchmarks.medical import command as medical
+
+
+COMMANDS = {
+    "cost": (cost.add_command, "regret and training seconds with cost_aware=True and without"),
+    "models": (models.add_models, "compare language models, scripted ones among them"),
+    "ablation": (models.add_ablation, "ask one model with parts of the prompt left out"),
+    "medical": (medical.add_medical, "train on eight medical image sets"),
+    "embedding": (medical.add_embedding, "try an embedding of the images as meta-features"),
+    "timing": (timing.add_command, "overhead of a suggestion and of later trials"),
+}
 
 
 def main() -> None:
-    """Run the benchmark that is named."""
+    """Run the benchmark named on the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     commands = parser.add_subparsers(required=True)
-    timing.add_command(commands.add_parser("timing", help=timing.__doc__))
-    cost.add_command(commands.add_parser("cost", help=cost.__doc__))
-    embedding.add_command(commands.add_parser("embedding", help=embedding.__doc__))
-    medical_command.add_command(commands.add_parser("medical", help=medical_command.__doc__))
-    models.add_models(commands.add_parser("models", help=models.__doc__))
-    models.add_ablation(commands.add_parser("ablation", help=models.__doc__))
     for name in run.FAMILIES:
-        run.add_command(commands.add_parser(name, help=f"measure on {name}"), [name])
-    run.add_command(commands.add_parser("all", help="measure on all"), list(run.FAMILIES))
+        run.add_command(commands.add_parser(name, help=f"run the methods on {name}"), [name])
+    run.add_command(commands.add_parser("all", help="run all families"), list(run.FAMILIES))
+    for name, (add_command, summary) in COMMANDS.items():
+        add_command(commands.add_parser(name, help=summary))
     args = parser.parse_args()
     args.run(args)
 

@@ -1,4 +1,4 @@
-"""family + options -> results: runs what is not there yet, then writes table and plot."""
+"""Run the searches of a family that have no result yet, and write its table and plot."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks.families.family import Family
-from benchmarks.families.family import Options
-from benchmarks.families.family import SkippedError
-from benchmarks.families.family import chosen
-from benchmarks.families.family import code_of_library
 from benchmarks.report.plot import plot
 from benchmarks.report.rows import Rows
 from benchmarks.report.table import write_table
+from benchmarks.tasks.family import Family
+from benchmarks.tasks.family import Options
+from benchmarks.tasks.family import SkippedError
+from benchmarks.tasks.family import code_of_library
+from benchmarks.tasks.family import select_methods
 from benchmarks.work import Chunk
-from benchmarks.work import Done
+from benchmarks.work import Finished
 from benchmarks.work import MakeFamily
 from benchmarks.work import run_chunks
 
@@ -26,11 +26,11 @@ QUICK_TASKS = 3
 
 
 def run(make: MakeFamily, options: Options, n_jobs: int, folder: Path, command: str) -> Path:
-    """Run a family and return its table; a quick one stands apart from a real one."""
+    """Run a family and return the path of its page; quick runs have files of their own."""
     family = make(options)
     if unknown := sorted(set(options.methods or ()) - set(family.methods)):
         print(f"{family.name} has no method {', '.join(unknown)}")
-    methods = chosen(family, options.methods)
+    methods = select_methods(family, options.methods)
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{family.name}-quick" if options.quick else family.name
     rows = Rows(folder / f"{name}.csv")
@@ -39,13 +39,13 @@ def run(make: MakeFamily, options: Options, n_jobs: int, folder: Path, command: 
     skipped: dict[str, str] = {}
     try:
         _run_missing(make, family, options, n_jobs, rows, skipped)
-    finally:  # stopped or broken, what is there is kept
+    finally:  # keep what was measured before an interrupt or an error
         rows.write()
-        page = _written(family, rows, skipped, folder / f"{name}.md", command)
+        page = _write_page(family, rows, skipped, folder / f"{name}.md", command)
     return page
 
 
-def _written(
+def _write_page(
     family: Family, rows: Rows, skipped: Mapping[str, str], path: Path, command: str
 ) -> Path:
     if not rows.rows:
@@ -57,14 +57,17 @@ def _written(
 
 
 def missing(family: Family, options: Options, rows: Rows) -> Iterator[Chunk]:
-    """Yield what has to be run, seed by seed and all methods of a task together: a run that is
-    stopped early leaves methods that can be compared."""
+    """Yield the searches without a result.
+
+    They are ordered by seed, with all methods of a task together, so that a run that is stopped
+    early leaves methods that can be compared.
+    """
     n_tasks = options.tasks or (QUICK_TASKS if options.quick else None)
     for seed in range(options.seeds or family.n_seeds):
         for task in family.tasks[:n_tasks]:
             searches = [
                 (method, n_trials)
-                for method in chosen(family, options.methods)
+                for method in select_methods(family, options.methods)
                 if seed < (options.seeds or family.seeds.get(method, family.n_seeds))
                 for n_trials in [options.trials or family.trials.get(method, family.n_trials)]
                 if not rows.has(task, seed, method, n_trials)
@@ -81,18 +84,18 @@ def _run_missing(
     rows: Rows,
     skipped: dict[str, str],
 ) -> None:
-    """Run what is not there; ``skipped`` takes the reasons of methods that cannot be run."""
+    """Run the missing searches; reasons of methods that cannot be run go into ``skipped``."""
     chunks = list(missing(family, options, rows))
     code = code_of_library()
-    total = sum(len(one.searches) for one in chunks)
+    total = sum(len(chunk.searches) for chunk in chunks)
     with tqdm(total=total, desc=family.name, unit="search") as bar:
 
-        def take(done: Done) -> None:
+        def record(search: Finished) -> None:
             bar.update()
-            if done.skipped is None:
-                rows.add(done.task, done.seed, done.method, done.steps, code)
-            elif done.method not in skipped:
-                skipped[done.method] = done.skipped
-                bar.write(f"{family.name}: {done.method} is left out: {done.skipped}")
+            if search.skipped is None:
+                rows.add(search.task, search.seed, search.method, search.steps, code)
+            elif search.method not in skipped:
+                skipped[search.method] = search.skipped
+                bar.write(f"{family.name}: skipping {search.method}: {search.skipped}")
 
-        run_chunks(make, options, chunks, n_jobs, take)
+        run_chunks(make, options, chunks, n_jobs, record)

@@ -19,21 +19,21 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.families.family import code_of_library
 from benchmarks.families.hpobench import N_PAST
 from benchmarks.families.hpobench import SPACE
 from benchmarks.families.hpobench import load_tasks
-from benchmarks.families.past import Config
-from benchmarks.families.past import Past
-from benchmarks.families.past import past_of
-from benchmarks.families.past import random_configs
 from benchmarks.methods.hostile import HostileLLM
 from benchmarks.methods.reader import ReaderLLM
 from benchmarks.methods.reader import ShuffledEvidence
 from benchmarks.methods.scripted import ScriptedChooser
+from benchmarks.paths import RESULTS
 from benchmarks.report.table import ran_with
-from benchmarks.report.table import typed
-from benchmarks.run import RESULTS
+from benchmarks.report.table import typed_command
+from benchmarks.tasks.family import code_of_library
+from benchmarks.tasks.past import Config
+from benchmarks.tasks.past import Past
+from benchmarks.tasks.past import past_of
+from benchmarks.tasks.past import random_configs
 from optuna_metallmix import LLM
 from optuna_metallmix.evaluation import WITHOUT
 from optuna_metallmix.evaluation import ModelAnswer
@@ -171,7 +171,7 @@ def _write(name: str, title: str, found: ModelAnswers, code: str) -> None:
         f"{title} HPOBench, MLP tasks, exact grid, {N_PAST} random past trials on each; regrets "
         "are against the held-out study's own trials.",
         f"{ran_with()}, library code {code}, prompt version {PROMPT_VERSION}. "
-        f"Written by:\n\n    {typed()}",
+        f"Written by:\n\n    {typed_command()}",
         as_markdown(found),
         f"![{title}]({name}.png)",
     ]

@@ -1,4 +1,4 @@
-"""command line -> the measurements of one family, or of all."""
+"""Add the command that runs the methods on a family of tasks, or on all families."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from benchmarks.families import hpobench
 from benchmarks.families import lcbench
 from benchmarks.families import medmnist
 from benchmarks.families import quicktune
-from benchmarks.families.family import Options
-from benchmarks.families.family import SkippedError
-from benchmarks.report.table import typed
+from benchmarks.paths import RESULTS
+from benchmarks.report.table import typed_command
+from benchmarks.tasks.family import Options
+from benchmarks.tasks.family import SkippedError
 from benchmarks.work import MakeFamily
 
 
@@ -27,27 +28,33 @@ FAMILIES: dict[str, MakeFamily] = {
     "hpobench": hpobench.family,
     "lcbench": lcbench.family,
 }
-"""The fastest first."""
-RESULTS = Path(__file__).resolve().parent / "results"
+"""Fastest first."""
 
 
 def add_command(parser: argparse.ArgumentParser, families: Sequence[str]) -> None:
     """Add the options that all families share."""
-    parser.add_argument("--quick", action="store_true", help="a smoke test: a minute, no result")
-    parser.add_argument("--methods", help="by name, with commas between; default: all but slow")
-    parser.add_argument("--seeds", type=int, help="repetitions")
-    parser.add_argument("--tasks", type=int, help="only the first so many")
-    parser.add_argument("--trials", type=int, help="of each search")
     parser.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, help="worker processes; default: cores"
+        "--quick", action="store_true", help="run a smoke test of about a minute, not a result"
     )
-    parser.add_argument("--redo", action="store_true", help="forget what these methods did")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--methods", help="comma-separated names; default: all but the slow ones")
+    parser.add_argument("--seeds", type=int, help="number of repetitions")
+    parser.add_argument("--tasks", type=int, help="run only the first TASKS tasks")
+    parser.add_argument("--trials", type=int, help="number of trials per search")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="number of worker processes; default: number of cores",
+    )
+    parser.add_argument(
+        "--redo", action="store_true", help="discard earlier results of these methods"
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
     parser.set_defaults(run=lambda args: run(args, families))
 
 
 def run(args: argparse.Namespace, families: Sequence[str]) -> None:
-    """Run the families; one that cannot be run here says why."""
+    """Run the families; print why a family cannot be run on this machine."""
     options = Options(
         quick=args.quick,
         methods=tuple(args.methods.split(",")) if args.methods else None,
@@ -56,14 +63,14 @@ def run(args: argparse.Namespace, families: Sequence[str]) -> None:
         trials=args.trials,
         redo=args.redo,
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as `timeout` stops a program
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `timeout` sends SIGTERM
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for name in families:
         try:
-            path = bench.run(FAMILIES[name], options, args.jobs, args.out, typed())
+            path = bench.run(FAMILIES[name], options, args.jobs, args.out, typed_command())
         except SkippedError as reason:
-            print(f"{name} is left out: {reason}")
+            print(f"Skipping {name}: {reason}")
         except KeyboardInterrupt:
-            raise SystemExit(f"{name} is stopped; the same command takes it up again") from None
+            raise SystemExit(f"{name} was stopped. Run the same command to resume.") from None
         else:
             print(f"{name}: {path}")

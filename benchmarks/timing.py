@@ -1,10 +1,10 @@
-"""a past of many studies -> own seconds of a suggestion and of later trials, beside TPE's.
+"""Time a suggestion and the later trials, with many past studies, in comparison with TPE.
 
     python -m benchmarks timing [--studies 50] [--trials 200] [--repeats 3] [--llm embedded]
 
 The past is synthetic, with eight parameters, one of them conditional. "Cold" is a storage that was
-just opened, as in a new process; "warm" the same storage read again. These machines are noisy:
-compare the ratios of one run, not seconds of two.
+just opened, as in a new process; "warm" is the same storage read again. Machines are noisy:
+compare ratios within a run, not seconds between runs.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ from optuna.samplers import BaseSampler
 from optuna.samplers import TPESampler
 from optuna.storages import BaseStorage
 
-from benchmarks.families.family import code_of_library
-from benchmarks.families.synthetic import KINDS
-from benchmarks.families.synthetic import SPACE
-from benchmarks.families.synthetic import synthetic_study
-from benchmarks.families.synthetic import synthetic_value
+from benchmarks.paths import RESULTS
 from benchmarks.report.table import header
 from benchmarks.report.table import line
 from benchmarks.report.table import ran_with
 from benchmarks.report.table import section
-from benchmarks.report.table import typed
+from benchmarks.report.table import typed_command
+from benchmarks.tasks.family import code_of_library
+from benchmarks.tasks.synthetic import KINDS
+from benchmarks.tasks.synthetic import SPACE
+from benchmarks.tasks.synthetic import synthetic_study
+from benchmarks.tasks.synthetic import synthetic_value
 from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix import TransferSampler
 from optuna_metallmix import read_record
@@ -43,24 +44,23 @@ from optuna_metallmix import read_record
 
 STAGES = ("history", "meta-learner", "candidates", "explanation", "model")
 COLD, WARM = 3.0, 0.3
-"""The bars, in wall seconds, at 50 studies x 200 trials without a language model."""
+"""Limits in wall seconds for 50 studies of 200 trials without a language model."""
 N_LATER = 50
 OWN = 7
-"""Which synthetic study the later trials belong to."""
-RESULTS = Path(__file__).resolve().parent / "results"
+"""Index of the synthetic study that the later trials belong to."""
 
 
 Column: TypeAlias = dict[str, float]
-"""Seconds by row of the table."""
+"""Seconds, by row of the table."""
 
 
 @dataclass
-class Taken:
-    """Seconds of one thing that was timed.
+class Elapsed:
+    """Seconds that a block took.
 
     Attributes:
-        wall: By the clock.
-        cpu: Of this process, all threads.
+        wall: Wall time.
+        cpu: CPU time of this process, all threads.
     """
 
     wall: float = 0.0
@@ -68,17 +68,17 @@ class Taken:
 
 
 def add_command(parser: argparse.ArgumentParser) -> None:
-    """Add this benchmark's options."""
-    parser.add_argument("--studies", type=int, default=50)
-    parser.add_argument("--trials", type=int, default=200)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--llm", help='time a model too, such as "embedded"')
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the result")
+    """Add the options of `timing`."""
+    parser.add_argument("--studies", type=int, default=50, help="number of past studies")
+    parser.add_argument("--trials", type=int, default=200, help="trials per past study")
+    parser.add_argument("--repeats", type=int, default=3, help="number of runs; medians are shown")
+    parser.add_argument("--llm", help='also time a model, such as "embedded"')
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the page")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write and print the page."""
+    """Measure, then write and print the page."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     past = [synthetic_study(i, args.trials) for i in range(args.studies)]
     columns: dict[str, Column] = {}
@@ -100,39 +100,39 @@ def run(args: argparse.Namespace) -> None:
 
 
 def suggestion(storage: BaseStorage, llm: str | None) -> Column:
-    """Time one suggestion for a new study: wall seconds by stage, then all of it."""
+    """Time one suggestion for a new study: wall seconds by stage, then in total."""
     sampler = MetaLLMiXSampler(source_storage=storage, llm=llm or False, seed=0)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     trial = study.ask()
-    with timed() as taken:
+    with timed() as elapsed:
         for name, distribution in SPACE.items():
             trial._suggest(name, distribution)
     record = read_record(study.trials[0])
     if record is None or record["source"] == "base-sampler":
-        raise RuntimeError(f"There was no suggestion to time: {record}")
-    return {**record["seconds"], "all": taken.wall, "all, CPU": taken.cpu}
+        raise RuntimeError(f"The sampler made no suggestion: {record}")
+    return {**record["seconds"], "all": elapsed.wall, "all, CPU": elapsed.cpu}
 
 
-def later_trials(sampler: BaseSampler) -> list[Taken]:
-    """Time each trial of a study, asked and told."""
+def later_trials(sampler: BaseSampler) -> list[Elapsed]:
+    """Time `ask` and `tell` of each trial of a study."""
     study = optuna.create_study(direction="maximize", sampler=sampler)
     trials = []
     for _ in range(N_LATER):
-        with timed() as taken:
+        with timed() as elapsed:
             trial = study.ask()
-            params = {name: trial._suggest(name, one) for name, one in SPACE.items()}
+            params = {name: trial._suggest(name, dist) for name, dist in SPACE.items()}
             study.tell(trial, synthetic_value(params, OWN))
-        trials.append(taken)
+        trials.append(elapsed)
     return trials
 
 
 @contextmanager
-def timed() -> Iterator[Taken]:
-    """Fill in the seconds of what is done meanwhile."""
-    taken = Taken()
+def timed() -> Iterator[Elapsed]:
+    """Measure the seconds of the block; filled in when it ends."""
+    elapsed = Elapsed()
     wall, cpu = time.perf_counter(), time.process_time()
-    yield taken
-    taken.wall, taken.cpu = time.perf_counter() - wall, time.process_time() - cpu
+    yield elapsed
+    elapsed.wall, elapsed.cpu = time.perf_counter() - wall, time.process_time() - cpu
 
 
 def median(runs: Sequence[Column]) -> Column:
@@ -147,7 +147,7 @@ def _head(args: argparse.Namespace) -> Iterator[str]:
     yield f"of {args.repeats} runs. {ran_with()},"
     yield f"library code {code_of_library()}. Written by:"
     yield ""
-    yield f"    {typed()}"
+    yield f"    {typed_command()}"
 
 
 def _suggestions(columns: Mapping[str, Column], llm: str | None) -> Iterator[str]:
@@ -162,14 +162,14 @@ def _suggestions(columns: Mapping[str, Column], llm: str | None) -> Iterator[str
         )
 
 
-def _later(transfer: Sequence[Taken], tpe: Sequence[Taken]) -> Iterator[str]:
+def _later(transfer: Sequence[Elapsed], tpe: Sequence[Elapsed]) -> Iterator[str]:
     yield from section(
         "Later trials",
-        f"Seconds of one trial, asked and told: the first, which fits the past where there is "
-        f"one, and the mean of trials 2 to {N_LATER}. The bar: at most TPE's own.",
+        f"Seconds of `ask` and `tell` in a trial: the first, in which TransferSampler fits the "
+        f"past, and the mean of trials 2 to {N_LATER}. The limit is the time of TPE.",
     )
     yield from header("sampler", "first", "first, CPU", "later", "later, CPU")
     for name, trials in (("TransferSampler", transfer), ("TPESampler", tpe)):
-        wall, cpu = [one.wall for one in trials], [one.cpu for one in trials]
+        wall, cpu = [trial.wall for trial in trials], [trial.cpu for trial in trials]
         later = statistics.mean(wall[1:]), statistics.mean(cpu[1:])
-        yield line(name, *(f"{one:.4f}" for one in (wall[0], cpu[0], *later)))
+        yield line(name, *(f"{seconds:.4f}" for seconds in (wall[0], cpu[0], *later)))

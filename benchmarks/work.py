@@ -1,4 +1,4 @@
-"""chunks of searches -> their steps: worker processes, one processor core each."""
+"""Run chunks of searches in worker processes, each on one thread."""
 
 from __future__ import annotations
 
@@ -6,36 +6,39 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures import as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import replace
 from functools import cache
+from typing import Any
 from typing import TypeAlias
 
 import optuna
 
-from benchmarks.families.family import Family
-from benchmarks.families.family import Options
-from benchmarks.families.family import SkippedError
-from benchmarks.families.family import Step
+from benchmarks.tasks.family import Family
+from benchmarks.tasks.family import Options
+from benchmarks.tasks.family import SkippedError
+from benchmarks.tasks.family import Step
 
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""What torch and NumPy read when they are loaded: as many workers as cores, so a thread each."""
+"""Read by torch and NumPy when they are imported; there is a worker for each core."""
 
 MakeFamily: TypeAlias = Callable[[Options], Family]
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """The searches of one task and seed, which share a past and what is learned from it.
+    """Searches on the same task with the same seed; they share a past and the model fitted on it.
 
     Attributes:
-        task: The task left out.
-        seed: Which repetition.
-        searches: Method and number of trials of each.
+        task: The held-out task.
+        seed: The repetition.
+        searches: Method and number of trials of each search.
     """
 
     task: str
@@ -44,15 +47,15 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Done:
-    """One search that is over.
+class Finished:
+    """A finished or skipped search.
 
     Attributes:
-        task: The task left out.
-        seed: Which repetition.
-        method: Who searched.
-        steps: One a trial; none where it could not be run.
-        skipped: Why not.
+        task: The held-out task.
+        seed: The repetition.
+        method: Name of the method.
+        steps: One step per trial; empty if the search was skipped.
+        skipped: Why the search was skipped, ``None`` if it ran.
     """
 
     task: str
@@ -67,19 +70,26 @@ def run_chunks(
     options: Options,
     chunks: Sequence[Chunk],
     n_jobs: int,
-    take: Callable[[Done], None],
+    record: Callable[[Finished], None],
 ) -> None:
-    """Run the chunks in ``n_jobs`` processes, the first ones first; ``take`` gets each search.
+    """Run the chunks in order in ``n_jobs`` processes and pass each search to ``record``."""
+    with worker_pool(n_jobs, start_worker) as pool:
+        futures = [pool.submit(_run, make, options, chunk) for chunk in chunks]
+        for future in as_completed(futures):
+            for search in future.result():
+                record(search)
 
-    Nothing is left running where this process is interrupted.
-    """
+
+@contextmanager
+def worker_pool(
+    n_jobs: int, initializer: Callable[..., None], *arguments: Any
+) -> Iterator[ProcessPoolExecutor]:
+    """Start single-threaded worker processes; if the block fails, terminate them at once."""
     os.environ.update(ONE_THREAD)
-    spawn = multiprocessing.get_context("spawn")  # a fork would copy threads that are not there
-    with ProcessPoolExecutor(n_jobs, spawn, _start) as pool:
+    spawn = multiprocessing.get_context("spawn")  # threads do not survive a fork
+    with ProcessPoolExecutor(n_jobs, spawn, initializer, arguments) as pool:
         try:
-            for future in as_completed([pool.submit(_run, make, options, one) for one in chunks]):
-                for done in future.result():
-                    take(done)
+            yield pool
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for child in multiprocessing.active_children():
@@ -87,26 +97,26 @@ def run_chunks(
             raise
 
 
-def _start() -> None:
-    """Leave interrupts to the parent, which stops its children itself."""
+def start_worker() -> None:
+    """Prepare a worker: the parent handles interrupts and stops its workers itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # one line a trial, one a study
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def _run(make: MakeFamily, options: Options, chunk: Chunk) -> list[Done]:
+def _run(make: MakeFamily, options: Options, chunk: Chunk) -> list[Finished]:
     return [_search(_family(make, options), chunk, *search) for search in chunk.searches]
 
 
 @cache
 def _family(make: MakeFamily, options: Options) -> Family:
-    """Return this worker's family; much of one cannot be sent from process to process."""
+    """Build the family once per worker: its tasks cannot be pickled."""
     return make(options)
 
 
-def _search(family: Family, chunk: Chunk, method: str, n_trials: int) -> Done:
-    done = Done(chunk.task, chunk.seed, method)
+def _search(family: Family, chunk: Chunk, method: str, n_trials: int) -> Finished:
+    search = Finished(chunk.task, chunk.seed, method)
     try:
         steps = family.run(chunk.task, chunk.seed, method, n_trials)
     except SkippedError as reason:
-        return replace(done, skipped=str(reason))
-    return replace(done, steps=steps)
+        return replace(search, skipped=str(reason))
+    return replace(search, steps=steps)

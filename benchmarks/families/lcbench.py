@@ -1,8 +1,8 @@
-"""the LCBench surrogate -> searches on 34 tasks: MLPs on OpenML tables, any configuration.
+"""Search YAHPO Gym's LCBench surrogate on 34 tasks: MLPs on OpenML tables.
 
-The surrogate is YAHPO Gym's; the objective is `val_cross_entropy` at epoch 50 (validation accuracy
-is not: the surrogate extrapolates there). Regret is (value - best) / (median - best) of 20,000
-random configurations, so a search that finds something better than all of those goes below 0.
+The objective is `val_cross_entropy` at epoch 50; validation accuracy is not used, since the
+surrogate extrapolates it badly. Regret is (value - best) / (median - best) of 20,000 random
+configurations, so that a search that beats all of them has a negative regret.
 """
 
 from __future__ import annotations
@@ -23,25 +23,22 @@ from optuna.distributions import BaseDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
-from benchmarks.families.family import Bar
-from benchmarks.families.family import Family
-from benchmarks.families.family import Options
-from benchmarks.families.family import SkippedError
-from benchmarks.families.past import Config
-from benchmarks.families.past import Floats
-from benchmarks.families.past import Task
-from benchmarks.families.past import random_configs
-from benchmarks.families.replay import data_folder
 from benchmarks.families.search import Searches
-from benchmarks.methods.bars import SAFE
-from benchmarks.methods.methods import QUICK
-from benchmarks.methods.methods import TRIALS
-from benchmarks.methods.methods import USUAL
-from benchmarks.methods.methods import describe
+from benchmarks.families.search import search_family
+from benchmarks.paths import CACHE
+from benchmarks.paths import data_folder
+from benchmarks.tasks.family import Bar
+from benchmarks.tasks.family import Family
+from benchmarks.tasks.family import Options
+from benchmarks.tasks.family import SkippedError
+from benchmarks.tasks.past import Config
+from benchmarks.tasks.past import Floats
+from benchmarks.tasks.past import Task
+from benchmarks.tasks.past import random_configs
+from benchmarks.tasks.past import random_trials
 
 
 FOLDER = "lcbench_yahpo"
-CACHE = Path(__file__).resolve().parents[1] / "cache" / "benchmarks"
 SPACE: dict[str, BaseDistribution] = {
     "batch_size": IntDistribution(16, 512, log=True),
     "learning_rate": FloatDistribution(1e-4, 1e-1, log=True),
@@ -60,57 +57,49 @@ DEFAULT: Config = {
     "max_units": 256,
     "max_dropout": 0.2,
 }
-"""What tutorials start from."""
+"""Values that tutorials start from."""
 EPOCH = 50.0
 CROSS_ENTROPY = 2
 N_REFERENCE = 20_000
 N_PAST = 60
 N_TRIALS = 50
 SEEDS = {"gp": 2}
-"""50 trials take 14 CPU seconds on one thread, a third of all methods' together."""
+"""50 trials take 14 CPU seconds on one thread, a third of all methods together."""
 BARS = (
     Bar("trial 1 at or below TPE's at 25", "ours-no-llm", 1, ("tpe", 25)),
     Bar("trial 5 at or below TPE's at 100", "ours-no-llm", 5, ("tpe", 100)),
     Bar("trial 10 at or below GPSampler's at 25", "ours-no-llm", 10, ("gp", 25)),
     Bar("trial 25 at or below GPSampler's at 50", "ours-no-llm", 25, ("gp", 50)),
-    *SAFE,
 )
 
 
 def family(options: Options) -> Family:
-    """Return the family; quick, a third of it."""
+    """Return the family; a third of its tasks in quick mode."""
     folder = data_folder() / FOLDER
     if not (folder / "model.onnx").is_file():
-        raise SkippedError(f"there is no LCBench surrogate in {FOLDER}/: set METALLMIX_DATA")
+        raise SkippedError(f"no LCBench surrogate in {folder}. Set METALLMIX_DATA.")
     names = _task_names(folder)[: 10 if options.quick else None]
     tasks = {name: _task(name, folder) for name in names}
     n_past = 30 if options.quick else N_PAST
 
-    def tried(task: str, seed: int, n: int) -> list[Config]:
-        return random_configs(SPACE, n, "past", task, seed)
-
-    searches = Searches("lcbench", tasks, SPACE, DEFAULT, tried, n_past)
-    return Family(
-        "lcbench",
-        f"LCBench surrogate, {len(tasks)} tasks; the past is {n_past} random trials on each of "
-        f"the other {len(tasks) - 1}.",
-        "(value - best) / (median - best) of 20,000 random configurations",
-        tuple(tasks),
-        describe(),
-        QUICK if options.quick else USUAL,
-        searches.run,
-        10 if options.quick else N_TRIALS,
-        1 if options.quick else 5,
-        BARS,
-        {} if options.quick else {**TRIALS, "tpe": 100},
-        {} if options.quick else SEEDS,
+    searches = Searches("lcbench", tasks, SPACE, DEFAULT, random_trials(SPACE), n_past)
+    return search_family(
+        searches,
+        quick=options.quick,
+        title=f"LCBench surrogate, {len(tasks)} tasks; the past is {n_past} random trials on each "
+        f"of the other {len(tasks) - 1}.",
+        unit="(value - best) / (median - best) of 20,000 random configurations",
+        n_trials=10 if options.quick else N_TRIALS,
+        bars=BARS,
+        trials={"tpe": 100},
+        seeds=SEEDS,
     )
 
 
 def _task_names(folder: Path) -> list[str]:
     space = json.loads((folder / "config_space.json").read_text(encoding="utf-8"))
-    found = next(one for one in space["hyperparameters"] if one["name"] == "OpenML_task_id")
-    return sorted(found["choices"], key=int)
+    task_ids = next(p for p in space["hyperparameters"] if p["name"] == "OpenML_task_id")
+    return sorted(task_ids["choices"], key=int)
 
 
 def _task(name: str, folder: Path) -> Task:
@@ -119,7 +108,7 @@ def _task(name: str, folder: Path) -> Task:
 
 
 def _regret(name: str, values: Callable[[Sequence[Config]], Floats]) -> Callable[[float], float]:
-    """Return value -> regret; the reference is computed when it is first needed."""
+    """Return the function from value to regret; its reference is computed on first use."""
 
     @cache
     def reference() -> tuple[float, float]:
@@ -133,13 +122,13 @@ def _regret(name: str, values: Callable[[Sequence[Config]], Floats]) -> Callable
 
 
 def _reference(name: str, values: Callable[[Sequence[Config]], Floats]) -> tuple[float, float]:
-    """Return the best and the median of many random configurations, computed once."""
-    path = CACHE / f"lcbench-{name}.json"
+    """Return the best and the median of many random configurations; kept in a file."""
+    path = CACHE / "benchmarks" / f"lcbench-{name}.json"
     if not path.is_file():
-        found = values(_reference_configs())
-        CACHE.mkdir(parents=True, exist_ok=True)
-        new = path.with_suffix(f".{os.getpid()}")  # other workers may read or write it now
-        new.write_text(json.dumps([float(found.min()), float(np.median(found))]))
+        losses = values(_reference_configs())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_suffix(f".{os.getpid()}")  # other workers may use the file
+        new.write_text(json.dumps([float(losses.min()), float(np.median(losses))]))
         new.replace(path)
     best, middle = json.loads(path.read_text())
     return best, middle
@@ -157,7 +146,7 @@ def _session(folder: Path) -> Any:
     except ImportError as error:
         raise SkippedError("onnxruntime is not installed") from error
     settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = settings.inter_op_num_threads = 1  # 0.1 ms a configuration
+    settings.intra_op_num_threads = settings.inter_op_num_threads = 1  # 0.1 ms per configuration
     return onnxruntime.InferenceSession(
         str(folder / "model.onnx"), settings, providers=["CPUExecutionProvider"]
     )
@@ -166,10 +155,12 @@ def _session(folder: Path) -> Any:
 def _values(session: Any, code: int, configs: Sequence[Config]) -> Floats:
     inputs = {
         "x_cat": np.full((len(configs), 1), code, np.int32),
-        "x_cont": np.array([[EPOCH, *(one[name] for name in SPACE)] for one in configs], "f4"),
+        "x_cont": np.array(
+            [[EPOCH, *(config[name] for name in SPACE)] for config in configs], "f4"
+        ),
     }
-    found: Floats = session.run(None, inputs)[0][:, CROSS_ENTROPY].astype(np.float64)
-    return found
+    losses: Floats = session.run(None, inputs)[0][:, CROSS_ENTROPY].astype(np.float64)
+    return losses
 
 
 @cache

@@ -1,7 +1,7 @@
-"""Quick-Tune's recorded fine-tuning runs -> which of a held-out set's own runs comes first.
+"""Rank Quick-Tune's recorded fine-tuning runs on a held-out image set.
 
-Nothing can be trained anew, so methods rank the runs that were recorded on the held-out set
-(aborted ones too) and their first five picks are looked up. Regret is (best - picked) /
+New configurations cannot be trained, so methods rank the runs recorded on the held-out set,
+aborted runs included, and their first five picks are looked up. Regret is (best - picked) /
 (best - median) of that set's accuracies.
 """
 
@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.families.family import Bar
-from benchmarks.families.family import Family
-from benchmarks.families.family import Options
-from benchmarks.families.family import SkippedError
-from benchmarks.families.past import Floats
-from benchmarks.families.picks import METHODS
-from benchmarks.families.picks import N_PICKS
-from benchmarks.families.picks import Picks
-from benchmarks.families.replay import QUICKTUNE
-from benchmarks.families.replay import data_folder
-from benchmarks.families.replay import quicktune
+from benchmarks.methods.ranking import METHODS
+from benchmarks.methods.ranking import N_PICKS
+from benchmarks.methods.ranking import RunRanking
+from benchmarks.paths import data_folder
+from benchmarks.tasks.family import Bar
+from benchmarks.tasks.family import Family
+from benchmarks.tasks.family import Options
+from benchmarks.tasks.family import SkippedError
+from benchmarks.tasks.past import Floats
+from benchmarks.tasks.replay import QUICKTUNE
+from benchmarks.tasks.replay import quicktune
 
 
 BARS = (
@@ -33,12 +33,12 @@ QUICK = ("random", "nearest", "ours-no-llm", "ours-diverse")
 
 
 def family(options: Options) -> Family:
-    """Return the family; quick, with a third of the past."""
+    """Return the family; with a third of the past in quick mode."""
     path = data_folder() / QUICKTUNE
     if not path.is_file():
-        raise SkippedError(f"there is no {QUICKTUNE}: set METALLMIX_DATA")
-    replays = {one.name: one for one in quicktune(path.parent)}
-    picks = Picks(replays, _accuracies(path), 60 if options.quick else None)
+        raise SkippedError(f"no {path}. Set METALLMIX_DATA.")
+    replays = {replay.name: replay for replay in quicktune(path.parent)}
+    ranking = RunRanking(replays, _accuracies(path), 60 if options.quick else None)
     return Family(
         "quicktune",
         f"Quick-Tune, {len(replays)} image sets; the past is all recorded runs on the other "
@@ -47,7 +47,7 @@ def family(options: Options) -> Family:
         tuple(replays),
         {name: text for name, (_, text) in METHODS.items()},
         QUICK if options.quick else tuple(METHODS),
-        picks.run,
+        ranking.run,
         N_PICKS,
         1 if options.quick else 5,
         BARS,
@@ -57,5 +57,6 @@ def family(options: Options) -> Family:
 def _accuracies(path: Path) -> dict[str, Floats]:
     frame = pd.read_parquet(path, columns=["dataset", "best_top1"])
     return {
-        str(name): one["best_top1"].to_numpy(dtype=float) for name, one in frame.groupby("dataset")
+        str(name): rows["best_top1"].to_numpy(dtype=float)
+        for name, rows in frame.groupby("dataset")
     }

@@ -1,4 +1,4 @@
-"""tasks + space -> a family of searches: each method on each task, the other tasks' past read."""
+"""Run searches on tasks that can evaluate any configuration, with the other tasks as the past."""
 
 from __future__ import annotations
 
@@ -14,33 +14,40 @@ from functools import partial
 import optuna
 from optuna.distributions import BaseDistribution
 
-from benchmarks.families.family import Step
-from benchmarks.families.family import seed_of
-from benchmarks.families.past import Config
-from benchmarks.families.past import Past
-from benchmarks.families.past import Task
-from benchmarks.families.past import best_by_study
-from benchmarks.families.past import past_of
+from benchmarks.methods.bars import SAFE
 from benchmarks.methods.baselines import Search
 from benchmarks.methods.baselines import Setting
-from benchmarks.methods.methods import METHODS
+from benchmarks.methods.catalog import METHODS
+from benchmarks.methods.catalog import QUICK
+from benchmarks.methods.catalog import TRIALS
+from benchmarks.methods.catalog import USUAL
+from benchmarks.methods.catalog import describe
+from benchmarks.tasks.family import Bar
+from benchmarks.tasks.family import Family
+from benchmarks.tasks.family import Step
+from benchmarks.tasks.family import seed_of
+from benchmarks.tasks.past import Config
+from benchmarks.tasks.past import Past
+from benchmarks.tasks.past import Task
+from benchmarks.tasks.past import best_by_study
+from benchmarks.tasks.past import past_of
 
 
 N_SIZES = 4
-"""The usual past and those of `ours-10-trials` to `ours-100-trials` are kept, of one seed."""
+"""Pasts cached per seed: the usual one and those of `ours-10-trials` to `ours-100-trials`."""
 
 
 @dataclass(frozen=True)
 class Searches:
-    """Runs searches of one family.
+    """Runs the searches of a family.
 
     Attributes:
-        family: Its name, for the seeds.
+        family: Name of the family; part of the seeds.
         tasks: All tasks by name.
-        space: What is searched.
-        default: What people who know nothing start from.
-        tried: (task, seed, n) -> the ``n`` configurations of its past study.
-        n_past: How many they are.
+        space: The search space.
+        default: The configuration to start from without any knowledge.
+        tried: Maps (task, seed, n) to the ``n`` configurations of its past study.
+        n_past: Number of trials per past study.
     """
 
     family: str
@@ -58,12 +65,12 @@ class Searches:
 
     def _setting(self, target: Task, seed: int, method: str) -> Setting:
         past = self.past(seed, self.n_past)
-        others = [one for one in self.tasks.values() if one is not target]
+        others = [task for task in self.tasks.values() if task is not target]
         return Setting(
             task=target,
-            seed=seed_of(self.family, target.name, seed, _kin(method)),
+            seed=seed_of(self.family, target.name, seed, _seed_name(method)),
             past=past,
-            others=[one.name for one in others],
+            others=[task.name for task in others],
             default=self.default,
             best=partial(best_by_study, past, others, seed, target),
             past_with=partial(self.past, seed),
@@ -71,7 +78,7 @@ class Searches:
 
     @cached_property
     def past(self) -> Callable[[int, int], Past]:
-        """(seed, trials a study) -> the past, made once."""
+        """Maps (seed, trials per study) to the past; cached."""
         return lru_cache(maxsize=N_SIZES)(self._past)
 
     def _past(self, seed: int, n: int) -> Past:
@@ -79,15 +86,46 @@ class Searches:
         return past_of(tasks, self.space, lambda task: self.tried(task, seed, n), seed)
 
 
-def _kin(method: str) -> str:
-    """Return what a method's seed is named after: all of ours start from the same candidates."""
+def _seed_name(method: str) -> str:
+    """Return the method's part of the seed: all of ours start from the same candidates."""
     return "ours" if method.startswith("ours") else method
+
+
+def search_family(
+    searches: Searches,
+    *,
+    quick: bool,
+    title: str,
+    unit: str,
+    n_trials: int,
+    bars: tuple[Bar, ...],
+    trials: Mapping[str, int] | None = None,
+    seeds: Mapping[str, int] | None = None,
+) -> Family:
+    """Return the family of the searches with the usual methods, or the quick ones.
+
+    ``trials`` and ``seeds`` are those of methods that differ from the usual.
+    """
+    return Family(
+        searches.family,
+        title,
+        unit,
+        tuple(searches.tasks),
+        describe(),
+        QUICK if quick else USUAL,
+        searches.run,
+        n_trials,
+        1 if quick else 5,
+        (*bars, *SAFE),
+        {} if quick else {**TRIALS, **(trials or {})},
+        {} if quick else seeds or {},
+    )
 
 
 def trace(
     task: Task, space: Mapping[str, BaseDistribution], search: Search, n_trials: int
 ) -> list[Step]:
-    """Run a search, timing all but the objective."""
+    """Run a search and return its steps; the objective's time is not counted."""
     study = optuna.create_study(direction=task.direction, sampler=search.sampler)
     for config in search.first:
         study.enqueue_trial(dict(config))
@@ -95,13 +133,13 @@ def trace(
     for _ in range(n_trials):
         start = time.perf_counter()
         trial = study.ask()
-        params = {name: trial._suggest(name, one) for name, one in space.items()}
-        asked = time.perf_counter()
+        params = {name: trial._suggest(name, dist) for name, dist in space.items()}
+        suggested = time.perf_counter()
         value = float(task.values([params])[0])
-        told = time.perf_counter()
+        evaluated = time.perf_counter()
         study.tell(trial, value)
-        taken = time.perf_counter() - told + asked - start
-        steps.append(_next(steps, task.regret(value), taken))
+        seconds = time.perf_counter() - evaluated + suggested - start
+        steps.append(_next(steps, task.regret(value), seconds))
     return steps
 
 

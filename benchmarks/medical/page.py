@@ -1,4 +1,4 @@
-"""trainings -> the page: claims, tables, what the past cost, protocol, and what a person noted."""
+"""Write the page: claims, tables, cost of the past, protocol, and the notes kept by hand."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.medical import costs as feature_costs
 from benchmarks.medical.claims import ACCURACY
 from benchmarks.medical.claims import BALANCED
 from benchmarks.medical.claims import claims
+from benchmarks.medical.claims import hindsight
 from benchmarks.medical.claims import last
 from benchmarks.medical.costs import costs
-from benchmarks.medical.hindsight import hindsight
+from benchmarks.medical.costs import seconds_of_trainings
+from benchmarks.medical.jobs import Bench
+from benchmarks.medical.jobs import Training
 from benchmarks.medical.numbers import Chosen
 from benchmarks.medical.numbers import arms
 from benchmarks.medical.numbers import by_task
@@ -31,8 +33,6 @@ from benchmarks.medical.numbers import points_behind
 from benchmarks.medical.numbers import whole_seconds
 from benchmarks.medical.numbers import within
 from benchmarks.medical.plot import plot
-from benchmarks.medical.world import Bench
-from benchmarks.medical.world import Trained
 from benchmarks.report.table import commands
 from benchmarks.report.table import header
 from benchmarks.report.table import line
@@ -43,25 +43,25 @@ PACKAGES = ("optuna", "catboost", "timm", "torch", "scikit-learn", "numpy", "pan
 
 
 def write_page(
-    rows: Sequence[Trained],
+    rows: Sequence[Training],
     bench: Bench,
     path: Path,
     command: str,
     skipped: Mapping[str, str],
 ) -> Path:
-    """Write the page and its plot; returns the page's path."""
+    """Write the page and its plot; return the path of the page."""
     table = frame(rows)
-    table = whole_seconds(table, feature_costs.of_trainings(table, bench))
-    found = {arm: chosen(table, arm) for arm in arms(rows)}
+    table = whole_seconds(table, seconds_of_trainings(table, bench))
+    by_arm = {arm: chosen(table, arm) for arm in arms(rows)}
     figure = plot(table, bench, path.with_suffix(".png"))
     lines = [
         *_head(table, bench, commands(path, command)),
-        *(f"- `{method}` is left out: {reason}" for method, reason in skipped.items()),
-        *claims(found),
-        *results(found),
+        *(f"- Skipped: `{method}`: {reason}" for method, reason in skipped.items()),
+        *claims(by_arm),
+        *results(by_arm),
         *hindsight(table),
-        *_times(found),
-        *costs(found, bench),
+        *_times(by_arm),
+        *costs(by_arm, bench),
         "",
         f"![test accuracy after n trainings, set by set]({figure.name})",
         *_protocol(bench),
@@ -75,10 +75,10 @@ def _head(table: pd.DataFrame, bench: Bench, ran: Sequence[str]) -> Iterator[str
     yield "# medical"
     yield ""
     yield (
-        f"{table['task'].nunique()} medical image sets, each held out once and the others its "
+        f"{table['task'].nunique()} medical image sets, each held out once with the others as its "
         f"past (`studies/{bench.past.name}`); {table['seed'].nunique()} repetitions, each with "
-        "its own split, weights and sampler. Test results of the configuration that the "
-        "validation images chose."
+        "its own split, weights and sampler. Test results are those of the configuration with "
+        "the best validation result."
     )
     yield ""
     yield (
@@ -90,105 +90,106 @@ def _head(table: pd.DataFrame, bench: Bench, ran: Sequence[str]) -> Iterator[str
 
 
 def ran_with_versions() -> str:
-    """Return the versions and the machine that made a page."""
+    """Return the versions of Python and the packages, and the machine."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     return f"Python {platform.python_version()}, {versions}, {os.cpu_count()} cores, no GPU"
 
 
-def results(found: Chosen) -> Iterator[str]:
-    """Yield the tables of test results; they follow from the trainings alone."""
-    means = "In percent, means over the repetitions; in the last column over sets."
+def results(by_arm: Chosen) -> Iterator[str]:
+    """Yield the tables of test results, which depend on the trainings only."""
+    means = "In percent, means over repetitions; the last column is the mean over sets."
     for title, text, column in (
         ("Test accuracy", means, ACCURACY),
         (
             "Test macro AUC",
-            "One class against the rest, mean over classes. " + means,
+            "One class against the rest, averaged over classes. " + means,
             "test_macro_auc",
         ),
-        ("Test balanced accuracy", "What is searched for. " + means, BALANCED),
+        ("Test balanced accuracy", "The objective of every search. " + means, BALANCED),
     ):
         yield from section(title, text)
-        yield from _by_set(found, lambda one, column=column: by_task(one, column) * 100)  # type: ignore[misc]
-    yield from _differences(found)
+        yield from _by_set(by_arm, lambda arm, column=column: by_task(arm, column) * 100)  # type: ignore[misc]
+    yield from _differences(by_arm)
 
 
-def _differences(found: Chosen) -> Iterator[str]:
-    best = last(found, "tpe")
+def _differences(by_arm: Chosen) -> Iterator[str]:
+    best = last(by_arm, "tpe")
     yield from section(
-        f"Beside {best.label}",
+        f"Compared with {best.label}",
         "Mean difference in points on the same splits with its 95 % t interval over the sets, and "
-        "on how many sets a method is at most 1 and 5 points behind; validation is what each "
-        "search is best at.",
+        "the number of sets on which a method is at most 1 and 5 points behind. Searches optimize "
+        "the validation result.",
     )
     kinds = {"accuracy": ACCURACY, "balanced accuracy": BALANCED, "validation": "value"}
     yield from header("", *(f"{name}; 1; 5" for name in kinds))
-    for arm, one in found.items():
-        yield line(arm.label, *(_beside(one, found[best], column) for column in kinds.values()))
+    for arm, own in by_arm.items():
+        cells = (_difference(own, by_arm[best], column) for column in kinds.values())
+        yield line(arm.label, *cells)
 
 
-def _beside(one: pd.DataFrame, best: pd.DataFrame, column: str) -> str:
-    gaps = points_behind(one, best, column)
+def _difference(own: pd.DataFrame, best: pd.DataFrame, column: str) -> str:
+    gaps = points_behind(own, best, column)
     mean, low, high = interval(-gaps)
     return f"{mean:+.1f} ({low:+.1f} to {high:+.1f}); {within(gaps, 1)}; {within(gaps, 5)}"
 
 
-def _times(found: Chosen) -> Iterator[str]:
+def _times(by_arm: Chosen) -> Iterator[str]:
     yield from section(
         "Response time",
-        "Seconds until the configuration is known: the past read, learned from and the model "
-        "asked, or all trainings of a search and what its sampler took, features given.",
+        "Seconds until the configuration is known: reading and learning from the past and asking "
+        "the model, or all trainings of a search and its sampler. Features are precomputed.",
     )
-    yield from _by_set(found, lambda one: by_task(one, "waited"))
+    yield from _by_set(by_arm, lambda arm: by_task(arm, "waited"))
     yield from section(
         "Training time",
-        "Seconds of the chosen configuration's training, with the frozen network's features of "
-        "the set, which are new where the set is; below, features given.",
+        "Seconds of the training of the chosen configuration. The first table includes the "
+        "features of its frozen network, which a new set needs; the second does not.",
     )
-    yield from _by_set(found, lambda one: by_task(one, "whole"))
+    yield from _by_set(by_arm, lambda arm: by_task(arm, "whole"))
     yield ""
-    yield from _by_set(found, lambda one: by_task(one, "seconds"))
+    yield from _by_set(by_arm, lambda arm: by_task(arm, "seconds"))
 
 
-def _by_set(found: Chosen, values: Callable[[pd.DataFrame], pd.Series[float]]) -> Iterator[str]:
-    columns = {arm.label: values(one) for arm, one in found.items()}
-    tasks = sorted(set().union(*(one.index for one in columns.values())))
+def _by_set(by_arm: Chosen, values: Callable[[pd.DataFrame], pd.Series[float]]) -> Iterator[str]:
+    rows = {arm.label: values(results) for arm, results in by_arm.items()}
+    tasks = sorted(set().union(*(row.index for row in rows.values())))
     yield from header("", *tasks, "mean")
-    for label, one in columns.items():
-        cells = (format(one[task], ".1f") if task in one else "" for task in tasks)
-        yield line(label, *cells, format(one.mean(), ".1f"))
+    for label, row in rows.items():
+        cells = (format(row[task], ".1f") if task in row else "" for task in tasks)
+        yield line(label, *cells, format(row.mean(), ".1f"))
 
 
 def _protocol(bench: Bench) -> Iterator[str]:
     space = bench.recipe.space
     yield from section("Protocol", "The same for every method.")
     yield from (
-        f"- Images: at most {bench.recipe.limit} of a set; exact copies go before splitting; "
-        "60/20/20, stratified. What no MD5 tells stays: rotated copies of one original (blood "
-        "cells), slices of one person (MRI and CT), classes from different cameras (fundus). That "
-        "flatters all methods; see `studies/README.md`.",
+        f"- Images: at most {bench.recipe.limit} per set; exact duplicates are removed before "
+        "splitting; 60/20/20, stratified. Near duplicates remain: rotated copies of an original "
+        "(blood cells), slices of the same patient (MRI and CT), classes from different cameras "
+        "(fundus). They raise the results of all methods; see `studies/README.md`.",
         "- Every method searches the same space (`studies/README.md`), trains on the training "
-        "images, chooses by balanced accuracy on the validation images (of equals the earliest), "
-        "and is scored on the test images, which nothing else sees. No training is pruned; each "
-        "stops early by one rule.",
+        "images, chooses by balanced accuracy on the validation images (ties: the earliest), and "
+        "is scored on the test images, which are used for nothing else. No training is pruned; "
+        "all use the same early stopping.",
         "- Networks: EfficientNet-Lite frozen, with ImageNet weights; "
         f"{' and '.join(space['from_scratch'])} from random weights at {space['scratch_side']} "
         "pixels.",
-        "- The past of a held-out set is the other sets' recorded trials (split 0). Of the "
-        "held-out set itself nothing is known but its meta-features.",
-        "- Ours: `MetaLLMiXSampler`; its first trial is the suggestion, later ones are by its "
-        "`TransferSampler`, from the past and the study's own trials.",
+        "- The past of a held-out set is the other sets' recorded trials (split 0). Only "
+        "the meta-features of the held-out set itself are known.",
+        "- Ours: `MetaLLMiXSampler`; its first trial is the suggestion, and its `TransferSampler` "
+        "samples the later ones, from the past and the study's own trials.",
         "- Repetition s: split, weights and batches seeded by s, samplers by the set's name and "
-        "s. TPE's first ten trials are random draws; in repetitions 1 and 2 random search's. "
-        "Random search in repetition 0 is the set's own recording, made with that split and those "
-        "weights.",
-        "- `best mean rank` is told more than ours: the two best configurations of each study "
-        "were trained on all other sets for it. `plain default` is ours to name: Lite 0 at 128 "
-        "pixels, a linear head, AdamW at 1e-3, ten epochs.",
+        "s. TPE's first ten trials are random; in repetitions 1 and 2 they equal those of random "
+        "search. Random search in repetition 0 is the set's recorded study, which has the same "
+        "split and weights.",
+        "- `best mean rank` uses more information than ours: the two best configurations of each "
+        "study were trained on all other sets for it. `plain default` is our choice: Lite 0 at "
+        "128 pixels, a linear head, AdamW at 1e-3, ten epochs.",
     )
 
 
 def _notes(path: Path) -> Iterator[str]:
-    """What a person wrote about these results."""
+    """Yield the comments on these results that are kept in a file of their own."""
     notes = path.with_name(f"{path.stem}-notes.md")
     if notes.exists():
         yield ""

@@ -1,16 +1,16 @@
-"""the past and a held-out set -> one configuration, by simpler rules than the library's."""
+"""Pick a configuration for a held-out set from the past, by simple baseline rules."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.families.family import SkippedError
-from benchmarks.medical.world import Bench
-from benchmarks.medical.world import Job
-from benchmarks.medical.world import Trained
-from benchmarks.medical.world import described
-from benchmarks.medical.world import study_of
+from benchmarks.medical.jobs import Bench
+from benchmarks.medical.jobs import Job
+from benchmarks.medical.jobs import Training
+from benchmarks.medical.jobs import described
+from benchmarks.medical.jobs import study_of
+from benchmarks.tasks.family import SkippedError
 from optuna_metallmix.history import distances
 from optuna_metallmix.history import scalar_features
 from shipped_table import complete
@@ -19,7 +19,7 @@ from timm_objective import Space
 
 Config = dict[str, Any]
 N_BEST = 2
-"""Configurations of each study that compete for the best mean rank."""
+"""Number of configurations of each study that compete for the best mean rank."""
 DEFAULT: Config = {
     "network": "tf_efficientnet_lite0",
     "image_size": 128,
@@ -35,14 +35,14 @@ DEFAULT: Config = {
     "class_weight": "none",
     "epochs": 10,
 }
-"""What a person who knows nothing starts from: the first network with torch's AdamW defaults."""
+"""Start without any knowledge: the first network with torch's AdamW defaults."""
 
 
 def pick(bench: Bench, job: Job) -> Config:
-    """Pick as the job's method does.
+    """Return the configuration that the job's method picks.
 
     Raises:
-        SkippedError: What it needs was not trained.
+        SkippedError: A training that the method needs is missing.
     """
     if job.method == "default":
         return default(Space(**bench.recipe.space))
@@ -50,12 +50,12 @@ def pick(bench: Bench, job: Job) -> Config:
         return best_configs(bench, _nearest(bench, job), 1)[0]
     if job.method == "best-mean-rank":
         return best_mean_rank(bench, job.task)
-    study, _, place = job.method.partition("#")  # one of the candidates for the best mean rank
+    study, _, place = job.method.partition("#")  # a candidate for the best mean rank
     return best_configs(bench, study, N_BEST)[int(place)]
 
 
 def default(space: Space) -> Config:
-    """Return the default, no larger than the space."""
+    """Return the default, clipped to the space."""
     side, epochs = min(128, space.max_image_size), min(10, space.max_epochs)
     return DEFAULT | {"image_size": side, "epochs": epochs}
 
@@ -64,29 +64,29 @@ def _nearest(bench: Bench, job: Job) -> str:
     others = bench.others(job.task)
     attributes = [scalar_features(study_of(bench, name).user_attrs) for name in others]
     own = described(bench, job.task, job.seed)
-    known = [{k: v for k, v in one.items() if k in own} for one in attributes]
-    away = distances(own, known)
-    return min(zip(away, others, strict=True), key=lambda pair: (pair[0] is None, pair[0]))[1]
+    common = [{k: v for k, v in features.items() if k in own} for features in attributes]
+    to_set = distances(own, common)
+    return min(zip(to_set, others, strict=True), key=lambda pair: (pair[0] is None, pair[0]))[1]
 
 
 def best_configs(bench: Bench, task: str, n: int) -> list[Config]:
-    """Return a study's best configurations."""
-    trials = sorted(complete(study_of(bench, task)), key=lambda one: -one.values[0])
+    """Return the ``n`` best configurations of a study, best first."""
+    trials = sorted(complete(study_of(bench, task)), key=lambda trial: -trial.values[0])
     return [trial.params for trial in trials[:n]]
 
 
 def candidates(bench: Bench) -> list[str]:
-    """Return the methods that stand for the candidates for the best mean rank."""
-    return [f"{one.study}#{place}" for one in bench.image_sets for place in range(N_BEST)]
+    """Return the method names of the candidates for the best mean rank."""
+    return [f"{s.study}#{place}" for s in bench.image_sets for place in range(N_BEST)]
 
 
 def best_mean_rank(bench: Bench, task: str) -> Config:
-    """Return which of the other studies' bests has the best mean rank on the other sets.
+    """Return the candidate of the other studies with the best mean rank on the other sets.
 
-    It is told more than ours: each of these was trained on every other set, for this alone.
+    This uses more information than ours: every candidate was trained on every set for it.
 
     Raises:
-        SkippedError: They were not trained yet; see `CROSSED`.
+        SkippedError: Some candidates are not trained on all sets; see `CROSSED`.
     """
     ranks: dict[str, int] = {}
     names = [name for name in candidates(bench) if not name.startswith(f"{task}#")]
@@ -94,20 +94,20 @@ def best_mean_rank(bench: Bench, task: str) -> Config:
         values = {name: CROSSED.get((name, other)) for name in names}
         if None in values.values():
             raise SkippedError("the candidates were not trained on all sets")
-        for rank, name in enumerate(sorted(names, key=lambda one: -(values[one] or 0.0))):
+        for rank, name in enumerate(sorted(names, key=lambda name: -(values[name] or 0.0))):
             ranks[name] = ranks.get(name, 0) + rank
     study, _, place = min(names, key=ranks.__getitem__).partition("#")
     return best_configs(bench, study, N_BEST)[int(place)]
 
 
 CROSSED: dict[tuple[str, str], float] = {}
-"""(candidate, set) -> its value there; filled in each worker from what is trained already."""
+"""Maps (candidate, set) to the value there; each worker fills it from earlier trainings."""
 
 
-def crossed(rows: Sequence[Trained], bench: Bench) -> dict[tuple[str, str], float]:
-    """Collect what the candidates for the best mean rank are worth, on their own sets, too."""
-    found = {(row.method, row.task): row.value for row in rows if "#" in row.method}
-    for task in (one.study for one in bench.image_sets):
-        trials = sorted((one.values[0] for one in complete(study_of(bench, task))), reverse=True)
-        found |= {(f"{task}#{place}", task): trials[place] for place in range(N_BEST)}
-    return found
+def crossed(rows: Sequence[Training], bench: Bench) -> dict[tuple[str, str], float]:
+    """Return the values of the candidates for the best mean rank, their own sets included."""
+    values = {(row.method, row.task): row.value for row in rows if "#" in row.method}
+    for task in (image_set.study for image_set in bench.image_sets):
+        own = sorted((trial.values[0] for trial in complete(study_of(bench, task))), reverse=True)
+        values |= {(f"{task}#{place}", task): own[place] for place in range(N_BEST)}
+    return values

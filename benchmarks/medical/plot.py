@@ -1,4 +1,4 @@
-"""trainings -> a plot: test accuracy after n trainings, a panel a set, readable without colour."""
+"""Plot test accuracy after n trainings, a panel for each set, readable without colour."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.medical.jobs import Bench
 from benchmarks.medical.numbers import Arm
 from benchmarks.medical.numbers import chosen
-from benchmarks.medical.world import Bench
 from benchmarks.report.plot import COLOURS
 
 
@@ -29,13 +29,13 @@ STEPS = (1, 2, 5, 10, 25, 50)
 
 
 def plot(table: pd.DataFrame, bench: Bench, path: Path) -> Path:
-    """Draw every set; the bands go from the worst to the best repetition."""
+    """Plot every set and return ``path``; bands span the worst to the best repetition."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    tasks = [one.study for one in bench.image_sets]
+    tasks = [image_set.study for image_set in bench.image_sets]
     rows = math.ceil(len(tasks) / 4)
     figure, panels = pyplot.subplots(
         rows,
@@ -62,12 +62,12 @@ def _panel(panel: Any, table: pd.DataFrame) -> None:
     for i, (method, (label, marker, style)) in enumerate(SEARCHES.items()):
         own = table[table["method"] == method]
         steps = [n for n in STEPS if n <= own["trial"].max()] if len(own) else []
-        found = [100 * chosen(table, Arm(method, n, label))["test_accuracy"] for n in steps]
-        if not found:
+        accuracies = [100 * chosen(table, Arm(method, n, label))["test_accuracy"] for n in steps]
+        if not accuracies:
             continue
-        middle = [float(one.mean()) for one in found]
-        panel.plot(steps, middle, marker=marker, linestyle=style, color=COLOURS[i], label=label)
-        low, high = [one.min() for one in found], [one.max() for one in found]
+        means = [float(accuracy.mean()) for accuracy in accuracies]
+        panel.plot(steps, means, marker=marker, linestyle=style, color=COLOURS[i], label=label)
+        low, high = [a.min() for a in accuracies], [a.max() for a in accuracies]
         panel.fill_between(steps, low, high, color=COLOURS[i], alpha=0.12)
     for i, (method, (label, marker)) in enumerate(PICKS.items(), len(SEARCHES)):
         own = table[table["method"] == method]

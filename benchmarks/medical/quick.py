@@ -1,4 +1,4 @@
-"""scikit-learn's digits -> three small image sets and a recorded past: a smoke test's bench."""
+"""Make three small image sets of scikit-learn's digits, with a recorded past, for smoke tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from benchmarks.medical.world import Bench
+from benchmarks.medical.jobs import Bench
 from recipes import MEDICAL
 from recipes import ImageSet
 from record import Setting
@@ -29,11 +29,11 @@ SMALL = replace(
 
 
 def quick_bench(folder: Path, llm: str | None) -> Bench:
-    """Write the sets and record a short random search on each."""
+    """Write the sets to ``folder`` and record a short random search on each."""
     digits = load_digits()
     sets = []
-    for name, shown in DIGITS.items():
-        kept = np.isin(digits.target, shown)
+    for name, classes in DIGITS.items():
+        kept = np.isin(digits.target, classes)
         images = (digits.images[kept] * 255 / 16).astype(np.uint8)
         np.savez(folder / f"{name}.npz", images=images, labels=digits.target[kept])
         sets.append(ImageSet(name, f"{name}.npz", "handwriting", "BSD"))

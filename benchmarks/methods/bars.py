@@ -1,8 +1,8 @@
-"""what must hold in every family of searches: no model and no past does much harm."""
+"""Define the bars of every family of searches: no model and no past may do much harm."""
 
 from __future__ import annotations
 
-from benchmarks.families.family import Bar
+from benchmarks.tasks.family import Bar
 
 
 WITHIN = 1.05
@@ -36,4 +36,4 @@ SAFE = (
         )
     ),
 )
-"""A family whose searches are shorter is held against those that it reaches."""
+"""Bars at trials that a family's searches do not reach are not checked."""

@@ -1,4 +1,4 @@
-"""a setting -> a search by others: what this library is compared with."""
+"""Define the baselines: samplers of Optuna, alone or after enqueued configurations."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from optuna.samplers import GPSampler
 from optuna.samplers import RandomSampler
 from optuna.samplers import TPESampler
 
-from benchmarks.families.family import SkippedError
-from benchmarks.families.past import Config
-from benchmarks.families.past import Past
-from benchmarks.families.past import Task
-from benchmarks.families.past import best_mean_rank
-from benchmarks.families.past import random_configs
+from benchmarks.tasks.family import SkippedError
+from benchmarks.tasks.past import Config
+from benchmarks.tasks.past import Past
+from benchmarks.tasks.past import Task
+from benchmarks.tasks.past import best_mean_rank
+from benchmarks.tasks.past import random_configs
 from optuna_metallmix.history import read_history
 from optuna_metallmix.metalearner import MetaLearner
 from optuna_metallmix.metalearner import build_meta_dataset
 
 
 N_POOL = 2_000
-"""Random configurations that `argmax` chooses from."""
+"""Number of random configurations that `argmax` chooses from."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a method may use.
+    """The information a method may use.
 
     Attributes:
-        task: The task left out.
-        seed: The search's own seed.
+        task: The held-out task.
+        seed: Seed of the search.
         past: The past of all tasks.
-        others: The names of the tasks whose past may be read.
-        default: What people who know nothing start from.
-        best: Past studies' best configurations, the nearest study's first; asked for.
-        past_with: Trials a study -> a past of another size.
+        others: Names of the tasks whose past may be read.
+        default: The configuration to start from without any knowledge.
+        best: Returns the best configuration of each past study, nearest study first.
+        past_with: Maps a number of trials per study to a past of that size.
     """
 
     task: Task
@@ -52,7 +52,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Search:
-    """A sampler and the configurations that are tried before it is asked."""
+    """A sampler and the configurations enqueued before its first trial."""
 
     sampler: BaseSampler
     first: Sequence[Config] = ()
@@ -62,50 +62,54 @@ Method: TypeAlias = Callable[[Setting], Search]
 
 
 def random(setting: Setting) -> Search:
-    """Draw at random."""
+    """Return Optuna's random search."""
     return Search(RandomSampler(seed=setting.seed))
 
 
 def tpe(setting: Setting) -> Search:
-    """Optuna's default."""
+    """Return Optuna's default sampler."""
     return Search(TPESampler(seed=setting.seed))
 
 
 def gp(setting: Setting) -> Search:
-    """Optuna's Gaussian process."""
+    """Return Optuna's Gaussian process sampler."""
     _need_torch()
     return Search(GPSampler(seed=setting.seed))
 
 
 def auto(setting: Setting) -> Search:
-    """OptunaHub's AutoSampler, where it can be had."""
+    """Return OptunaHub's AutoSampler.
+
+    Raises:
+        SkippedError: It cannot be downloaded.
+    """
     import optunahub
 
     _need_torch()
     try:
         module = optunahub.load_module("samplers/auto_sampler")
-    except Exception as error:  # it is other people's code, fetched through a network
-        raise SkippedError(f"OptunaHub's AutoSampler cannot be had here: {error}") from error
+    except Exception as error:  # third-party code, downloaded here
+        raise SkippedError(f"OptunaHub's AutoSampler cannot be loaded: {error}") from error
     return Search(module.AutoSampler(seed=setting.seed))
 
 
 def tpe_after_default(setting: Setting) -> Search:
-    """TPE after the default of the library that trains."""
+    """Return TPE after the training library's default configuration."""
     return Search(TPESampler(seed=setting.seed), [setting.default])
 
 
 def tpe_after_past(n: int) -> Method:
-    """TPE after ``n`` past studies' best configurations."""
+    """Return TPE after the best configurations of the ``n`` nearest past studies."""
     return lambda setting: Search(TPESampler(seed=setting.seed), setting.best()[:n])
 
 
 def tpe_after_best_mean_rank(setting: Setting) -> Search:
-    """TPE after the best configuration over all past tasks."""
+    """Return TPE after the configuration with the best mean rank over all past tasks."""
     return Search(TPESampler(seed=setting.seed), [best_mean_rank(setting.past, setting.task)])
 
 
 def tpe_after_argmax(setting: Setting) -> Search:
-    """TPE after what the meta-learner expects most of, without candidates of any wit."""
+    """Return TPE after the random configuration that the meta-learner predicts to be best."""
     history = read_history(setting.past.storage, names=list(setting.others))
     dataset = build_meta_dataset(history, setting.past.space)
     learner = MetaLearner(seed=setting.seed % 2**31).fit(dataset)

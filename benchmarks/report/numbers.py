@@ -1,6 +1,6 @@
-"""rows -> means, medians, paired differences, with bootstrap intervals over tasks.
+"""Compute means, bootstrap intervals and the outcome of bars from the rows of a family.
 
-A task is what is drawn anew: seeds of one task are averaged first, and tasks are resampled.
+Tasks are the unit of resampling: the seeds of a task are averaged first.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from benchmarks.families.family import Bar
-from benchmarks.families.past import Floats
 from benchmarks.report.rows import Row
+from benchmarks.tasks.family import Bar
+from benchmarks.tasks.past import Floats
 
 
 N_RESAMPLES = 2_000
@@ -21,7 +21,7 @@ N_RESAMPLES = 2_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its 95 % bootstrap interval."""
+    """A mean over tasks with its 95 % bootstrap interval, and the number of searches."""
 
     mean: float
     low: float
@@ -30,38 +30,37 @@ class Interval:
 
 
 def frame(rows: Sequence[Row]) -> pd.DataFrame:
-    """Lay regrets out: a row a (task, seed), a column a (method, trial)."""
+    """Return regrets with a row per (task, seed) and a column per (method, trial)."""
     table = pd.DataFrame([vars(row) for row in rows])
     return table.pivot(index=["task", "seed"], columns=["method", "trial"], values="regret")
 
 
 def interval(values: pd.Series[float]) -> Interval | None:
-    """Return the mean over tasks; ``None`` where nothing was measured."""
+    """Return the mean over tasks, or ``None`` if there are no values."""
     means = values.dropna().groupby(level="task").mean()
     by_task: Floats = np.asarray(means, dtype=np.float64)
     if not len(by_task):
         return None
-    low, high = np.percentile(resampled(by_task), [2.5, 97.5])
-    return Interval(float(by_task.mean()), float(low), float(high), len(values.dropna()))
+    return Interval(float(by_task.mean()), *bootstrap(by_task), len(values.dropna()))
 
 
-def resampled(by_task: Floats) -> Floats:
-    """Return the means of tasks drawn with replacement; the same draws for every method."""
+def bootstrap(by_task: Floats) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the mean; all methods share the same draws."""
     rng = np.random.default_rng(0)
     draws = rng.integers(len(by_task), size=(N_RESAMPLES, len(by_task)))
-    means: Floats = by_task[draws].mean(axis=1)
-    return means
+    low, high = np.percentile(by_task[draws].mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A bar and what was measured, on the searches that both sides have.
+    """A bar and what was measured on the searches that both methods have.
 
     Attributes:
         bar: The bar.
-        regret: The method's mean regret.
-        limit: What it may be.
-        n: Searches that were compared.
+        regret: Mean regret of the method.
+        limit: Highest mean regret allowed.
+        n: Number of searches compared.
     """
 
     bar: Bar
@@ -71,12 +70,12 @@ class Outcome:
 
     @property
     def met(self) -> bool:
-        """Whether the bar is reached."""
+        """Whether the bar is met."""
         return self.regret <= self.limit
 
 
 def outcome(bar: Bar, table: pd.DataFrame) -> Outcome | None:
-    """Hold a method against its bar; ``None`` where one side was not measured."""
+    """Check a method against its bar; ``None`` if either side was not measured."""
     if (bar.method, bar.trial) not in table:
         return None
     own = table[bar.method, bar.trial]

@@ -1,4 +1,4 @@
-"""rows -> a plot: mean regret over trials with bootstrap bands, readable without colour."""
+"""Plot mean regret over trials with bootstrap bands, readable without colour."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.families.family import Family
 from benchmarks.report.numbers import frame
 from benchmarks.report.numbers import interval
 from benchmarks.report.rows import Row
+from benchmarks.tasks.family import Family
 
 
-# Okabe and Ito's colours, which stay apart for colour-blind readers; black last.
+# Okabe and Ito's palette for colour-blind readers.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 MARKERS = "osD^vPX*"
 STYLES = ("-", "--", ":")
 
 
 def plot(family: Family, rows: Sequence[Row], path: Path) -> Path:
-    """Draw the usual methods' mean regret at the trials that were written down."""
+    """Plot the mean regret of the usual methods at the checkpoints and return ``path``."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -32,12 +32,12 @@ def plot(family: Family, rows: Sequence[Row], path: Path) -> Path:
         _draw(axes, table, method, i)
     axes.set_xscale("log")
     trials = sorted({row.trial for row in rows})
-    axes.set_xticks(trials, [str(one) for one in trials])
+    axes.set_xticks(trials, [str(trial) for trial in trials])
     axes.minorticks_off()
     axes.set_xlabel("trial")
     axes.set_ylabel(f"mean regret\n{family.unit}")
     axes.set_title(f"{family.name}: mean over tasks, 95 % bootstrap bands")
-    axes.set_ylim(top=min(1.5, axes.get_ylim()[1]))  # random first trials would hide the rest
+    axes.set_ylim(top=min(1.5, axes.get_ylim()[1]))  # random first trials would squeeze the rest
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", frameon=False)
     figure.savefig(path, dpi=110)
@@ -47,18 +47,16 @@ def plot(family: Family, rows: Sequence[Row], path: Path) -> Path:
 
 def _draw(axes: Any, table: Any, method: str, i: int) -> None:
     trials = sorted(trial for name, trial in table.columns if name == method)
-    found = [(trial, one) for trial in trials if (one := interval(table[method, trial]))]
+    points = {n: mean for n in trials if (mean := interval(table[method, n]))}
     colour = COLOURS[i % len(COLOURS)]
-    shown, places = [one for _, one in found], [trial for trial, _ in found]
     axes.plot(
-        places,
-        [one.mean for one in shown],
+        list(points),
+        [point.mean for point in points.values()],
         label=method,
         color=colour,
         marker=MARKERS[i % len(MARKERS)],
         linestyle=STYLES[i // len(COLOURS) % len(STYLES)],
         markersize=5,
     )
-    axes.fill_between(
-        places, [one.low for one in shown], [one.high for one in shown], color=colour, alpha=0.12
-    )
+    low, high = zip(*((point.low, point.high) for point in points.values()), strict=True)
+    axes.fill_between(list(points), low, high, color=colour, alpha=0.12)

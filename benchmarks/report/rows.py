@@ -1,4 +1,4 @@
-"""finished searches -> a CSV that a later run takes up where this one stopped."""
+"""Keep finished searches in a CSV file, so that a later run can resume."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from dataclasses import dataclass
 from dataclasses import fields
 from pathlib import Path
 
-from benchmarks.families.family import CHECKPOINTS
-from benchmarks.families.family import Step
+from benchmarks.tasks.family import CHECKPOINTS
+from benchmarks.tasks.family import Step
 
 
 WRITE_EVERY = 5.0
-"""Seconds between two writings of the file while a run goes on."""
+"""Minimum seconds between two writes of the file during a run."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A search at one trial.
+    """State of a search at a checkpoint.
 
     Attributes:
-        task: The task left out.
-        seed: Which repetition.
-        method: Who searched.
+        task: The held-out task.
+        seed: The repetition.
+        method: Name of the method.
         trial: The trial, counted from 1.
-        regret: Of the best so far.
-        seconds: The method's own, so far.
-        code: The library's code, as :func:`benchmarks.families.family.code_of_library` names it.
+        regret: Regret of the best trial so far.
+        seconds: Seconds the method itself has taken so far.
+        code: Hash of the library's code; see :func:`benchmarks.tasks.family.code_of_library`.
     """
 
     task: str
@@ -45,7 +45,7 @@ class Rows:
     """The rows of one CSV file.
 
     Args:
-        path: The file; read where it is there.
+        path: The file; read if it exists.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,12 +61,12 @@ class Rows:
         return [row for key in sorted(self._searches) for row in self._searches[key]]
 
     def has(self, task: str, seed: int, method: str, n_trials: int) -> bool:
-        """Tell whether a search of so many trials is there."""
+        """Return whether there is a search of at least ``n_trials`` trials."""
         last = max(checkpoints(n_trials))
         return any(row.trial >= last for row in self._searches.get((method, task, seed), ()))
 
     def add(self, task: str, seed: int, method: str, steps: Sequence[Step], code: str) -> None:
-        """Add a search in place of a shorter one, and write the file now and then."""
+        """Add or replace a search, and write the file from time to time."""
         self._searches[method, task, seed] = [
             Row(task, seed, method, trial, step.regret, round(step.seconds, 4), code)
             for trial in checkpoints(len(steps))
@@ -76,11 +76,12 @@ class Rows:
             self.write()
 
     def drop(self, methods: Sequence[str]) -> None:
-        """Forget what these methods did."""
-        self._searches = {key: one for key, one in self._searches.items() if key[0] not in methods}
+        """Discard the searches of these methods."""
+        kept = {key: rows for key, rows in self._searches.items() if key[0] not in methods}
+        self._searches = kept
 
     def write(self) -> None:
-        """Write beside the file first: a run may be stopped at any moment."""
+        """Replace the file atomically: a run may be stopped at any time."""
         new = self.path.with_suffix(".csv.new")
         with new.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -91,7 +92,7 @@ class Rows:
 
 
 def checkpoints(n_trials: int) -> list[int]:
-    """Return the trials that are written down of a search."""
+    """Return the trials at which a search is recorded."""
     return [trial for trial in CHECKPOINTS if trial <= n_trials]
 
 
@@ -99,13 +100,13 @@ def _read(path: Path) -> list[Row]:
     with path.open(newline="", encoding="utf-8") as file:
         return [
             Row(
-                one["task"],
-                int(one["seed"]),
-                one["method"],
-                int(one["trial"]),
-                float(one["regret"]),
-                float(one["seconds"]),
-                one["code"],
+                row["task"],
+                int(row["seed"]),
+                row["method"],
+                int(row["trial"]),
+                float(row["regret"]),
+                float(row["seconds"]),
+                row["code"],
             )
-            for one in csv.DictReader(file)
+            for row in csv.DictReader(file)
         ]

@@ -1,4 +1,4 @@
-"""rows -> a Markdown page: what was run, the bars, means, medians, differences, seconds."""
+"""Write the Markdown page of a family: setup, bars, means, medians, differences, seconds."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.families.family import Family
 from benchmarks.report.numbers import Interval
 from benchmarks.report.numbers import frame
 from benchmarks.report.numbers import interval
 from benchmarks.report.numbers import outcome
 from benchmarks.report.rows import Row
+from benchmarks.tasks.family import Family
 
 
 REFERENCE = "tpe"
-"""Whom the others are compared with, search by search."""
+"""The method that the others are compared with, search by search."""
 PACKAGES = ("optuna", "catboost", "numpy", "pandas")
 COMMAND = "    python -m benchmarks"
 
@@ -37,7 +37,7 @@ def write_table(
     path: Path,
     command: str,
 ) -> Path:
-    """Write the page; commands of earlier runs that the rows come from are kept on it."""
+    """Write the page; it keeps the commands of the earlier runs that its rows come from."""
     known = [row.method for row in rows]
     methods = [name for name in family.methods if name in known]
     table = frame(rows)
@@ -51,17 +51,17 @@ def write_table(
     ]
     if figure is not None:
         parts += ["", f"![Regret over trials]({figure.name})"]
-    parts += section("The methods", "What each name stands for.")
+    parts += section("The methods", "What each name means.")
     parts += [f"- `{name}`: {family.methods[name]}" for name in methods]
     path.write_text("\n".join(parts) + "\n", encoding="utf-8")
     return path
 
 
 def commands(path: Path, command: str) -> list[str]:
-    """Return the commands that wrote a page so far, and this one."""
+    """Return the commands that wrote the page so far, followed by ``command``."""
     old = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return list(
-        dict.fromkeys([*(one for one in old if one.startswith(COMMAND)), f"    {command}"])
+        dict.fromkeys([*(text for text in old if text.startswith(COMMAND)), f"    {command}"])
     )
 
 
@@ -72,55 +72,55 @@ def _head(
     codes = sorted({row.code for row in rows})
     yield f"# {family.name}"
     yield ""
-    yield f"{family.title} Each task is left out once. Regret: {family.unit}; less is better."
+    yield f"{family.title} Each task is held out once. Regret: {family.unit}; lower is better."
     yield ""
     yield f"Tasks: {len(tasks)} of {len(family.tasks)}. Seeds: {', '.join(map(str, seeds))}."
-    yield "A method may have fewer: the column `searches` counts them."
+    yield "The column `searches` shows methods with fewer of them."
     for method, n in family.seeds.items():
-        yield f"`{method}` is slow and usually has {n} of {family.n_seeds} seeds."
+        yield f"`{method}` is slow and has {n} of {family.n_seeds} seeds by default."
     yield f"{ran_with()}, library code {', '.join(codes)}. Written by:"
     yield ""
     yield from commands
     for method, reason in skipped.items():
-        yield f"\nNot run: {method}: {reason}."
+        yield f"\nSkipped: {method}: {reason}."
 
 
 def ran_with() -> str:
-    """Return the date and the versions that a page was written with."""
+    """Return the date and the versions of Python and the packages."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     return f"{datetime.date.today()}, Python {platform.python_version()}, {versions}"
 
 
-def typed() -> str:
-    """Return the command that this is."""
+def typed_command() -> str:
+    """Return the command line that started this process."""
     return shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
 
 
 def _bars(family: Family, table: pd.DataFrame) -> Iterator[str]:
-    found = [one for one in (outcome(bar, table) for bar in family.bars) if one is not None]
-    if not found:
+    outcomes = [result for bar in family.bars if (result := outcome(bar, table))]
+    if not outcomes:
         return
-    yield from section("The bars", "On the searches that both sides have.")
+    yield from section("The bars", "On the searches that both methods have.")
     yield from header("bar", "method", "regret", "at most", "searches", "met")
-    for one in found:
+    for result in outcomes:
         yield line(
-            one.bar.text,
-            one.bar.method,
-            f"{one.regret:.3f}",
-            f"{one.limit:.3f}",
-            one.n,
-            "yes" if one.met else "**no**",
+            result.bar.text,
+            result.bar.method,
+            f"{result.regret:.3f}",
+            f"{result.limit:.3f}",
+            result.n,
+            "yes" if result.met else "**no**",
         )
 
 
 def _means(methods: Sequence[str], table: pd.DataFrame, unit: str) -> Iterator[str]:
     yield from section(
-        "Mean regret", f"{unit}; 95 % bootstrap intervals over tasks, at the trial that heads."
+        "Mean regret", f"{unit}; 95 % bootstrap intervals over tasks. Columns are trials."
     )
     yield from header("method", "searches", *_trials(table))
     for method in methods:
         cells = [_measured(table, method, trial) for trial in _trials(table)]
-        n = max(one.n for one in cells if one is not None)
+        n = max(cell.n for cell in cells if cell is not None)
         yield line(method, n, *map(_shown, cells))
 
 
@@ -141,10 +141,10 @@ def _differences(methods: Sequence[str], table: pd.DataFrame) -> Iterator[str]:
     if (REFERENCE, 1) not in table:
         return
     yield from section(
-        f"Regret minus {REFERENCE}'s", "Search by search; below 0 is better than it."
+        f"Regret minus {REFERENCE}'s", f"Search by search; negative is better than {REFERENCE}."
     )
     yield from header("method", *_trials(table))
-    for method in (one for one in methods if one != REFERENCE):
+    for method in (name for name in methods if name != REFERENCE):
         yield line(
             method,
             *(
@@ -158,12 +158,12 @@ def _differences(methods: Sequence[str], table: pd.DataFrame) -> Iterator[str]:
 
 def _seconds(methods: Sequence[str], rows: Sequence[Row]) -> Iterator[str]:
     yield from section(
-        "Own seconds", "Without the trainings; machines are noisy, so compare within a column."
+        "Own seconds", "Trainings excluded. Machines are noisy, so compare within a column."
     )
     yield from header("method", "first trial", "each later one")
-    taken = pd.DataFrame([vars(row) for row in rows])
+    seconds = pd.DataFrame([vars(row) for row in rows])
     for method in methods:
-        own = taken[taken["method"] == method]
+        own = seconds[seconds["method"] == method]
         runs = own.sort_values("trial").groupby(["task", "seed"])
         first, last = runs.first(), runs.last()
         later = (last["seconds"] - first["seconds"]) / (last["trial"] - first["trial"])
@@ -178,8 +178,8 @@ def _measured(table: pd.DataFrame, method: str, trial: int) -> Interval | None:
     return interval(table[method, trial]) if (method, trial) in table else None
 
 
-def _shown(one: Interval | None) -> str:
-    return "" if one is None else f"{one.mean:.3f} ({one.low:.3f} to {one.high:.3f})"
+def _shown(mean: Interval | None) -> str:
+    return "" if mean is None else f"{mean.mean:.3f} ({mean.low:.3f} to {mean.high:.3f})"
 
 
 def _trials(table: pd.DataFrame) -> list[int]:
@@ -187,15 +187,15 @@ def _trials(table: pd.DataFrame) -> list[int]:
 
 
 def section(title: str, text: str) -> Iterable[str]:
-    """Return a heading and what is said under it."""
+    """Return the lines of a heading and its introduction."""
     return ["", f"## {title}", "", text, ""]
 
 
 def header(*cells: object) -> Iterable[str]:
-    """Return the first two lines of a table."""
+    """Return the header row of a table and the row below it."""
     return [line(*cells), line(*["---"] * len(cells))]
 
 
 def line(*cells: object) -> str:
-    """Return a line of a table."""
+    """Return a row of a table."""
     return "| " + " | ".join(map(str, cells)) + " |"

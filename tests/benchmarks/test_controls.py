@@ -10,17 +10,17 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 
-from benchmarks.families.past import Task
-from benchmarks.families.past import past_of
-from benchmarks.families.past import random_configs
-from benchmarks.families.unrelated import Bowl
-from benchmarks.families.unrelated import unrelated
 from benchmarks.methods.reader import ReaderLLM
 from benchmarks.methods.reader import ShuffledEvidence
 from benchmarks.methods.reader import read_candidates
 from benchmarks.methods.reader import read_evidence
 from benchmarks.methods.scripted import N_ATTEMPTS
-from optuna_metallmix.explain.explanation import bearing
+from benchmarks.tasks.past import Task
+from benchmarks.tasks.past import past_of
+from benchmarks.tasks.past import random_configs
+from benchmarks.tasks.unrelated import Bowl
+from benchmarks.tasks.unrelated import unrelated
+from optuna_metallmix.explain.explanation import evidence_sign
 from optuna_metallmix.pipeline import suggest
 from optuna_metallmix.prompt.context import Question
 from optuna_metallmix.prompt.messages import prompt_view
@@ -151,7 +151,7 @@ def test_the_reader_understands_the_prompt_as_the_library_writes_it(learned):
     answer = json.loads(ReaderLLM().generate(asked, schema=suggestion_schema(shown)))
     chosen = draft.candidates[answer["candidate"] - 1]
     cited = [one for one in draft.explanation.evidence if one.id in answer["evidence"]]
-    assert [bearing(one, space, chosen.params) for one in cited] == [1]
+    assert [evidence_sign(one, space, chosen.params) for one in cited] == [1]
 
 
 def test_the_reader_is_heard(learned):

@@ -17,16 +17,14 @@ from benchmarks.cost import Pick
 from benchmarks.cost import Runs
 from benchmarks.cost import _page
 from benchmarks.cost import _timed
-from benchmarks.families.replay import Replay
+from benchmarks.tasks.replay import Replay
 from optuna_metallmix.metalearner.meta_learner import Prediction
 
 
 def test_who_picks_what():
     prediction = Prediction(np.array([0.2, 0.9, 0.85, 0.84]), np.full(4, 0.1))
     costs = np.array([0.1, 3.0, 2.0, 1.0])
-    chances = {
-        name: cost_tradeoff(prediction, costs).tolist() for name, cost_tradeoff in WEIGHTS.items()
-    }
+    chances = {name: weigh(prediction, costs).tolist() for name, weigh in WEIGHTS.items()}
     assert list(chances) == list(METHODS)
     assert chances["best predicted"] == [0, 1, 0, 0]
     assert chances["cost-aware"] == [0, 0, 0, 1]

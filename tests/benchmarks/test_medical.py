@@ -19,14 +19,18 @@ pytest.importorskip(
 )
 
 from benchmarks.medical import picks
-from benchmarks.medical import runs
+from benchmarks.medical import training
 from benchmarks.medical.bench import read
 from benchmarks.medical.bench import stages
 from benchmarks.medical.bench import write
 from benchmarks.medical.claims import _behind
 from benchmarks.medical.claims import _wins
+from benchmarks.medical.claims import hindsight
 from benchmarks.medical.claims import plain
-from benchmarks.medical.hindsight import hindsight
+from benchmarks.medical.jobs import Bench
+from benchmarks.medical.jobs import Job
+from benchmarks.medical.jobs import Training
+from benchmarks.medical.jobs import study_of
 from benchmarks.medical.numbers import Arm
 from benchmarks.medical.numbers import arms
 from benchmarks.medical.numbers import best_of_others
@@ -42,10 +46,6 @@ from benchmarks.medical.picks import N_BEST
 from benchmarks.medical.picks import best_configs
 from benchmarks.medical.picks import best_mean_rank
 from benchmarks.medical.picks import candidates
-from benchmarks.medical.world import Bench
-from benchmarks.medical.world import Job
-from benchmarks.medical.world import Trained
-from benchmarks.medical.world import study_of
 from recipes import IMAGE_SETS
 from recipes import MEDICAL
 from timm_objective import Space
@@ -56,7 +56,7 @@ BENCH = Bench(IMAGE_SETS, Path("images are not needed here"), MEDICAL, MEDICAL.s
 TASKS = [one.study for one in IMAGE_SETS]
 
 
-def row(method: str, trial: int, value: float, **other: object) -> Trained:
+def row(method: str, trial: int, value: float, **other: object) -> Training:
     usual: dict[str, object] = {
         "task": "a",
         "seed": 0,
@@ -69,7 +69,7 @@ def row(method: str, trial: int, value: float, **other: object) -> Trained:
         "params": "",
         "code": "c",
     }
-    return Trained(**{**usual, "method": method, "trial": trial, "value": value, **other})  # type: ignore[arg-type]
+    return Training(**{**usual, "method": method, "trial": trial, "value": value, **other})  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -156,15 +156,15 @@ def test_the_held_out_set_is_never_in_the_past() -> None:
 
 
 def test_our_sampler_is_given_the_other_studies_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "described", lambda *_: {"n_classes": 2})
-    sampler = runs._ours(BENCH, Job("chest-ct", 0, "meta-learner"), False)
+    monkeypatch.setattr(training, "described", lambda *_: {"n_classes": 2})
+    sampler = training._ours(BENCH, Job("chest-ct", 0, "meta-learner"), False)
     source = sampler._settings.source_study_names
     assert source is not None
     assert sorted(source) == sorted(set(TASKS) - {"chest-ct"})
 
 
 def test_random_search_of_the_first_split_is_the_recording() -> None:
-    rows = runs.run(BENCH, Job("chest-ct", 0, "random", 50))
+    rows = training.run(BENCH, Job("chest-ct", 0, "random", 50))
     recorded = study_of(BENCH, "chest-ct").trials[:50]
     assert [one.value for one in rows] == [trial.value for trial in recorded]
     assert [one.trial for one in rows] == list(range(1, 51))

@@ -13,24 +13,24 @@ from optuna.distributions import IntDistribution
 from optuna.samplers import RandomSampler
 
 from benchmarks.bench import missing
-from benchmarks.families.family import Bar
-from benchmarks.families.family import Family
-from benchmarks.families.family import Options
-from benchmarks.families.family import Step
-from benchmarks.families.family import seed_of
-from benchmarks.families.past import Task
-from benchmarks.families.past import best_by_study
-from benchmarks.families.past import best_mean_rank
-from benchmarks.families.past import past_of
-from benchmarks.families.picks import expected_best
 from benchmarks.families.search import trace
 from benchmarks.methods.baselines import Search
 from benchmarks.methods.hostile import HostileLLM
+from benchmarks.methods.ranking import expected_best
 from benchmarks.report.numbers import frame
 from benchmarks.report.numbers import interval
 from benchmarks.report.numbers import outcome
 from benchmarks.report.rows import Row
 from benchmarks.report.rows import Rows
+from benchmarks.tasks.family import Bar
+from benchmarks.tasks.family import Family
+from benchmarks.tasks.family import Options
+from benchmarks.tasks.family import Step
+from benchmarks.tasks.family import seed_of
+from benchmarks.tasks.past import Task
+from benchmarks.tasks.past import best_by_study
+from benchmarks.tasks.past import best_mean_rank
+from benchmarks.tasks.past import past_of
 from benchmarks.work import Chunk
 from optuna_metallmix.prompt.messages import refusal
 

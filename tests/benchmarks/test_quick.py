@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks.families.replay import data_folder
+from benchmarks.paths import data_folder
 
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]

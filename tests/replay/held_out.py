@@ -11,9 +11,9 @@ import pytest
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial
 
-from benchmarks.families.replay import Replay
-from benchmarks.families.replay import data_folder
-from benchmarks.families.replay import is_active
+from benchmarks.paths import data_folder
+from benchmarks.tasks.replay import Replay
+from benchmarks.tasks.replay import is_active
 from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix import read_record
 

@@ -11,9 +11,9 @@ from held_out import suggest_for
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
-from benchmarks.families.replay import MEDQUICKTUNE
-from benchmarks.families.replay import Replay
-from benchmarks.families.replay import medquicktune
+from benchmarks.tasks.replay import MEDQUICKTUNE
+from benchmarks.tasks.replay import Replay
+from benchmarks.tasks.replay import medquicktune
 from optuna_metallmix.llm import is_embedded_installed
 
 

@@ -11,9 +11,9 @@ from held_out import suggest_for
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
-from benchmarks.families.replay import QUICKTUNE
-from benchmarks.families.replay import Replay
-from benchmarks.families.replay import quicktune
+from benchmarks.tasks.replay import QUICKTUNE
+from benchmarks.tasks.replay import Replay
+from benchmarks.tasks.replay import quicktune
 from optuna_metallmix.llm import is_embedded_installed
 
 

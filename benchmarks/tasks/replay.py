@@ -1,13 +1,12 @@
-"""recorded fine-tuning runs of other people -> the Optuna studies they would have been.
+"""Convert fine-tuning runs recorded by others into Optuna studies.
 
-The data are not ours and are not shipped: see :func:`data_folder`. Each data set becomes one
-:class:`Replay`: its trials in the order they were run, and the space as an objective asks for it.
+The data are not shipped; see `benchmarks.paths.data_folder`. Each data set becomes a
+:class:`Replay`: its trials in the order they ran, and a define-by-run search space.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from collections.abc import Hashable
 from collections.abc import Iterable
@@ -32,7 +31,7 @@ from optuna.trial import create_trial
 
 Row: TypeAlias = Mapping[Hashable, Any]
 Conditions: TypeAlias = Mapping[str, tuple[str, frozenset[str]]]
-"""By child parameter: its parent, and the parent's values under which the child is active."""
+"""By child parameter: its parent, and the values of the parent that activate the child."""
 
 QUICKTUNE = "quicktune_13ds.parquet"
 QUICKTUNE_SPACE = "quicktune_search_space.json"
@@ -73,14 +72,14 @@ _MEDQUICKTUNE_LOG = ("learning_rate", "weight_decay")
 
 @dataclass(frozen=True)
 class Replay:
-    """One data set's recorded runs as an Optuna study, to be maximised.
+    """The recorded runs on a data set as an Optuna study to be maximized.
 
     Attributes:
-        name: The data set.
-        attributes: What is known of it, for the study's user attributes.
+        name: Name of the data set.
+        attributes: Meta-features, stored as the study's user attributes.
         space: All parameters by name, parents before children.
-        conditions: Which of them are active when.
-        trials: The runs; an aborted one is FAIL and has no value.
+        conditions: When conditional parameters are active.
+        trials: The runs; aborted runs are FAIL and have no value.
     """
 
     name: str
@@ -90,7 +89,7 @@ class Replay:
     trials: tuple[FrozenTrial, ...]
 
     def add_to(self, storage: BaseStorage | str) -> optuna.Study:
-        """Make a study of the runs."""
+        """Add a study of the runs to a storage."""
         study = optuna.create_study(storage=storage, study_name=self.name, direction="maximize")
         for key, value in self.attributes.items():
             study.set_user_attr(key, value)
@@ -98,41 +97,35 @@ class Replay:
         return study
 
     def ask(self, trial: optuna.Trial) -> dict[str, Any]:
-        """Ask for the parameters as a define-by-run objective does, and return them."""
-        asked: dict[str, Any] = {}
+        """Suggest the parameters as a define-by-run objective does, and return them."""
+        params: dict[str, Any] = {}
         for name, distribution in self.space.items():
-            if is_active(name, asked, self.conditions):
-                asked[name] = trial._suggest(name, distribution)
-        return asked
+            if is_active(name, params, self.conditions):
+                params[name] = trial._suggest(name, distribution)
+        return params
 
 
 def is_active(name: str, params: Mapping[Any, Any], conditions: Conditions) -> bool:
-    """Tell whether a parameter is asked for, given its parent's value."""
+    """Return whether a parameter is active, given its parent's value."""
     if name not in conditions:
         return True
     parent, values = conditions[name]
     return params.get(parent) in values
 
 
-def data_folder() -> Path:
-    """Return where the recorded runs are: ``METALLMIX_DATA``, else beside the checkout."""
-    beside = Path(__file__).resolve().parents[1].with_name("shared") / "data"
-    return Path(os.environ.get("METALLMIX_DATA") or beside)
-
-
 def quicktune(folder: Path, max_trials: int | None = None) -> list[Replay]:
     """Read Quick-Tune: 13 image sets, 32 parameters, values in percent of accuracy.
 
-    A run with one epoch was aborted. Of more than ``max_trials`` runs a set keeps the first ones.
+    A run with one epoch was aborted. Only the first ``max_trials`` runs of a set are kept.
     """
     frame = pd.read_parquet(folder / QUICKTUNE)
     described = json.loads((folder / QUICKTUNE_SPACE).read_text(encoding="utf-8"))
     conditions = dict(map(_condition, described["conditions"]))
-    # Recorded: -1 for "None", and numbers that the published space does not list.
+    # The records have -1 for "None", and numbers that the published space does not list.
     frame[["clip_grad", "layer_decay"]] = (
         frame[["clip_grad", "layer_decay"]].astype(object).replace(-1.0, "None")
     )
-    given = {one["name"]: one for one in described["hyperparameters"] if one["name"] in frame}
+    given = {p["name"]: p for p in described["hyperparameters"] if p["name"] in frame}
     names = sorted(given, key=lambda name: name in conditions)
     rows: list[dict[Hashable, Any]] = frame.to_dict("records")
     space: dict[str, BaseDistribution] = {
@@ -152,7 +145,7 @@ def quicktune(folder: Path, max_trials: int | None = None) -> list[Replay]:
 
 
 def medquicktune(folder: Path, max_trials: int | None = None) -> list[Replay]:
-    """Read MedQuickTune: 6 oncology sets, a ResNet or a DenseNet; a failed run has score 0."""
+    """Read MedQuickTune: 6 oncology sets, ResNets and DenseNets; failed runs have score 0."""
     frame = pd.read_csv(folder / MEDQUICKTUNE)
     conditions = {
         child: ("model", frozenset([model]))
@@ -202,10 +195,10 @@ def _replays(
 def _trial(
     row: Row, space: Mapping[str, BaseDistribution], conditions: Conditions, value: float | None
 ) -> FrozenTrial:
-    active = {name: one for name, one in space.items() if is_active(name, row, conditions)}
+    active = {name: dist for name, dist in space.items() if is_active(name, row, conditions)}
     return create_trial(
         state=TrialState.FAIL if value is None else TrialState.COMPLETE,
-        params={name: _value(one, row[name]) for name, one in active.items()},
+        params={name: _value(dist, row[name]) for name, dist in active.items()},
         distributions=active,
         value=value,
     )
@@ -232,6 +225,6 @@ def _range_or_choices(values: Sequence[Any], *, log: bool) -> BaseDistribution:
     if isinstance(values[0], str | bool):
         return CategoricalDistribution(sorted(set(values)))
     low, high = min(values), max(values)
-    if all(float(one).is_integer() for one in values):
+    if all(float(value).is_integer() for value in values):
         return IntDistribution(int(low), int(high))
     return FloatDistribution(low, high, log=log)

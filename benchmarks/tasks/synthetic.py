@@ -1,4 +1,4 @@
-"""a number of trials -> a synthetic past study, and such studies in the storages people use."""
+"""Generate synthetic past studies and write them to journal and SQLite files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from optuna.trial import create_trial
 
 
 PastStudy: TypeAlias = tuple[dict[str, Any], list[FrozenTrial]]
-"""A study's attributes and trials."""
+"""User attributes and trials of a study."""
 
 SPACE: dict[str, BaseDistribution] = {
     "learning_rate": FloatDistribution(1e-5, 1e-1, log=True),
@@ -38,11 +38,11 @@ SPACE: dict[str, BaseDistribution] = {
     "network": CategoricalDistribution([f"network-{i}" for i in range(8)]),
     "momentum": FloatDistribution(0.5, 0.99),
 }
-"""``momentum`` is asked for with the optimizer ``sgd`` alone."""
+"""``momentum`` is active for the optimizer ``sgd`` only."""
 
 
 def synthetic_study(index: int, n_trials: int) -> PastStudy:
-    """Return a study's attributes and trials; its optimum moves with ``index``."""
+    """Return the attributes and trials of a study; its optimum moves with ``index``."""
     rng = np.random.default_rng(index)
     attributes = {"n_instances": int(rng.integers(500, 50_000)), "n_classes": int(2 + index % 9)}
     return attributes, [_trial(rng, index) for _ in range(n_trials)]
@@ -66,13 +66,13 @@ def _trial(rng: np.random.Generator, index: int) -> FrozenTrial:
 
 
 def synthetic_value(params: Mapping[str, Any], index: int) -> float:
-    """Return what a configuration would reach in the study of that index, without noise."""
-    away = abs(float(np.log10(params["learning_rate"])) + 3 + 0.1 * (index % 5))
-    return 0.9 - 0.1 * away - 0.02 * float(abs(params["layers"] - 4))
+    """Return the noise-free value of a configuration in the study with that index."""
+    distance = abs(float(np.log10(params["learning_rate"])) + 3 + 0.1 * (index % 5))
+    return 0.9 - 0.1 * distance - 0.02 * float(abs(params["layers"] - 4))
 
 
 def build_journal(path: Path, past: list[PastStudy]) -> None:
-    """Write the past as a journal file."""
+    """Write the past studies to a journal file."""
     storage = open_journal(path)
     for i, (attributes, trials) in enumerate(past):
         study = optuna.create_study(storage=storage, study_name=f"past-{i}", direction="maximize")
@@ -82,7 +82,7 @@ def build_journal(path: Path, past: list[PastStudy]) -> None:
 
 
 def build_sqlite(path: Path, past: list[PastStudy]) -> None:
-    """Write the past into the tables Optuna made: ``add_trials`` takes 24 ms a trial."""
+    """Insert the past studies into Optuna's tables; ``add_trials`` takes 24 ms per trial."""
     for i, (attributes, _) in enumerate(past):
         study = optuna.create_study(
             storage=f"sqlite:///{path}", study_name=f"past-{i}", direction="maximize"
@@ -114,8 +114,8 @@ def _insert(
         "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json) "
         "VALUES (?, ?, ?, ?)",
         [
-            (trial_id, name, one.to_internal_repr(trial.params[name]), distribution_to_json(one))
-            for name, one in trial.distributions.items()
+            (trial_id, name, dist.to_internal_repr(trial.params[name]), distribution_to_json(dist))
+            for name, dist in trial.distributions.items()
         ],
     )
 

@@ -1,4 +1,4 @@
-"""a method's name -> what it is, whether it is run unless others are asked for, and how long."""
+"""List the methods by name, with a description, which run by default, and how many trials."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ METHODS: dict[str, tuple[Method, str]] = {
     ),
     "tpe+past1": (
         baselines.tpe_after_past(1),
-        "TPE, the best of the nearest past study by meta-features enqueued",
+        "TPE, the best of the past study with the nearest meta-features enqueued",
     ),
     "tpe+past5": (
         baselines.tpe_after_past(5),
@@ -28,12 +28,12 @@ METHODS: dict[str, tuple[Method, str]] = {
     ),
     "tpe+best-mean-rank": (
         baselines.tpe_after_best_mean_rank,
-        "TPE, the configuration of best mean rank over all past tasks enqueued",
+        "TPE, the configuration with the best mean rank over all past tasks enqueued",
     ),
     "argmax": (
         baselines.tpe_after_argmax,
-        f"TPE, what the meta-learner expects most of, of {baselines.N_POOL:,} random "
-        "configurations, enqueued (its seconds are not counted)",
+        f"TPE, the best predicted of {baselines.N_POOL:,} random configurations enqueued (the "
+        "seconds of the prediction are not counted)",
     ),
     "ours-no-llm": (ours.ours, "MetaLLMiXSampler(llm=False)"),
     "ours+tpe": (ours.ours_then_tpe, "the same with base_sampler=TPESampler()"),
@@ -45,27 +45,27 @@ METHODS: dict[str, tuple[Method, str]] = {
         ours.ours_hostile(True),
         "a model that always picks the last candidate",
     ),
-    "ours-reader": (ours.ours_reader, "a scripted model that adds up the prompt's evidence"),
+    "ours-reader": (ours.ours_reader, "a scripted model that sums the evidence in the prompt"),
     "ours-reader-permuted-shap": (
         ours.ours_reader_shuffled,
-        "control: the same, the effects in its prompt shuffled",
+        "control: the same with shuffled effects in its prompt",
     ),
     "ours-embedded": (ours.ours_embedded, "MetaLLMiXSampler with the embedded model"),
     "ours-embedded-permuted-shap": (
         ours.ours_embedded_shuffled,
-        "control: the same, the effects in its prompt shuffled",
+        "control: the same with shuffled effects in its prompt",
     ),
-    "ours-permuted": (ours.ours_permuted, "control: past scores shuffled inside each study"),
-    "ours-inverted": (ours.ours_inverted, "control: past scores with their signs turned"),
+    "ours-permuted": (ours.ours_permuted, "control: past scores permuted within each study"),
+    "ours-inverted": (ours.ours_inverted, "control: past scores negated"),
     "ours-unrelated": (
         ours.ours_unrelated,
-        "control: a past whose scores are a random bowl's, much the same in all studies",
+        "control: past scores replaced by a random quadratic function, similar in all studies",
     ),
     "no-past": (
         ours.ours_without_past,
         "control: MetaLLMiXSampler(llm=False) without a past",
     ),
-    "transfer": (ours.transfer, "TransferSampler alone, from the first trial on"),
+    "transfer": (ours.transfer, "TransferSampler from the first trial on"),
     **{
         f"ours-{n}-{'study' if n == 1 else 'studies'}": (
             ours.ours_with_studies(n),
@@ -74,13 +74,13 @@ METHODS: dict[str, tuple[Method, str]] = {
         for n in (1, 3, 10, 30)
     },
     **{
-        f"ours-{n}-trials": (ours.ours_with_trials(n), f"a past of {n} random trials a study")
+        f"ours-{n}-trials": (ours.ours_with_trials(n), f"a past of {n} random trials per study")
         for n in (10, 30, 100)
     },
 }
 SIZES = tuple(name for name in METHODS if name.endswith(("-study", "-studies", "-trials")))
 ON_REQUEST = ("auto", "transfer", "ours-embedded", "ours-embedded-permuted-shap", *SIZES)
-"""Left out unless asked for: a network is needed, half a minute a suggestion, or an hour more."""
+"""Run only if requested: they need a network, 30 s per suggestion, or an hour in total."""
 USUAL = tuple(name for name in METHODS if name not in ON_REQUEST)
 QUICK = ("random", "tpe", "tpe+past1", "ours-no-llm", "ours-hostile-worst")
 
@@ -91,9 +91,9 @@ TRIALS: Mapping[str, int] = {
     **dict.fromkeys(("ours-permuted", "ours-inverted", "ours-unrelated"), 25),
     **dict.fromkeys((*_MODELS, *SIZES), 10),
 }
-"""A bar looks no further at these, or they differ in the first trial only."""
+"""Their bars are at early trials, or they differ in the first trial only."""
 
 
 def describe() -> Mapping[str, str]:
-    """Return what each method is, in words."""
+    """Return the description of each method."""
     return {name: text for name, (_, text) in METHODS.items()}

@@ -1,8 +1,7 @@
-"""an image set that is held out -> trainings: searches, and the first picks of each method.
+"""Run a search or a single pick on a held-out image set.
 
-Every repetition has a split of its own; what is learned from the past was recorded with split 0
-on other sets. Selection is by the validation images, and the test images are looked at once a
-training, by nobody who selects.
+Every repetition has its own split; the past was recorded with split 0 on other sets. Selection
+uses the validation images only; each training is scored once on the test images.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from optuna.samplers import RandomSampler
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial
 
-from benchmarks.families.family import SkippedError
-from benchmarks.families.family import code_of_library
+from benchmarks.medical.jobs import Bench
+from benchmarks.medical.jobs import Job
+from benchmarks.medical.jobs import Training
+from benchmarks.medical.jobs import described
+from benchmarks.medical.jobs import objective_of
+from benchmarks.medical.jobs import seed_of_job
+from benchmarks.medical.jobs import study_of
 from benchmarks.medical.picks import pick
-from benchmarks.medical.world import Bench
-from benchmarks.medical.world import Job
-from benchmarks.medical.world import Trained
-from benchmarks.medical.world import described
-from benchmarks.medical.world import objective_of
-from benchmarks.medical.world import seed_of_job
-from benchmarks.medical.world import study_of
+from benchmarks.tasks.family import SkippedError
+from benchmarks.tasks.family import code_of_library
 from optuna_metallmix import EmbeddedLLM
 from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix import read_record
@@ -36,15 +35,15 @@ from shipped_table import complete
 from timm_objective import Space
 
 
-def run(bench: Bench, job: Job) -> list[Trained]:
+def run(bench: Bench, job: Job) -> list[Training]:
     """Search or pick, and train.
 
     Raises:
-        SkippedError: The method cannot be run here.
+        SkippedError: The method cannot be run on this machine.
     """
     import torch
 
-    torch.set_num_threads(1)  # as many workers as cores
+    torch.set_num_threads(1)  # there is a worker for each core
     if job.method == "random" and job.seed == 0:
         return _recorded(bench, job)
     make_sampler = SAMPLERS.get(job.method.partition(":")[0])  # "ours:ollama:qwen3:8b"
@@ -57,35 +56,37 @@ def run(bench: Bench, job: Job) -> list[Trained]:
     start = time.perf_counter()
     if sampler is None:
         study.enqueue_trial(pick(bench, job))
-    picked = time.perf_counter() - start
-    return list(_trials(study, bench, job, picked))
+    pick_seconds = time.perf_counter() - start
+    return list(_trials(study, bench, job, pick_seconds))
 
 
-def _trials(study: optuna.Study, bench: Bench, job: Job, picked: float) -> Iterator[Trained]:
+def _trials(
+    study: optuna.Study, bench: Bench, job: Job, pick_seconds: float
+) -> Iterator[Training]:
     objective, space = objective_of(bench, job.task, job.seed), Space(**bench.recipe.space)
     for _ in range(job.n_trials):
         start = time.perf_counter()
         trial = study.ask()
         space.suggest(trial)
-        response = time.perf_counter() - start + picked
+        response = time.perf_counter() - start + pick_seconds
         study.tell(trial, objective(trial))
         record = read_record(study.trials[-1])
         yield _trained(job, study.trials[-1], response, record["source"] if record else "")
 
 
-def _trained(job: Job, trial: FrozenTrial, response: float, source: str) -> Trained:
+def _trained(job: Job, trial: FrozenTrial, response: float, source: str) -> Training:
     assert trial.value is not None
-    said = trial.user_attrs
-    return Trained(
+    attrs = trial.user_attrs
+    return Training(
         job.task,
         job.seed,
         job.method,
-        int(said.get("number", trial.number)) + 1,
+        int(attrs.get("number", trial.number)) + 1,
         trial.value,
-        said["test_accuracy"],
-        said["test_balanced_accuracy"],
-        said["test_macro_auc"],
-        said["seconds"],
+        attrs["test_accuracy"],
+        attrs["test_balanced_accuracy"],
+        attrs["test_macro_auc"],
+        attrs["seconds"],
         round(response, 3),
         source,
         json.dumps(_kept(job, trial.params)),
@@ -94,14 +95,14 @@ def _trained(job: Job, trial: FrozenTrial, response: float, source: str) -> Trai
 
 
 def _kept(job: Job, params: dict[str, Any]) -> dict[str, Any]:
-    """Of searches what tells whether a network was frozen; the whole would be most of the file."""
+    """Return the parameters to keep; of searches, those that identify a frozen network."""
     if job.method not in ("random", "tpe"):
         return params
     return {name: params[name] for name in ("network", "image_size") if name in params}
 
 
-def _recorded(bench: Bench, job: Job) -> list[Trained]:
-    """The set's own study is a random search with this split and these weights."""
+def _recorded(bench: Bench, job: Job) -> list[Training]:
+    """Return the set's recorded study: a random search with the same split and weights."""
     trials = complete(study_of(bench, job.task))[: job.n_trials]
     if len(trials) < job.n_trials:
         raise SkippedError(f"{bench.past.name} has {len(trials)} trials of {job.task}")
