@@ -1,4 +1,4 @@
-"""`python -m optuna_metallmix` is `optuna-metallmix`."""
+"""Run the program as ``python -m optuna_metallmix``."""
 
 import sys
 

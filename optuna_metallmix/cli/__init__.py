@@ -1,4 +1,4 @@
-"""`optuna-metallmix COMMAND ...` -> an exit code. Each command is a room of its own."""
+"""The program ``optuna-metallmix``; each of its commands has its own module."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from optuna_metallmix.cli import compare_models
 from optuna_metallmix.cli import doctor
 from optuna_metallmix.cli import explain
 from optuna_metallmix.cli import suggest
+from optuna_metallmix.cli.common import print_message
+from optuna_metallmix.errors import MetaLLMiXError
 
 
 _COMMANDS = (
@@ -21,23 +23,24 @@ _COMMANDS = (
     compare.add_command,
     compare_models.add_command,
 )
-"""Each adds its parser, with ``run(arguments) -> exit code`` among the parser's defaults."""
+"""Each adds a parser whose default ``run`` maps the parsed arguments to an exit code."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: The words after the program's name; None for the process's own.
+        arguments: Arguments after the program's name; None for ``sys.argv[1:]``.
 
     Returns:
-        The exit code.
+        The exit code: 1 if the command fails, for example because a study does not exist.
 
     Raises:
-        SystemExit: The words make no command (2), or ask for help or the version (0).
+        SystemExit: The arguments are invalid (code 2), or ask for help or the version (0).
     """
     parser = argparse.ArgumentParser(
-        prog="optuna-metallmix", description="A first trial from your past studies."
+        prog="optuna-metallmix",
+        description="Suggest a study's first trial from your past studies.",
     )
     version = f"optuna-metallmix {optuna_metallmix.__version__}"
     parser.add_argument("--version", action="version", version=version)
@@ -46,4 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         add_command(commands)
     parsed = parser.parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = parsed.run
-    return run(parsed)
+    try:
+        return run(parsed)
+    except (MetaLLMiXError, OSError) as error:
+        print_message(str(error))
+        return 1

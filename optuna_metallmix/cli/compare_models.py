@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optuna_metallmix.cli.common import model
-from optuna_metallmix.cli.common import run_told
-from optuna_metallmix.cli.common import tell
+from optuna_metallmix.cli.common import model_spec
+from optuna_metallmix.cli.common import print_message
 from optuna_metallmix.evaluation import Evaluate
 from optuna_metallmix.evaluation import ModelAnswers
 from optuna_metallmix.evaluation import as_markdown
@@ -47,7 +45,7 @@ def add_command(parsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         "surrogate, a training",
     )  # fmt: skip
     parser.add_argument(
-        "--judge", metavar="MODEL", type=model, help="reviews all; by default each itself"
+        "--judge", metavar="MODEL", type=model_spec, help="reviews all; by default each itself"
     )
     parser.add_argument(
         "--prompt", choices=[one.name for one in VARIANTS], default=DEFAULT_VARIANT.name
@@ -60,7 +58,7 @@ def add_command(parsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="NAME", help="writes NAME.md, NAME.csv and NAME.png"
     )
-    parser.set_defaults(run=partial(run_told, _run))
+    parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -74,10 +72,10 @@ def _run(arguments: argparse.Namespace) -> int:
             prompt=arguments.prompt,
             n_orders=arguments.orders,
             seed=arguments.seed,
-            tell=tell,
+            tell=print_message,
         )
     except ValueError as error:  # two models of one name
-        tell(str(error))
+        print_message(str(error))
         return 1
     text = as_markdown(found)
     print(text)
@@ -90,12 +88,12 @@ def _write(found: ModelAnswers, text: str, out: Path) -> int:
     try:
         draw(found).savefig(out.with_name(f"{out.name}.png"), dpi=150)
     except ImportError:
-        tell("there is no plot without matplotlib: `pip install matplotlib`.")
+        print_message("there is no plot without matplotlib: `pip install matplotlib`.")
     return 0
 
 
 def _models(text: str) -> list[str]:
-    return [model(one) for one in _listed(text)]
+    return [model_spec(one) for one in _listed(text)]
 
 
 def _listed(text: str) -> list[str]:

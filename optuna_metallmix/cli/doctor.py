@@ -1,39 +1,24 @@
-"""a look at one part -> findings: how it is, and what to do."""
+"""Check the installation, the language models and the past studies, and say what to fix."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
-import shutil
 import subprocess
-import sys
-import time
-from collections import Counter
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
-from importlib.util import find_spec
-from itertools import islice
-from typing import TYPE_CHECKING
 from typing import Any
 from typing import Literal
-from typing import TypeAlias
 
 from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion
 from packaging.version import Version
 
-from optuna_metallmix.cli.common import model
+from optuna_metallmix.cli.common import model_spec
 from optuna_metallmix.errors import LLMError
 from optuna_metallmix.errors import MetaLLMiXError
-from optuna_metallmix.history import History
 from optuna_metallmix.history import open_source
 from optuna_metallmix.history import read_history
 from optuna_metallmix.llm import INSTALL_COMMAND
@@ -41,415 +26,225 @@ from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import MODEL_VARIABLE
 from optuna_metallmix.llm import NO_MODEL_HINT
 from optuna_metallmix.llm import EmbeddedLLM
-from optuna_metallmix.llm import InstalledModel
 from optuna_metallmix.llm import OllamaLLM
-from optuna_metallmix.llm import OpenAILLM
-from optuna_metallmix.llm import Usage
+from optuna_metallmix.llm import ask
 from optuna_metallmix.llm import check_packaged
-from optuna_metallmix.llm import check_spec
+from optuna_metallmix.llm import cost_of
 from optuna_metallmix.llm import installed_models
 from optuna_metallmix.llm import is_embedded_installed
+from optuna_metallmix.llm import model_name
 from optuna_metallmix.llm import rank_installed
 from optuna_metallmix.llm import release
 from optuna_metallmix.llm import resolve_llm
 
 
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
-Level: TypeAlias = Literal["ok", "warning", "problem"]
-"""``problem``: something asked for cannot be had; ``warning``: less is had than could be."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of a diagnosis.
-
-    Attributes:
-        level: How bad it is.
-        subject: What was looked at.
-        text: What was found; where it is not ``ok``, with what to do.
-    """
-
-    level: Level
-    subject: str
-    text: str
-
-
-def look(subject: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
-    """Yield what a check finds; what it raises on purpose is a problem, and its last finding."""
-    try:
-        yield from check()
-    except (MetaLLMiXError, OSError) as error:
-        yield Finding("problem", subject, str(error))
-
-
 _DISTRIBUTION = "optuna-metallmix"
+_MAX_STUDIES = 20  # named in the output; a storage can have hundreds
 
-_SMI = "nvidia-smi"
-_SMI_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class _Package:
-    """A package that is of use here.
-
-    Attributes:
-        name: What ``pip`` calls it.
-        module: What ``import`` calls it.
-        gives: What it is for.
-        extra: The extra that installs it; None where this package cannot do without.
-    """
-
-    name: str
-    module: str
-    gives: str
-    extra: str | None = None
-
-    @property
-    def command(self) -> str:
-        """What installs it."""
-        if self.extra is None:
-            return f"pip install {self.name}"
-        if self.extra == "embedded":  # the extra has no model
-            return INSTALL_COMMAND
-        return f'pip install "{_DISTRIBUTION}[{self.extra}]"'
-
-
-_PACKAGES = (
-    _Package("optuna", "optuna", "the studies"),
-    _Package("catboost", "catboost", "the meta-learner"),
-    _Package("ollama", "ollama", "the client of an Ollama server"),
-    _Package("optuna-dashboard", "optuna_dashboard", "notes and figures on a study", "dashboard"),
-    _Package("shap", "shap", "the plots of SHAP values", "shap"),
-    _Package("openai", "openai", "models of vLLM, llama.cpp and LM Studio", "openai"),
-    _Package("xllamacpp", "xllamacpp", "a model inside this process", "embedded"),
-    _Package("torch", "torch", "the example's training, and GPSampler", "torch"),
-    _Package("timm", "timm", "what is known of pretrained networks", "torch"),
-)
-
-
-def check_python() -> Iterator[Finding]:
-    """Say which Python this is, and where."""
-    system = f"{platform.system()} {platform.machine()}"
-    yield Finding("ok", "Python", f"{platform.python_version()} on {system}")
-
-
-def check_packages() -> Iterator[Finding]:
-    """Look at each package without importing it: is it there, whole and new enough?"""
-    with suppress(metadata.PackageNotFoundError):
-        yield Finding("ok", _DISTRIBUTION, metadata.version(_DISTRIBUTION))
-    wanted = _wanted()
-    for package in _PACKAGES:
-        yield _look_at(package, wanted.get(canonicalize_name(package.name), SpecifierSet()))
-
-
-def check_accelerator() -> Iterator[Finding]:
-    """Ask NVIDIA's own tool, for ``import torch`` alone would take seconds."""
-    if shutil.which(_SMI) is None:
-        yield Finding("ok", "GPU", _without_nvidia())
-        return
-    try:
-        lines = _ask_smi()
-    except (subprocess.SubprocessError, OSError) as error:
-        yield Finding("warning", "GPU", f"{_why(error)}. Mend the driver until `{_SMI}` answers.")
-        return
-    for line in lines:
-        yield Finding("ok", "GPU", line)
-    torch = _version("torch")
-    if lines and torch is not None and torch.local == "cpu":
-        yield Finding(
-            "warning",
-            "GPU",
-            f"torch {torch} is built for CPUs and will not use it: install the build for CUDA, "
-            "as pytorch.org says.",
-        )
-
-
-def _wanted() -> dict[str, SpecifierSet]:
-    """Read what this package asks of others, where it is installed as a package."""
-    found: list[str] = []
-    with suppress(metadata.PackageNotFoundError):
-        found = metadata.requires(_DISTRIBUTION) or []
-    asked = map(Requirement, found)
-    return {canonicalize_name(one.name): one.specifier for one in asked}
-
-
-def _look_at(package: _Package, wanted: SpecifierSet) -> Finding:
-    version, is_there = _version(package.name), find_spec(package.module) is not None
-    level: Level = "warning" if package.extra else "problem"
-    if version is None and not is_there:
-        return _absent(package)
-    if version is None or not is_there:
-        part = "version" if version is None else "module"
-        again = f"pip install --force-reinstall --no-deps {package.name}"
-        return Finding(level, package.name, f"broken, it has no {part}: run `{again}`.")
-    if not wanted.contains(version, prereleases=True):
-        command = f'pip install --upgrade "{package.name}{wanted}"'
-        return Finding(level, package.name, f"{version} is not {wanted}: run `{command}`.")
-    return Finding("ok", package.name, str(version))
-
-
-def _absent(package: _Package) -> Finding:
-    if package.extra is None:
-        return Finding("problem", package.name, f"not installed: run `{package.command}`.")
-    return Finding("ok", package.name, f"not installed; `{package.command}` gives {package.gives}")
-
-
-def _version(name: str) -> Version | None:
-    """Read a version; None where the package is not there, or its metadata make no sense."""
-    try:
-        return Version(metadata.version(name))
-    except (metadata.PackageNotFoundError, InvalidVersion, KeyError, TypeError):
-        return None
-
-
-def _ask_smi() -> list[str]:
-    done = subprocess.run(
-        [_SMI, "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader"],
-        capture_output=True,
-        text=True,
-        timeout=_SMI_SECONDS,
-        check=True,
-    )
-    rows = [line.split(", ") for line in done.stdout.splitlines() if line.count(", ") == 2]
-    return [f"{name}, {total}, {free} of it free" for name, total, free in rows]
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, subprocess.CalledProcessError):
-        said = " ".join(f"{error.stdout} {error.stderr}".split())[:200]
-        return f"`{_SMI}` failed ({said or f'status {error.returncode}'})"
-    if isinstance(error, subprocess.TimeoutExpired):
-        return f"`{_SMI}` did not answer within {_SMI_SECONDS:g} seconds"
-    return f"`{_SMI}` cannot be run ({error})"
-
-
-def _without_nvidia() -> str:
-    if (platform.system(), platform.machine()) == ("Darwin", "arm64"):
-        return "Apple's, through Metal"
-    return f"none of NVIDIA's (there is no `{_SMI}`): models and trainings may run on the CPU"
-
-
-_MESSAGES = [
-    {"role": "system", "content": "You answer with one JSON object and nothing else."},
-    {"role": "user", "content": 'Give "sum", which is 2 + 3, and then "state", which is "ready".'},
-]
+_MESSAGES = [{"role": "user", "content": 'Answer with the JSON object {"state": "ready"}.'}]
+_ANSWERS = ('{"state":"ready"}', '{"state":"busy"}')  # compared without white space
 _SCHEMA: dict[str, Any] = {
     "type": "object",
-    "properties": {
-        "sum": {"type": "integer"},
-        "state": {"type": "string", "enum": ["ready", "not ready"]},
-    },
-    "required": ["sum", "state"],
+    "properties": {"state": {"type": "string", "enum": ["ready", "busy"]}},
+    "required": ["state"],
     "additionalProperties": False,
 }
 
 
-def check_ollama() -> Iterator[Finding]:
-    """Ask Ollama for its models. It need not be there: a warning, where it is not."""
-    try:
-        models = installed_models()
-    except LLMError as error:
-        yield Finding("warning", "Ollama", str(error))
-        return
-    where = f"answers at {OllamaLLM('any').host}"
-    if models:
-        yield Finding("ok", "Ollama", f"{where} and has {', '.join(map(_sized, models))}")
-    else:
-        yield Finding(
-            "warning", "Ollama", f"{where} and has no model: run `ollama pull qwen3:8b`."
-        )
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; its text says what to do unless the level is ``ok``."""
+
+    level: Literal["ok", "warning", "problem"]  # "warning" where the part is optional
+    subject: str
+    text: str
 
 
-def check_embedded() -> Iterator[Finding]:
-    """Look whether the packaged model is there and is the one that was reviewed."""
-    if not is_embedded_installed():
-        text = f"not installed; `{INSTALL_COMMAND}` gives a tiny model that always answers"
-        yield Finding("ok", "embedded model", text)
-        return
-    path = EmbeddedLLM().path
-    check_packaged(path)
-    yield Finding("ok", "embedded model", f"{path.stem}, as it was reviewed")
-
-
-def check_model(spec: str | None) -> Iterator[Finding]:
-    """Say which model would be asked and why, and ask it for a small document.
-
-    Args:
-        spec: As for :func:`resolve_llm`.
-
-    Raises:
-        LLMError: The model that was named is not there, or does not answer.
-    """
-    try:
-        check_spec(spec)
-    except ValueError as error:  # of the variable: what was typed is checked as it is read
-        yield Finding("problem", "model", str(error))
-        return
-    resolved = resolve_llm(spec)
-    if resolved.llm is None:
-        yield _no_model(resolved.tried)
-        return
-    name = getattr(resolved.llm, "name", type(resolved.llm).__name__)
-    yield Finding("ok", "model", f"{name} would be asked: {_why_chosen(spec, resolved.llm)}")
-    try:
-        yield from _round_trip(resolved.llm)
-    finally:
-        release(resolved.llm)
-
-
-def _no_model(tried: tuple[str, ...]) -> Finding:
-    if not tried:
-        return Finding("ok", "model", "none, as you say: the meta-learner suggests by itself")
-    return Finding("warning", "model", f"none, so that the meta-learner suggests. {NO_MODEL_HINT}")
-
-
-def _why_chosen(spec: str | None, llm: LLM) -> str:
-    named = spec or os.environ.get(MODEL_VARIABLE)
-    by = "you name it" if spec else f"{MODEL_VARIABLE} names it"
-    if isinstance(llm, OllamaLLM) and named in (None, "", "ollama"):
-        return next(one.why for one in rank_installed() if one.name == llm.model)
-    if isinstance(llm, OpenAILLM) and named and "#" not in named:
-        return "it is the first that the server lists"
-    return by if named else "there is none of Ollama's to be had"
-
-
-def _round_trip(llm: LLM) -> Iterator[Finding]:
-    started = time.perf_counter()
-    answer = llm.generate(_MESSAGES, schema=_SCHEMA)
-    seconds = time.perf_counter() - started
-    if not _is_kept(answer):
-        text = f"its answer is not what the schema says ({answer[:60]!r}): choose another model."
-        yield Finding("problem", "answer", text)
-        return
-    tokens = _tokens(getattr(llm, "last_usage", None))
-    yield Finding("ok", "answer", f"within the schema, in {seconds:.1f} s{tokens}")
-    if getattr(llm, "is_constrained", None) is False:
-        text = "the server takes no schema and was told in words: update it, for fewer refusals."
-        yield Finding("warning", "answer", text)
-
-
-def _is_kept(answer: str) -> bool:
-    try:
-        document = json.loads(answer)
-    except ValueError:
-        return False
-    if not isinstance(document, dict) or list(document) != _SCHEMA["required"]:
-        return False
-    whole = isinstance(document["sum"], int) and not isinstance(document["sum"], bool)
-    return whole and document["state"] in _SCHEMA["properties"]["state"]["enum"]
-
-
-def _tokens(usage: Usage | None) -> str:
-    if usage is None or usage.prompt_tokens is None or usage.answer_tokens is None:
-        return ""
-    return f", {usage.prompt_tokens} tokens read and {usage.answer_tokens} written"
-
-
-def _sized(model: InstalledModel) -> str:
-    return f"{model.name} ({model.size / 1e9:.1f} GB)"
-
-
-_MOST_LINES = 20
-"""Most studies to name; a storage can have hundreds of unfit ones."""
-
-
-def check_past(source: str | None) -> Iterator[Finding]:
-    """Read the past as a study would.
-
-    Args:
-        source: A file or a URL; None where nothing was named.
-
-    Raises:
-        HistoryError: It cannot be read.
-    """
-    if source is None:
-        yield Finding("ok", "past", "not looked at; name it: `--storage sqlite:///hpo.db`")
-        return
-    history = read_history(open_source(source))
-    yield _summary(history)
-    for name, reason in islice(history.left_out.items(), _MOST_LINES):
-        text = f"study {name!r} is left out: {reason}. Nothing to do, unless you count on it."
-        yield Finding("warning", "past", text)
-    if (more := len(history.left_out) - _MOST_LINES) > 0:
-        yield Finding("warning", "past", f"{more} more studies are left out: look into the first.")
-
-
-def _summary(history: History) -> Finding:
-    n = len(history.studies)
-    n_all = n + len(history.left_out)
-    if not n:
-        text = f"none of {n_all} studies can be learned from: store a finished search there first."
-        return Finding("warning", "past", text)
-    names = ", ".join(f"{one.name!r}" for one in history.studies[:_MOST_LINES])
-    more = ", ..." if n > _MOST_LINES else ""
-    text = f"{n} of {n_all} studies can be learned from, {history.n_trials} configurations"
-    return Finding("ok", "past", f"{text}: {names}{more}")
-
-
-_COLOURS: dict[Level, str] = {"ok": "\033[32m", "warning": "\033[33m", "problem": "\033[31m"}
-_PLAIN = "\033[0m"
-
-
-def add_command(parsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_command(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``doctor`` to the commands."""
     parser = parsers.add_parser(
         "doctor",
-        help="look whether everything is there, and say what to do where it is not",
-        description="Looks at Python, packages, GPU, language models and past studies; writes "
-        "nothing. The exit code is 1 where there is a problem, 0 otherwise.",
+        help="check the installation, language models and past studies",
+        description="Checks Python, packages, GPU, language models and past studies, and prints "
+        "how to fix what is missing. Writes nothing. The exit code is 1 if there is a problem.",
     )
     parser.add_argument(
-        "--storage", metavar="URL-or-file", help="where past studies are, as for Optuna"
+        "--storage", metavar="URL-or-file", help="storage with past studies, as for Optuna"
     )
     parser.add_argument(
         "--llm",
         metavar="MODEL",
-        type=model,
-        help='"ollama:qwen3:8b", "openai:http://localhost:8000/v1", "model.gguf", "embedded", '
-        '"none"; by default what a sampler would choose',
+        type=model_spec,
+        help='"ollama:qwen3:8b", "openai:http://localhost:8000/v1", "model.gguf", "embedded" or '
+        '"none"; default: the model that a sampler would choose',
     )
     parser.set_defaults(run=_run)
 
 
-def examine(storage: str | None = None, llm: str | None = None) -> Iterator[Finding]:
-    """Look at everything, one part after the other, whatever becomes of the others.
-
-    Args:
-        storage: A file or URL with past studies; None to leave them out.
-        llm: As for :func:`resolve_llm`.
-    """
-    checks: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
-        ("Python", check_python),
-        ("packages", check_packages),
-        ("GPU", check_accelerator),
-        ("Ollama", check_ollama),
-        ("embedded model", check_embedded),
-        ("model", lambda: check_model(llm)),
-        ("past", lambda: check_past(storage)),
-    )
-    for subject, check in checks:
-        yield from look(subject, check)
-
-
 def _run(arguments: argparse.Namespace) -> int:
-    is_coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    found: Counter[Level] = Counter()
-    for finding in examine(arguments.storage, arguments.llm):
-        found[finding.level] += 1
-        # At once: a model may take a minute to load after this line.
-        print(_line(finding, is_coloured=is_coloured), flush=True)
-    print(f"{_counted(found['problem'], 'problem')}, {_counted(found['warning'], 'warning')}.")
-    return 1 if found["problem"] else 0
+    levels: list[str] = []
+    for finding in _examine(arguments.storage, arguments.llm):
+        levels.append(finding.level)
+        # Flush, because the next check may load a model for a minute.
+        print(f"{finding.level:<8} {finding.subject}: {finding.text}", flush=True)
+    print(f"problems: {levels.count('problem')}, warnings: {levels.count('warning')}")
+    return 1 if "problem" in levels else 0
 
 
-def _line(finding: Finding, *, is_coloured: bool) -> str:
-    level = f"{finding.level:<8}"
-    if is_coloured:
-        level = f"{_COLOURS[finding.level]}{level}{_PLAIN}"
-    return f"{level} {finding.subject}: {finding.text}"
+def _examine(storage: str | None, llm: str | None) -> Iterator[Finding]:
+    """Run all checks; an expected error is a problem and does not stop the other checks."""
+    checks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "packages": _check_packages,
+        "GPU": _check_gpu,
+        "Ollama": _check_ollama,
+        "embedded model": _check_embedded,
+        "model": lambda: _check_model(llm),
+        "past": lambda: _check_past(storage),
+    }
+    for subject, check in checks.items():
+        try:
+            yield from check()
+        except (MetaLLMiXError, OSError) as error:
+            # Ollama is optional; a model that was asked for by name is checked as "model".
+            yield Finding("warning" if subject == "Ollama" else "problem", subject, str(error))
 
 
-def _counted(n: int, what: str) -> str:
-    return f"{n or 'no'} {what}{'s' if n > 1 else ''}"
+def _check_packages() -> Iterator[Finding]:
+    """Compare the installed versions with the requirements, without importing anything."""
+    system = f"{platform.system()} {platform.machine()}"
+    yield Finding("ok", "Python", f"{platform.python_version()} on {system}")
+    try:
+        required = [Requirement(line) for line in metadata.requires(_DISTRIBUTION) or []]
+        installed = {_DISTRIBUTION: metadata.version(_DISTRIBUTION)}
+    except metadata.PackageNotFoundError:
+        text = "not installed, so its requirements are not checked: run `pip install .`."
+        yield Finding("warning", _DISTRIBUTION, text)
+        return
+    for package in required:
+        version = _installed_version(package.name)
+        if version is not None and package.specifier.contains(version, prereleases=True):
+            installed[package.name] = str(version)
+        else:
+            yield _unmet(package, version)
+    listed = ", ".join(f"{name} {version}" for name, version in installed.items())
+    yield Finding("ok", "packages", listed)
+
+
+def _unmet(package: Requirement, version: Version | None) -> Finding:
+    text = f"{package.specifier} is needed, {version or 'none'} is installed"
+    if package.marker is None:  # pip also upgrades what is too old.
+        return Finding("problem", package.name, f"{text}: run `pip install {_DISTRIBUTION}`.")
+    extra = str(package.marker).split('"')[1]  # extra == "shap"
+    # The extra "embedded" cannot contain the model itself.
+    command = INSTALL_COMMAND if extra == "embedded" else f'pip install "{_DISTRIBUTION}[{extra}]"'
+    text = f"{text} (extra {extra!r}, optional): run `{command}`."
+    return Finding("warning" if version else "ok", package.name, text)
+
+
+def _installed_version(name: str) -> Version | None:
+    """Return a package's version; None if it is not installed or its metadata is broken."""
+    try:
+        return Version(metadata.version(name))
+    except (metadata.PackageNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _check_gpu() -> Iterator[Finding]:
+    """Ask `nvidia-smi`, because importing torch would take seconds."""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
+    except FileNotFoundError:
+        yield Finding("ok", "GPU", "`nvidia-smi` is not installed: no NVIDIA GPU will be used")
+        return
+    except (subprocess.SubprocessError, OSError) as error:
+        reason = " ".join(str(getattr(error, "stdout", None) or error).split())[:200]
+        yield Finding("warning", "GPU", f"`nvidia-smi` failed ({reason}): check the driver.")
+        return
+    gpus = [line for line in done.stdout.splitlines() if line.count(", ") == 2]
+    yield from (Finding("ok", "GPU", f"{gpu} free") for gpu in gpus)
+    if gpus and (torch := _installed_version("torch")) and torch.local == "cpu":
+        text = f"torch {torch} cannot use the GPU: install a CUDA build from https://pytorch.org."
+        yield Finding("warning", "GPU", text)
+
+
+def _check_ollama() -> Iterator[Finding]:
+    models, host = installed_models(), OllamaLLM("any").host
+    if models:
+        listed = ", ".join(f"{model.name} ({model.size / 1e9:.1f} GB)" for model in models)
+        yield Finding("ok", "Ollama", f"{host} has {listed}")
+    else:
+        yield Finding("warning", "Ollama", f"{host} has no model: run `ollama pull qwen3:8b`.")
+
+
+def _check_embedded() -> Iterator[Finding]:
+    text = f"not installed (optional): run `{INSTALL_COMMAND}`."
+    if is_embedded_installed():
+        path = EmbeddedLLM().path
+        check_packaged(path)
+        text = f"{path.stem}, checksum verified"
+    yield Finding("ok", "embedded model", text)
+
+
+def _check_model(spec: str | None) -> Iterator[Finding]:
+    """Report which model a sampler would ask and why, and ask it a short question."""
+    try:
+        resolved = resolve_llm(spec)
+    except ValueError as error:  # The environment variable names no model.
+        raise LLMError(str(error)) from error
+    if resolved.llm is not None:
+        reason = _why_chosen(spec, resolved.llm)
+        yield Finding("ok", "model", f"{model_name(resolved.llm)}: {reason}")
+        yield from _check_answer(resolved.llm)
+    elif resolved.tried:
+        text = f"none available; the meta-learner suggests alone. {NO_MODEL_HINT}"
+        yield Finding("warning", "model", text)
+    else:
+        yield Finding("ok", "model", "none, as requested; the meta-learner suggests alone")
+
+
+def _why_chosen(spec: str | None, llm: LLM) -> str:
+    named = spec or os.environ.get(MODEL_VARIABLE)
+    if isinstance(llm, OllamaLLM) and named in (None, "", "ollama"):
+        return next(model.why for model in rank_installed() if model.name == llm.model)
+    if named:
+        return "set by --llm" if spec else f"set by {MODEL_VARIABLE}"
+    return "Ollama has no usable model"
+
+
+def _check_answer(llm: LLM) -> Iterator[Finding]:
+    try:
+        attempt = ask(llm, _MESSAGES, _SCHEMA)
+    finally:
+        release(llm)
+    if attempt.failures:
+        yield Finding("problem", "answer", " ".join(attempt.failures))
+    elif "".join(attempt.answer.split()) not in _ANSWERS:
+        text = f"{attempt.answer[:60]!r} does not follow the schema: choose another model."
+        yield Finding("problem", "answer", text)
+    else:
+        yield Finding("ok", "answer", f"follows the schema ({cost_of([attempt])})")
+    if getattr(llm, "is_constrained", None) is False:
+        text = "the server ignores the schema, so answers fail more often: update the server."
+        yield Finding("warning", "answer", text)
+
+
+def _check_past(source: str | None) -> Iterator[Finding]:
+    """Read past studies as a sampler would, and list which are usable."""
+    if source is None:
+        yield Finding("ok", "past", "not checked: run with `--storage sqlite:///hpo.db`")
+        return
+    with open_source(source) as storage:
+        history = read_history(storage)
+    left_out, names = history.left_out, [repr(study.name) for study in history.studies]
+    text = f"{len(names)} of {len(names) + len(left_out)} studies are usable"
+    if names:
+        listed = ", ".join(names[:_MAX_STUDIES]) + ", ..." * (len(names) > _MAX_STUDIES)
+        yield Finding("ok", "past", f"{text}, with {history.n_trials} trials: {listed}")
+    else:
+        yield Finding("warning", "past", f"{text}: finish a study in this storage first.")
+    for name, reason in list(left_out.items())[:_MAX_STUDIES]:
+        text = f"study {name!r} is left out: {reason}. Ignore this unless you need the study."
+        yield Finding("warning", "past", text)
+    if (n_more := len(left_out) - _MAX_STUDIES) > 0:
+        yield Finding("warning", "past", f"{n_more} more studies are left out.")

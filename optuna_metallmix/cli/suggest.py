@@ -1,11 +1,9 @@
-"""`optuna-metallmix suggest`: a study -> its first configuration as JSON, or enqueued."""
+"""The command ``suggest``: print a study's first configuration as JSON, or enqueue it."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from functools import partial
-from typing import TYPE_CHECKING
 from typing import Any
 
 import optuna
@@ -16,11 +14,10 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_metallmix.cli.common import add_study_options
-from optuna_metallmix.cli.common import load
-from optuna_metallmix.cli.common import model
-from optuna_metallmix.cli.common import run_told
-from optuna_metallmix.cli.common import settings_of
-from optuna_metallmix.cli.common import tell
+from optuna_metallmix.cli.common import load_study
+from optuna_metallmix.cli.common import make_settings
+from optuna_metallmix.cli.common import model_spec
+from optuna_metallmix.cli.common import print_message
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history import open_source
 from optuna_metallmix.optuna_access import all_trials
@@ -35,90 +32,88 @@ from optuna_metallmix.space import merge_spaces
 from optuna_metallmix.suggestion import Suggestion
 
 
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
-
-def add_command(parsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_command(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``suggest`` to the commands."""
     parser = parsers.add_parser(
         "suggest",
         help="suggest a study's first configuration, without the sampler",
-        description="Writes the suggestion and all that led to it as one JSON object. The study "
-        "need not exist, unless it is enqueued into. The exit code is 1 where nothing can be "
-        "suggested.",
+        description="Prints the suggestion and how it was made as a JSON object. The study need "
+        "not exist, except for --enqueue. The exit code is 1 if nothing can be suggested.",
     )
     add_study_options(parser)
     parser.add_argument(
-        "--llm", metavar="MODEL", type=model, help='as for doctor; "none" for no language model'
+        "--llm", metavar="MODEL", type=model_spec, help='as for doctor; "none" for none'
     )
     parser.add_argument(
         "--search-space-from",
         metavar="STUDY",
-        help="the study in the storage whose parameters are suggested; by default what the past "
-        "and the study's own trials have",
+        help="study whose search space is used (default: the spaces of the past studies and of "
+        "the study's own trials)",
     )
     parser.add_argument(
-        "--enqueue", action="store_true", help="make it the study's next trial, with its note"
+        "--enqueue", action="store_true", help="also make it the study's next trial"
     )
-    parser.set_defaults(run=partial(run_told, _run))
+    parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    storage = open_source(arguments.storage)
-    study = _study(storage, arguments)
-    space = _space(storage, arguments.search_space_from)
+    with open_source(arguments.storage) as storage:
+        return _suggest(storage, arguments)
+
+
+def _suggest(storage: BaseStorage, arguments: argparse.Namespace) -> int:
+    study = _load_or_create(storage, arguments)
+    source = arguments.search_space_from
+    space = None if source is None else _space_of(storage, source)
     llm = False if arguments.llm == "none" else arguments.llm
-    suggestion = suggest_for_study(study, {}, settings_of(arguments, llm, space))
+    suggestion = suggest_for_study(study, {}, make_settings(arguments, llm, space))
     for reason in suggestion.reasons:
-        tell(reason)
+        print_message(reason)
     print(json.dumps(json.loads(as_json(suggestion)), indent=2, ensure_ascii=False))
     if not suggestion.params:
-        tell("nothing could be suggested: finish a few studies first, or name a language model.")
+        print_message("nothing to suggest: finish a few studies first, or name a language model.")
         return 1
     if arguments.enqueue:
         _enqueue(study, suggestion)
     return 0
 
 
-def _study(storage: BaseStorage, arguments: argparse.Namespace) -> Study:
-    """Return the study; one that is not there yet is made in memory, its past in the storage."""
-    present = {one.study_name for one in storage.get_all_studies()}
-    if arguments.enqueue or arguments.study in present:
-        return load(storage, arguments.study)
+def _load_or_create(storage: BaseStorage, arguments: argparse.Namespace) -> Study:
+    """Load the study; unless it has to exist, a missing one is created in memory only."""
+    names = {study.study_name for study in storage.get_all_studies()}
+    if arguments.enqueue or arguments.study in names:
+        return load_study(storage, arguments.study)
     arguments.past = arguments.past or arguments.storage
-    memory = InMemoryStorage()
-    memory.create_new_study([optuna.study.StudyDirection.MAXIMIZE], arguments.study)
-    return load(memory, arguments.study)
+    return optuna.create_study(
+        storage=InMemoryStorage(), study_name=arguments.study, direction="maximize"
+    )
 
 
-def _space(storage: BaseStorage, name: str | None) -> SearchSpace | None:
-    if name is None:
-        return None
-    trials = all_trials(load(storage, name))
-    if space := merge_spaces(one.distributions for one in trials):
+def _space_of(storage: BaseStorage, name: str) -> SearchSpace:
+    trials = all_trials(load_study(storage, name))
+    if space := merge_spaces(trial.distributions for trial in trials):
         return space
     raise HistoryError(
-        f"Study {name!r} has no trial with a parameter, and so no search space: name another for "
-        "--search-space-from."
+        f"Study {name!r} has no trial with parameters, so its search space is unknown: choose "
+        "another study for --search-space-from."
     )
 
 
 def _enqueue(study: Study, suggestion: Suggestion) -> None:
-    """Make a suggestion the next trial, with its record and note as the sampler writes them."""
+    """Enqueue a suggestion, with its record and note as the sampler writes them."""
     params = dict(suggestion.params)
-    before = {one.number for one in _waiting(study, params)}
+    before = {trial.number for trial in _waiting(study, params)}
     study.enqueue_trial(params, skip_if_exists=True)
-    new = [one for one in _waiting(study, params) if one.number not in before]
-    if not new:
-        tell("it is among the study's trials already, and was not enqueued again.")
+    added = [trial for trial in _waiting(study, params) if trial.number not in before]
+    if not added:
+        print_message("the study already has this configuration, so it is not enqueued.")
         return
-    write_record(storage_of(study), trial_id_of(new[0]), suggestion)
-    for problem in StudyReport(study, new[0].number, suggestion).write(None):
-        tell(problem)
-    tell(f"enqueued as trial {new[0].number} of {study.study_name!r}.")
+    write_record(storage_of(study), trial_id_of(added[0]), suggestion)
+    for problem in StudyReport(study, added[0].number, suggestion).write(None):
+        print_message(problem)
+    print_message(f"enqueued as trial {added[0].number} of {study.study_name!r}.")
 
 
 def _waiting(study: Study, params: dict[str, Any]) -> list[FrozenTrial]:
     trials = study.get_trials(states=(TrialState.WAITING,))
-    return [one for one in trials if one.system_attrs.get("fixed_params") == params]
+    return [trial for trial in trials if trial.system_attrs.get("fixed_params") == params]

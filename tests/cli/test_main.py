@@ -1,4 +1,4 @@
-"""The program as it is started, in a process of its own."""
+"""Check the program as a user starts it, in a separate process."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from optuna_metallmix.cli import main
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def started(*words: str) -> subprocess.CompletedProcess[str]:
+def run_program(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "error", "-m", "optuna_metallmix", *words]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
 
 
 def test_version() -> None:
-    done = started("--version")
+    done = run_program("--version")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"optuna-metallmix {optuna_metallmix.__version__}\n"
 
@@ -36,7 +36,7 @@ def test_script_is_the_same_function() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ([], "required: COMMAND"),
         (["nurse"], "invalid choice: 'nurse'"),
@@ -49,18 +49,19 @@ def test_script_is_the_same_function() -> None:
         (["doctor", "hpo.db"], "unrecognized arguments: hpo.db"),
     ],
 )
-def test_wrong_usage(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(words)
     assert caught.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--help"])
     assert caught.value.code == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert all(
-        one in said for one in ("doctor", "explain", "suggest", "compare", "compare-models")
+        command in output
+        for command in ("doctor", "explain", "suggest", "compare", "compare-models")
     )

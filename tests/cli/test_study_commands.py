@@ -1,4 +1,4 @@
-"""`explain` and `suggest`, run on real storages."""
+"""Check the commands `explain` and `suggest` on real storages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from optuna_metallmix.space.search_space import contains
 
 @pytest.fixture(params=["sqlite", "journal"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The file of a storage with three past studies; it alone stands in its folder."""
+    """The file of a storage with three past studies, in its own folder."""
     folder = tmp_path / "storage"
     folder.mkdir()
     if request.param == "journal":
@@ -35,13 +35,13 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return path
 
 
-def _opened(place: str) -> optuna.storages.BaseStorage:
+def _open(place: str) -> optuna.storages.BaseStorage:
     if place.endswith(".jsonl"):
         return JournalStorage(JournalFileBackend(place))
     return optuna.storages.get_storage(f"sqlite:///{place}")
 
 
-def test_suggestion_is_json_and_the_storage_as_it_was(
+def test_suggestion_is_json_and_the_storage_is_unchanged(
     place: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = contents(Path(place).parent)
@@ -59,26 +59,26 @@ def test_suggestion_is_json_and_the_storage_as_it_was(
     assert contents(Path(place).parent) == before
 
 
-def test_an_enqueued_suggestion_is_the_next_trial_and_explained(
+def test_enqueued_suggestion_is_the_next_trial_and_explained(
     place: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    storage = _opened(place)
+    storage = _open(place)
     study = new_study(optuna.samplers.RandomSampler(seed=0), storage)
     words = ["suggest", "--storage", place, "--study", "new", "--llm", "none", "--enqueue"]
     assert main([*words, "--search-space-from", "past-1"]) == 0
     out = capsys.readouterr()
-    made = json.loads(out.out)
+    suggestion = json.loads(out.out)
     assert "enqueued as trial 0 of 'new'" in out.err
-    study = optuna.load_study(study_name="new", storage=_opened(place))
-    study.optimize(lambda trial: accuracy(_asked(trial)), n_trials=1)
-    assert study.trials[0].params == made["params"]
-    assert read_record(study.trials[0]) == made
+    study = optuna.load_study(study_name="new", storage=_open(place))
+    study.optimize(lambda trial: accuracy(_suggest(trial)), n_trials=1)
+    assert study.trials[0].params == suggestion["params"]
+    assert read_record(study.trials[0]) == suggestion
     assert study.trials[0].user_attrs["metallmix:source"] == "meta-learner"
     assert main(["explain", "--storage", place, "--study", "new", "--format", "md"]) == 0
-    assert "## Where trial 0 comes from" in capsys.readouterr().out
+    assert "## How trial 0 was chosen" in capsys.readouterr().out
 
 
-def _asked(trial: optuna.Trial) -> dict[str, object]:
+def _suggest(trial: optuna.Trial) -> dict[str, object]:
     params: dict[str, object] = {
         "optimizer": trial.suggest_categorical("optimizer", ["sgd", "adam", "adamw"]),
         "learning_rate": trial.suggest_float("learning_rate", 1e-5, 1e-1, log=True),
@@ -89,55 +89,53 @@ def _asked(trial: optuna.Trial) -> dict[str, object]:
     return params
 
 
-def test_a_study_made_without_this_package_is_explained_too(place: str, tmp_path: Path) -> None:
+def test_study_made_without_this_package_is_explained(place: str, tmp_path: Path) -> None:
     pytest.importorskip("shap")
     before = contents(Path(place).parent)
     out = tmp_path / "page.md"
     words = ["explain", "--storage", place, "--study", "past-0", "--format", "md"]
     assert main([*words, "--out", str(out)]) == 0
     report = out.read_text(encoding="utf-8")
-    assert report.startswith("# past-0\n\nNo trial of this study was suggested by this package.")
-    assert "## What the past suggests" in report
+    assert report.startswith("# past-0\n\nThis package suggested no trial of this study.")
+    assert "## Suggestion from" in report
     assert "/dashboard/" not in report
-    for line in [one for one in report.splitlines() if one.startswith("![")]:
+    for line in [line for line in report.splitlines() if line.startswith("![")]:
         assert (tmp_path / line.rpartition("(")[2].rstrip(")")).read_bytes()[:4] == b"\x89PNG"
     assert report.count("![") == 4
     assert contents(Path(place).parent) == before
 
 
-def test_a_past_that_has_grown_is_told_of_apart(
-    place: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    study = new_study(MetaLLMiXSampler(llm=False, seed=0), _opened(place))
-    study.optimize(lambda trial: accuracy(_asked(trial)), n_trials=1)
-    more = optuna.load_study(study_name="past-0", storage=_opened(place))
-    more.optimize(lambda trial: accuracy(_asked(trial)), n_trials=1)
+def test_grown_past_has_its_own_section(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    study = new_study(MetaLLMiXSampler(llm=False, seed=0), _open(place))
+    study.optimize(lambda trial: accuracy(_suggest(trial)), n_trials=1)
+    more = optuna.load_study(study_name="past-0", storage=_open(place))
+    more.optimize(lambda trial: accuracy(_suggest(trial)), n_trials=1)
     assert main(["explain", "--storage", place, "--study", "new", "--format", "md"]) == 0
     report = capsys.readouterr().out
     then, _, now = report.partition("The past of this study has changed since")
     assert "from 3 past studies with 36 trials" in then
-    assert "## What the past suggests" in now
+    assert "## Suggestion from" in now
     assert "with 37 trials" in now or "with 38 trials" in now
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
-        (["explain", "--study", "gone"], "has no study 'gone'. It has: 'past-0', 'past-1'"),
+        (["explain", "--study", "gone"], "has no study 'gone'. Its studies: 'past-0', 'past-1'"),
         (["suggest", "--study", "gone", "--enqueue"], "optuna create-study --storage"),
         (["suggest", "--study", "new", "--search-space-from", "gone"], "has no study 'gone'"),
         (["suggest", "--study", "new", "--past", "none.db"], "there is no file none.db"),
         (["explain", "--study", "past-0", "--out", "no/such/folder.html"], "no/such/folder.html"),
     ],
 )
-def test_what_cannot_be_done_is_a_line(
-    place: str, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+def test_expected_error_is_a_message(
+    place: str, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([words[0], "--storage", place, *words[1:]]) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_nothing_to_go_by_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_past_studies_is_a_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     storage = f"sqlite:///{tmp_path / 'empty.db'}"
     optuna.create_study(storage=storage, study_name="alone")
     for command in ("explain", "suggest"):
