@@ -1,7 +1,9 @@
-"""OptunaHub's package: the sampler of `optuna-metallmix`, and no logic."""
+"""The sampler of the package ``optuna-metallmix``, for OptunaHub."""
 
-from optuna_metallmix import MetaLLMiXSampler
-from optuna_metallmix import image_meta_features
+import optuna_metallmix
 
+
+MetaLLMiXSampler = optuna_metallmix.MetaLLMiXSampler
+image_meta_features = optuna_metallmix.image_meta_features
 
 __all__ = ["MetaLLMiXSampler", "image_meta_features"]

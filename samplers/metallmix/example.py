@@ -1,4 +1,4 @@
-"""two small past studies -> the first trial of a third, explained."""
+"""Run two small studies, and let the sampler suggest and explain the first trial of a third."""
 
 from __future__ import annotations
 

@@ -1,5 +1,9 @@
+"""Check the OptunaHub package: it loads, and meets the registry's rules."""
+
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import optuna
@@ -10,6 +14,19 @@ import optuna_metallmix
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "samplers" / "metallmix"
+
+# From pyproject.toml of https://github.com/optuna/optunahub-registry (read 2026-11).
+REGISTRY_RUFF = """
+line-length = 99
+[lint]
+extend-select = ["I"]
+[lint.isort]
+known-third-party = ["optuna"]
+lines-after-imports = 2
+force-single-line = true
+force-sort-within-sections = true
+order-by-type = false
+"""
 
 
 def test_registry_layout_loads_through_optunahub(tmp_path: Path) -> None:
@@ -39,3 +56,13 @@ def test_front_matter_has_what_the_registry_checks(key: str) -> None:
 
 def test_licence_is_the_projects() -> None:
     assert (PACKAGE / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]])
+def test_code_has_the_registrys_style(tmp_path: Path, command: list[str]) -> None:
+    pytest.importorskip("ruff")
+    settings = tmp_path / "ruff.toml"
+    settings.write_text(REGISTRY_RUFF)
+    words = [*command, "--no-cache", "--config", str(settings), str(PACKAGE)]
+    done = subprocess.run([sys.executable, "-m", "ruff", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
