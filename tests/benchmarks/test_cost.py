@@ -1,4 +1,4 @@
-"""The cost table's own arithmetic, on data small enough to check by hand."""
+"""Test the arithmetic of the cost benchmark on data small enough to check by hand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from benchmarks.tasks.replay import Replay
 from optuna_metallmix.metalearner.meta_learner import Prediction
 
 
-def test_who_picks_what():
+def test_picks_of_each_method():
     prediction = Prediction(np.array([0.2, 0.9, 0.85, 0.84]), np.full(4, 0.1))
     costs = np.array([0.1, 3.0, 2.0, 1.0])
     chances = {name: weigh(prediction, costs).tolist() for name, weigh in WEIGHTS.items()}
@@ -40,12 +40,14 @@ def test_trials_last_as_long_as_recorded():
     )
     runs = Runs(np.zeros(2), np.array([2.5, 7_200.0]), np.zeros(2))
     timed = _timed(Replay("set", {}, space, {}, trials), runs)
-    assert [one.duration for one in timed.trials] == [timedelta(seconds=s) for s in (2.5, 7_200)]
-    assert [one.params for one in timed.trials] == [one.params for one in trials]
+    assert [trial.duration for trial in timed.trials] == [
+        timedelta(seconds=s) for s in (2.5, 7_200)
+    ]
+    assert [trial.params for trial in timed.trials] == [trial.params for trial in trials]
     assert trials[0].duration == timedelta(0)
 
 
-def test_page_tells_means_over_sets_and_the_geometric_ratio(monkeypatch: pytest.MonkeyPatch):
+def test_page_has_means_over_sets_and_the_geometric_ratio(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sys.argv", ["benchmarks", "cost"])
     seconds = {"best predicted": (100, 100), "cost-aware": (10, 40)}
     picks = [
@@ -56,8 +58,8 @@ def test_page_tells_means_over_sets_and_the_geometric_ratio(monkeypatch: pytest.
         for i, task in enumerate("ab")
         for seed in range(2)
     ]
-    text = "\n".join(_page(pd.DataFrame([asdict(one) for one in picks])))
-    line = next(one for one in text.splitlines() if one.startswith("| cost-aware |"))
+    text = "\n".join(_page(pd.DataFrame([asdict(pick) for pick in picks])))
+    line = next(row for row in text.splitlines() if row.startswith("| cost-aware |"))
     assert "| 0.200 (0.100 to 0.300) | 0.000 (0.000 to 0.000) | 25 |" in line
     assert "| 0.20 (0.10 to 0.40) | 0% |" in line
     assert "python -m benchmarks cost" in text

@@ -1,4 +1,4 @@
-"""The comparison on image sets: a tiny version of it, really trained, and its arithmetic."""
+"""Test the medical benchmark: a small version that really trains, and its arithmetic."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
@@ -53,7 +54,7 @@ from timm_objective import Space
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCH = Bench(IMAGE_SETS, Path("images are not needed here"), MEDICAL, MEDICAL.shipped)
-TASKS = [one.study for one in IMAGE_SETS]
+TASKS = [image_set.study for image_set in IMAGE_SETS]
 
 
 def row(method: str, trial: int, value: float, **other: object) -> Training:
@@ -89,7 +90,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_tiny_version_of_all_of_it(quick: Path) -> None:
+def test_quick_run_trains_every_method(quick: Path) -> None:
     table = pd.read_csv(quick / "medical-quick.csv", keep_default_na=False)
     trained = table[table["task"] == "low"].groupby("method")["trial"].max()
     assert trained[["default", "nearest", "best-mean-rank"]].tolist() == [1, 1, 1]
@@ -101,7 +102,7 @@ def test_a_tiny_version_of_all_of_it(quick: Path) -> None:
 
 
 @pytest.mark.slow
-def test_its_page_says_what_the_numbers_say(quick: Path) -> None:
+def test_quick_page_agrees_with_the_trainings(quick: Path) -> None:
     page = (quick / "medical-quick.md").read_text("utf-8")
     table = frame(read(quick / "medical-quick.csv"))
     found = {arm: chosen(table, arm) for arm in arms(read(quick / "medical-quick.csv"))}
@@ -115,10 +116,10 @@ def test_its_page_says_what_the_numbers_say(quick: Path) -> None:
     assert (quick / "medical-quick.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_was_trained_is_read_again(tmp_path: Path) -> None:
+def test_trainings_are_read_back(tmp_path: Path) -> None:
     rows = [row("tpe", 2, 0.5), row("tpe", 1, 0.4), row("ours", 1, 0.7, params='{"a": 1}')]
     write(tmp_path / "x.csv", rows)
-    assert read(tmp_path / "x.csv") == sorted(rows, key=lambda one: (one.method, one.trial))
+    assert read(tmp_path / "x.csv") == sorted(rows, key=lambda row: (row.method, row.trial))
     assert read(tmp_path / "none.csv") == []
 
 
@@ -166,11 +167,11 @@ def test_our_sampler_is_given_the_other_studies_only(monkeypatch: pytest.MonkeyP
 def test_random_search_of_the_first_split_is_the_recording() -> None:
     rows = training.run(BENCH, Job("chest-ct", 0, "random", 50))
     recorded = study_of(BENCH, "chest-ct").trials[:50]
-    assert [one.value for one in rows] == [trial.value for trial in recorded]
-    assert [one.trial for one in rows] == list(range(1, 51))
+    assert [row.value for row in rows] == [trial.value for trial in recorded]
+    assert [row.trial for row in rows] == list(range(1, 51))
 
 
-def test_the_best_mean_rank_is_the_best_mean_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_best_mean_rank_is_over_the_other_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {(name, task): 0.5 for name in candidates(BENCH) for task in TASKS}
     values |= {("eye-fundus#1", task): 0.9 for task in TASKS if task != "brain-tumor-mri"}
     values |= {("chest-ct#0", "brain-tumor-mri"): 1.0, ("chest-ct#0", "chest-ct"): 1.0}
@@ -182,18 +183,19 @@ def test_the_best_mean_rank_is_the_best_mean_rank(monkeypatch: pytest.MonkeyPatc
 
 def test_the_default_is_in_the_space() -> None:
     space = Space(**MEDICAL.space)
-    found = picks.default(space)
-    asked = {
-        name: one
+    config = picks.default(space)
+    distributions = {
+        name: distribution
         for trial in study_of(BENCH, "chest-ct").trials
-        for name, one in trial.distributions.items()
+        for name, distribution in trial.distributions.items()
     }
-    for name, value in found.items():
-        assert asked[name]._contains(asked[name].to_internal_repr(value)), name
+    for name, value in config.items():
+        distribution = distributions[name]
+        assert distribution._contains(distribution.to_internal_repr(value)), name
 
 
 def numbers(**by_method: list[float]) -> dict[Arm, pd.DataFrame]:
-    """Test accuracies of one repetition, a set each."""
+    """Return the results of test accuracies, given for each set of a single repetition."""
     rows = [
         row(method.replace("_", "-"), 1, 0.5, task=f"set {i}", test_accuracy=value)
         for method, values in by_method.items()
@@ -202,7 +204,7 @@ def numbers(**by_method: list[float]) -> dict[Arm, pd.DataFrame]:
     return {arm: chosen(frame(rows), arm) for arm in arms(rows)}
 
 
-def test_best_is_whoever_no_other_method_beats() -> None:
+def test_ties_count_as_best() -> None:
     found = numbers(meta_learner=[0.9, 0.7, 0.5], tpe=[0.9, 0.8, 0.4], default=[0.1, 0.1, 0.6])
     ours = next(arm for arm in found if arm.is_ours)
     assert _wins(found, ours) == "1 of 3 sets"  # a tie is best, and a plain default counts
@@ -223,38 +225,41 @@ def test_points_behind_and_within() -> None:
 def test_only_splits_that_both_have_are_compared() -> None:
     rows = [row("tpe", 1, 0.5, seed=s, test_accuracy=a) for s, a in enumerate((0.9, 0.1, 0.1))]
     table = frame([*rows, row("ours", 1, 0.5, test_accuracy=0.9)])
-    one, other = (chosen(table, Arm(name, 1, "")) for name in ("ours", "tpe"))
-    assert points_behind(one, other, "test_accuracy").tolist() == [0.0]
-    assert ratios(one, other, "seconds").tolist() == [1.0]
+    ours, tpe = (chosen(table, Arm(name, 1, "")) for name in ("ours", "tpe"))
+    assert points_behind(ours, tpe, "test_accuracy").tolist() == [0.0]
+    assert ratios(ours, tpe, "seconds").tolist() == [1.0]
 
 
-def test_the_interval_is_student_s() -> None:
+def test_interval_is_student_t() -> None:
     mean, low, high = interval(pd.Series([1.0, 2.0, 3.0]))
     assert (mean, high) == (2.0, pytest.approx(2 + 4.302653 / 3**0.5))
     assert low == pytest.approx(4 - high)
 
 
-def test_each_model_has_rows_of_its_own() -> None:
+def test_each_model_has_its_own_rows() -> None:
     named = replace(BENCH, llm="ollama:qwen3:8b")
-    methods = [{job.method for job in list(stages(one, 1, 5, 2))[-1]} for one in (BENCH, named)]
+    methods = [
+        {job.method for job in list(stages(bench, 1, 5, 2))[-1]} for bench in (BENCH, named)
+    ]
     assert methods == [{"ours"}, {"ours:ollama:qwen3:8b"}]
     rows = [row("ours", 1, 0.5), row("ours:ollama:qwen3:8b", 1, 0.5), row("tpe", 1, 0.5)]
     labels = [arm.label for arm in arms(rows) if arm.is_ours]
     assert labels == ["**ours, embedded model**", "**ours, ollama:qwen3:8b**"]
 
 
-def test_the_committed_page_is_of_the_committed_numbers() -> None:
+def test_committed_page_agrees_with_the_committed_trainings() -> None:
     folder = ROOT / "benchmarks" / "results"
     page = (folder / "medical.md").read_text("utf-8")
     rows = read(folder / "medical.csv")
     found = {arm: chosen(frame(rows), arm) for arm in arms(rows)}
     grid = {(task, seed) for task in TASKS for seed in range(3)}
-    assert all(set(one.index) == grid for one in found.values())
+    assert all(set(table.index) == grid for table in found.values())
     assert {arm.method for arm in found} >= {"ours", "meta-learner", "tpe", "random", "default"}
     for part in (results(found), hindsight(frame(rows))):
-        assert "\n".join(part) in page
-    for arm in (one for one in found if one.is_ours and one.n_trials == 1):
+        for is_table, lines in groupby(part, lambda line: line.startswith("|")):
+            assert not is_table or "\n".join(lines) in page
+    for arm in (arm for arm in found if arm.is_ours and arm.n_trials == 1):
         assert f"{plain(arm)} within one point of TPE 50 on at least 6 sets: **not met**" in page
-    assert all("network" in json.loads(one.params) for one in rows)
+    assert all("network" in json.loads(row.params) for row in rows)
     notes = (folder / "medical-notes.md").read_text("utf-8")
     assert page.endswith(notes)

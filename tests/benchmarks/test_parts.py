@@ -1,4 +1,4 @@
-"""The bench's own arithmetic, on data small enough to check by hand."""
+"""Test the arithmetic of the benchmarks on data small enough to check by hand."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def task(name: str, best: int, **attributes: int) -> Task:
     return Task(
         name,
         "minimize",
-        lambda configs: np.array([float(abs(one["x"] - best)) for one in configs]),
+        lambda configs: np.array([float(abs(config["x"] - best)) for config in configs]),
         lambda value: value / 2,
         attributes,
     )
 
 
 def steps(*regrets: float) -> list[Step]:
-    return [Step(one, 0.1) for one in regrets]
+    return [Step(regret, 0.1) for regret in regrets]
 
 
 def row(name: str, method: str, regret: float, trial: int = 1) -> Row:
@@ -62,73 +62,73 @@ def test_rows_are_read_back_and_a_longer_search_replaces_a_shorter(tmp_path: Pat
     rows.write()
     again = Rows(tmp_path / "rows.csv")
     assert again.rows == rows.rows
-    assert [one.trial for one in again.rows] == [1, 2, 3]
+    assert [row.trial for row in again.rows] == [1, 2, 3]
     assert again.has("a", 0, "tpe", 4)
     assert not again.has("a", 0, "tpe", 5)
     assert not again.has("a", 1, "tpe", 1)
     again.add("a", 0, "tpe", steps(3, 2, 1, 1, 0), "code")
-    assert [one.regret for one in again.rows] == [3, 2, 1, 0]
+    assert [row.regret for row in again.rows] == [3, 2, 1, 0]
     again.drop(["tpe"])
     assert again.rows == []
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
-def test_the_expectation_of_random_picks_is_exact(n):
+def test_expectation_of_random_picks_is_exact(n):
     regrets = np.array([0.0, 0.3, 0.3, 1.0, 2.5])
-    exact = np.mean([min(regrets[list(some)]) for some in combinations(range(5), n)])
+    exact = np.mean([min(regrets[list(subset)]) for subset in combinations(range(5), n)])
     assert expected_best(regrets, n) == pytest.approx(exact)
 
 
-def test_the_search_keeps_its_best_and_tries_what_is_enqueued_first():
-    found = trace(task("t", 4), SPACE, Search(RandomSampler(seed=0), [{"x": 4}]), 5)
-    assert [one.regret for one in found] == [0.0] * 5
-    assert all(a.seconds <= b.seconds for a, b in pairwise(found))
+def test_trace_keeps_the_best_and_runs_enqueued_trials_first():
+    trajectory = trace(task("t", 4), SPACE, Search(RandomSampler(seed=0), [{"x": 4}]), 5)
+    assert [step.regret for step in trajectory] == [0.0] * 5
+    assert all(a.seconds <= b.seconds for a, b in pairwise(trajectory))
 
 
 def test_the_past_and_its_controls_have_the_same_trials():
     tasks = [task("a", 2), task("b", 7)]
     past = past_of(tasks, SPACE, lambda name: [{"x": i} for i in range(10)], 0)
     true, permuted, inverted = (
-        [one.value for one in storage.get_all_trials(0)]
+        [trial.value for trial in storage.get_all_trials(0)]
         for storage in (past.storage, past.permuted, past.inverted)
     )
     assert true != permuted
     assert sorted(true) == sorted(permuted)
-    assert true == [-one for one in inverted]
+    assert true == [-value for value in inverted]
 
 
 def test_past_bests_come_from_the_nearest_task_first():
     tasks = [task("far", 1, n=100_000), task("near", 7, n=110)]
     past = past_of(tasks, SPACE, lambda name: [{"x": i} for i in range(10)], 0)
     assert best_by_study(past, tasks, 0, task("target", 5, n=100)) == [{"x": 7}, {"x": 1}]
-    assert best_mean_rank(past, tasks[1])["x"] == 1  # that of the task that is not the target
+    assert best_mean_rank(past, tasks[1])["x"] == 1  # the best of the other task
 
 
 def test_intervals_are_over_tasks_and_bars_over_common_searches():
     rows = [row("a", "ours", 0.1), row("b", "ours", 0.3), row("c", "ours", 9.0)]
     rows += [row("a", "tpe", 0.2, 25), row("b", "tpe", 0.4, 25)]
     table = frame(rows)
-    found = interval(table["ours", 1])
-    assert found is not None
-    assert (found.n, found.mean) == (3, pytest.approx(9.4 / 3))
-    assert found.low <= found.mean <= found.high
-    held = outcome(Bar("", "ours", 1, ("tpe", 25)), table)
-    assert held is not None
-    assert (held.n, held.met) == (2, True)
-    assert (held.regret, held.limit) == (pytest.approx(0.2), pytest.approx(0.3))
+    mean = interval(table["ours", 1])
+    assert mean is not None
+    assert (mean.n, mean.mean) == (3, pytest.approx(9.4 / 3))
+    assert mean.low <= mean.mean <= mean.high
+    result = outcome(Bar("", "ours", 1, ("tpe", 25)), table)
+    assert result is not None
+    assert (result.n, result.met) == (2, True)
+    assert (result.regret, result.limit) == (pytest.approx(0.2), pytest.approx(0.3))
     assert outcome(Bar("", "ours", 1, ("gp", 25)), table) is None
     below = outcome(Bar("", "ours", 1, ("low", 1), 1.05), frame([*rows, row("a", "low", -0.2)]))
     assert below is not None
     assert below.limit == pytest.approx(-0.19)
 
 
-def test_what_is_missing_goes_seed_by_seed_with_each_methods_own_numbers(tmp_path: Path):
+def test_missing_searches_are_ordered_by_seed_with_the_numbers_of_each_method(tmp_path: Path):
     family = Family(
         "f",
         "",
         "",
         ("a", "b"),
-        {"tpe": "", "slow": "", "asked": ""},
+        {"tpe": "", "slow": "", "optional": ""},
         ("tpe", "slow"),
         lambda task, seed, method, n: steps(*[0.0] * n),
         n_trials=2,
@@ -145,19 +145,19 @@ def test_what_is_missing_goes_seed_by_seed_with_each_methods_own_numbers(tmp_pat
         Chunk("a", 1, (("tpe", 3),)),
         Chunk("b", 1, (("tpe", 3),)),
     ]
-    asked = Options(methods=("slow",), seeds=2, trials=1, tasks=1)
-    assert list(missing(family, asked, rows)) == [
+    options = Options(methods=("slow",), seeds=2, trials=1, tasks=1)
+    assert list(missing(family, options, rows)) == [
         Chunk("a", 0, (("slow", 1),)),
         Chunk("a", 1, (("slow", 1),)),
     ]
 
 
-def test_every_search_has_a_seed_of_its_own():
+def test_every_search_has_its_own_seed():
     seeds = {seed_of("lcbench", t, s, m) for t in "abc" for s in range(3) for m in ("tpe", "gp")}
     assert len(seeds) == 18
 
 
-def test_the_hostile_model_answers_what_it_is_asked():
+def test_hostile_model_answers_questions_and_reviews():
     schema = {
         "properties": {
             "evidence": {"items": {"enum": ["E1", "E2"]}},

