@@ -1,4 +1,4 @@
-"""Many processes on one storage: one suggestion, one question; and what a killed one leaves."""
+"""Many processes on one storage get one suggestion, also after one of them is killed."""
 
 from __future__ import annotations
 
@@ -58,15 +58,15 @@ def test_processes_started_together(tmp_path, name):
         process.join()
     assert [process.exitcode for process in processes] == [0] * N_PROCESSES
     trials = study.trials
-    assert [one.state for one in trials] == [TrialState.COMPLETE] * 3 * N_PROCESSES
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3 * N_PROCESSES
     assert len(lines(calls)) == 1
     assert len(suggested(study)) == 1
-    assert [one.user_attrs.get("metallmix:source") for one in trials].count("llm") == 1
+    assert [trial.user_attrs.get("metallmix:source") for trial in trials].count("llm") == 1
 
 
 @pytest.mark.parametrize("name", PLACES)
 def test_killed_while_the_model_is_asked(tmp_path, name, monkeypatch):
-    """The trial stays RUNNING; its claim holds for an hour, then the next trial is suggested."""
+    """The trial stays RUNNING; its claim lasts an hour, then the next trial is suggested."""
     place, calls = str(tmp_path / name), tmp_path / "calls"
     study = prepare(place)
     process = start(die_while_asking, place, str(calls))
@@ -78,9 +78,9 @@ def test_killed_while_the_model_is_asked(tmp_path, name, monkeypatch):
     assert len(lines(calls)) == 1
     monkeypatch.setattr(trial_claim, "datetime", _Later)
     study.optimize(objective, n_trials=2)
-    states = [one.state for one in study.trials]
+    states = [trial.state for trial in study.trials]
     assert states == [TrialState.RUNNING, *[TrialState.COMPLETE] * 4]
-    assert [one.number for one in suggested(study)] == [3]
+    assert [trial.number for trial in suggested(study)] == [3]
     assert len(lines(calls)) == 2
 
 
@@ -91,18 +91,18 @@ class _Later(datetime):
 
 
 def test_killed_and_then_marked_as_failed(tmp_path):
-    """As a heartbeat does: the next trial need not wait for an hour."""
+    """A heartbeat marks it as failed: the next trial does not wait for an hour."""
     place, calls = str(tmp_path / "hpo.jsonl"), tmp_path / "calls"
     study = prepare(place)
     start(die_while_asking, place, str(calls)).join()
     study.tell(0, state=TrialState.FAIL)
     study.sampler = MetaLLMiXSampler(llm=CountedLLM(calls), judge=False, seed=0)
     study.optimize(objective, n_trials=2)
-    assert [one.number for one in suggested(study)] == [1]
+    assert [trial.number for trial in suggested(study)] == [1]
 
 
 def test_killed_while_training(tmp_path):
-    """The suggestion has been tried: it stays with the trial that was killed."""
+    """The suggestion was tried: it stays with the killed trial."""
     place, calls = str(tmp_path / "hpo.jsonl"), tmp_path / "calls"
     study = prepare(place)
     process = start(die_while_training, place, str(calls))
@@ -110,7 +110,7 @@ def test_killed_while_training(tmp_path):
     assert process.exitcode == -signal.SIGKILL
     study.sampler = MetaLLMiXSampler(llm=CountedLLM(calls), judge=False, seed=0)
     study.optimize(objective, n_trials=2)
-    states = [one.state for one in study.trials]
+    states = [trial.state for trial in study.trials]
     assert states == [TrialState.RUNNING, *[TrialState.COMPLETE] * 2]
-    assert [one.number for one in suggested(study)] == [0]
+    assert [trial.number for trial in suggested(study)] == [0]
     assert len(lines(calls)) == 1

@@ -33,14 +33,14 @@ def _check(**arguments: Any) -> Settings:
     return check_settings(**{**DEFAULTS, **arguments})
 
 
-def test_nothing_said_is_nothing_set() -> None:
+def test_defaults() -> None:
     settings = _check()
     assert settings.meta_features == {}
     assert settings.search_space is None
     assert 0 <= settings.seed < 2**31
 
 
-def test_what_is_said_is_kept(past_storage: InMemoryStorage) -> None:
+def test_arguments_are_kept(past_storage: InMemoryStorage) -> None:
     space = {"lr": FloatDistribution(0, 1)}
     settings = _check(
         source_storage=past_storage,
@@ -104,7 +104,7 @@ def test_no_seed_draws_another_each_time() -> None:
         ({"source_storage": 5}, TypeError, "source_storage=5 must be"),
     ],
 )
-def test_bad_argument_is_told_in_a_sentence(
+def test_a_bad_argument_is_an_error(
     arguments: dict[str, Any],
     kind: type[Exception],
     sentence: str,
@@ -117,7 +117,7 @@ def test_bad_argument_is_told_in_a_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_study_that_is_not_there_is_told(past_storage: InMemoryStorage) -> None:
+def test_a_missing_study_is_an_error(past_storage: InMemoryStorage) -> None:
     with pytest.raises(HistoryError, match=r"no study 'bone'\. It has: 'chest', 'retina', 'skin'"):
         _check(source_storage=past_storage, source_study_names=["bone"])
 
@@ -127,12 +127,12 @@ class _Broken(InMemoryStorage):
         raise ConnectionResetError("gone")
 
 
-def test_storage_that_cannot_be_read_is_told() -> None:
+def test_a_storage_that_cannot_be_read_is_an_error() -> None:
     with pytest.raises(HistoryError, match=r"cannot be read \(ConnectionResetError: gone\)"):
         _check(source_storage=_Broken(), source_study_names=["bone"])
 
 
-def test_a_model_file_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
+def test_a_missing_model_file_is_an_error_at_once(tmp_path: Path) -> None:
     with pytest.raises(LLMError, match=r"absent\.gguf"):
         _check(llm=str(tmp_path / "absent.gguf"))
     with pytest.raises(LLMError, match=r"absent\.gguf"):

@@ -61,7 +61,7 @@ def test_written_numbers_are_close_and_bounded(value: float) -> None:
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_exact_numbers_can_be_told_apart(value: float) -> None:
+def test_exact_numbers_differ(value: float) -> None:
     text = format_exactly(value)
     assert "e" not in text.lower()
     assert len(text) <= 32

@@ -38,14 +38,14 @@ def test_no_control_token_survives(token: str) -> None:
     around = [token, f"a{token}b", f"<{token}", f"[{token}{token}", token.replace("|", "\u200b|")]
     for text in (*around, *(token[:i] + "\x00" + token[i:] for i in range(1, len(token)))):
         for limit in range(3, 40):
-            assert not any(one in quote(text, limit) for one in CONTROL_TOKENS)
+            assert not any(token in quote(text, limit) for token in CONTROL_TOKENS)
     assert not is_verbatim(token)
 
 
 @given(st.lists(st.sampled_from([*CONTROL_TOKENS, "<", "[", " ", "\u202e", "x"]), max_size=6))
 def test_no_control_token_can_be_put_together(parts: list[str]) -> None:
     written = sanitize("".join(parts), 50)
-    assert not any(one in written for one in CONTROL_TOKENS)
+    assert not any(token in written for token in CONTROL_TOKENS)
     assert sanitize(written, 50) == written
 
 

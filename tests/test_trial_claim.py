@@ -38,12 +38,12 @@ def study(request: pytest.FixtureRequest, tmp_path: Path) -> Study:
 
 @pytest.fixture
 def add_old_running(study: Study) -> Callable[..., FrozenTrial]:
-    """Adds a trial that has been running for some time, with or without a mark."""
+    """Adds a trial that has been running for some time, with or without a state."""
 
-    def add(age: timedelta, mark: str | None = None) -> FrozenTrial:
+    def add(age: timedelta, claim_state: str | None = None) -> FrozenTrial:
         trial = create_trial(state=TrialState.RUNNING)
         trial.datetime_start = datetime.now() - age
-        trial.system_attrs = {} if mark is None else {CLAIM_ATTR: mark}
+        trial.system_attrs = {} if claim_state is None else {CLAIM_ATTR: claim_state}
         study.add_trial(trial)
         return study.trials[-1]
 
@@ -73,14 +73,14 @@ def test_settled_stays_settled_when_its_trial_fails(study: Study) -> None:
     assert not trial_claim.claim(study, _begin(study))
 
 
-def test_higher_number_gives_way_to_a_lower_one_that_may_still_claim(study: Study) -> None:
+def test_a_higher_trial_passes_if_a_lower_trial_may_still_claim(study: Study) -> None:
     first, second = _begin(study), _begin(study)
     assert not trial_claim.claim(study, second)
     assert trial_claim.claim(study, first)
     assert trial_claim.confirm(study, first)
 
 
-def test_lower_claim_wins_where_both_have_claimed(study: Study) -> None:
+def test_the_lower_claim_wins_if_both_have_claimed(study: Study) -> None:
     first, second = _begin(study), _begin(study)
     trial_claim.claim(study, first)
     study._storage.set_trial_system_attr(second._trial_id, CLAIM_ATTR, trial_claim.CLAIMED)
@@ -88,7 +88,7 @@ def test_lower_claim_wins_where_both_have_claimed(study: Study) -> None:
     assert trial_claim.confirm(study, first)
 
 
-def test_lower_claim_gives_way_to_a_higher_one_that_asks_already(study: Study) -> None:
+def test_the_lower_trial_passes_if_a_higher_trial_is_asking(study: Study) -> None:
     first, second = _begin(study), _begin(study)
     study._storage.set_trial_system_attr(second._trial_id, CLAIM_ATTR, trial_claim.ASKED)
     assert not trial_claim.claim(study, first)
@@ -97,7 +97,7 @@ def test_lower_claim_gives_way_to_a_higher_one_that_asks_already(study: Study) -
 
 @pytest.mark.parametrize("state", [TrialState.FAIL, TrialState.PRUNED, TrialState.COMPLETE])
 @pytest.mark.parametrize("asked", [False, True])
-def test_claim_that_ended_without_an_answer_gives_the_next_its_turn(
+def test_the_next_trial_claims_after_a_claim_without_an_answer(
     study: Study, state: TrialState, asked: bool
 ) -> None:
     first = _begin(study)
@@ -110,7 +110,7 @@ def test_claim_that_ended_without_an_answer_gives_the_next_its_turn(
     assert trial_claim.confirm(study, second)
 
 
-def test_deferred_trial_gives_the_next_its_turn_while_it_runs(study: Study) -> None:
+def test_the_next_trial_claims_while_a_deferred_trial_runs(study: Study) -> None:
     first = _begin(study)
     trial_claim.claim(study, first)
     trial_claim.confirm(study, first)
@@ -142,7 +142,7 @@ def test_finished_trials_of_others_do_not_block(study: Study) -> None:
     assert trial_claim.claim(study, trial)
 
 
-def test_remains_of_a_killed_process_block_for_a_minute_only(
+def test_a_killed_trial_blocks_for_only_a_minute(
     study: Study, add_old_running: Callable[..., FrozenTrial]
 ) -> None:
     add_old_running(timedelta(seconds=61))
@@ -151,20 +151,20 @@ def test_remains_of_a_killed_process_block_for_a_minute_only(
     assert trial_claim.confirm(study, trial)
 
 
-def test_young_trial_without_a_mark_blocks(
+def test_a_recent_trial_without_a_state_blocks(
     study: Study, add_old_running: Callable[..., FrozenTrial]
 ) -> None:
     add_old_running(timedelta(seconds=30))
     assert not trial_claim.claim(study, _begin(study))
 
 
-@pytest.mark.parametrize("mark", [trial_claim.CLAIMED, trial_claim.ASKED])
+@pytest.mark.parametrize("claim_state", [trial_claim.CLAIMED, trial_claim.ASKED])
 def test_claim_of_a_running_trial_lasts_an_hour(
-    study: Study, add_old_running: Callable[..., FrozenTrial], mark: str
+    study: Study, add_old_running: Callable[..., FrozenTrial], claim_state: str
 ) -> None:
-    add_old_running(timedelta(minutes=61), mark)
+    add_old_running(timedelta(minutes=61), claim_state)
     old = _begin(study)
     assert trial_claim.claim(study, old)
     _end(study, old)
-    add_old_running(timedelta(minutes=59), mark)
+    add_old_running(timedelta(minutes=59), claim_state)
     assert not trial_claim.claim(study, _begin(study))

@@ -56,33 +56,33 @@ def failed(x: float) -> FrozenTrial:
     return run(x, None, TrialState.FAIL)
 
 
-def scores(trials: Sequence[FrozenTrial], direction: StudyDirection = UP) -> dict[float, float]:
+def ranks_of(trials: Sequence[FrozenTrial], direction: StudyDirection = UP) -> dict[float, float]:
     study = score_study("past", direction, trials, {})
     return {trial.params["x"]: trial.rank for trial in study.trials}
 
 
 def test_scores_are_ranks_from_worst_to_best() -> None:
     trials = [run(0.1, -5.0), run(0.2, 100.0), run(0.3, 7.0)]
-    assert scores(trials) == {0.1: 0.0, 0.3: 0.5, 0.2: 1.0}
-    assert scores(trials, DOWN) == {0.1: 1.0, 0.3: 0.5, 0.2: 0.0}
+    assert ranks_of(trials) == {0.1: 0.0, 0.3: 0.5, 0.2: 1.0}
+    assert ranks_of(trials, DOWN) == {0.1: 1.0, 0.3: 0.5, 0.2: 0.0}
 
 
-def test_trials_stand_best_first() -> None:
+def test_the_best_trial_comes_first() -> None:
     study = score_study("past", DOWN, [run(0.1, 3.0), run(0.2, 1.0), run(0.3, 2.0)], {})
     assert [trial.params["x"] for trial in study.trials] == [0.2, 0.3, 0.1]
     assert [trial.value for trial in study.trials] == [1.0, 2.0, 3.0]
 
 
 def test_equal_values_share_their_rank() -> None:
-    found = scores([run(0.1, 1.0), run(0.2, 1.0), run(0.3, 5.0)])
-    assert found == {0.1: 0.25, 0.2: 0.25, 0.3: 1.0}
+    ranks = ranks_of([run(0.1, 1.0), run(0.2, 1.0), run(0.3, 5.0)])
+    assert ranks == {0.1: 0.25, 0.2: 0.25, 0.3: 1.0}
 
 
 def test_failures_and_divergence_in_the_bad_direction_score_zero() -> None:
     trials = [run(0.1, 1.0), run(0.2, 2.0), failed(0.3), run(0.4, -math.inf)]
-    found = scores(trials)
-    assert (found[0.3], found[0.4], found[0.2]) == (0.0, 0.0, 1.0)
-    assert found[0.1] > 0.0
+    ranks = ranks_of(trials)
+    assert (ranks[0.3], ranks[0.4], ranks[0.2]) == (0.0, 0.0, 1.0)
+    assert ranks[0.1] > 0.0
 
 
 def test_failed_trial_has_no_value() -> None:
@@ -94,49 +94,49 @@ def test_failed_trial_has_no_value() -> None:
 def test_infinity_in_the_good_direction_is_no_evidence(
     direction: StudyDirection, value: float
 ) -> None:
-    assert set(scores([run(0.1, 1.0), run(0.2, 2.0), run(0.3, value)], direction)) == {0.1, 0.2}
+    assert set(ranks_of([run(0.1, 1.0), run(0.2, 2.0), run(0.3, value)], direction)) == {0.1, 0.2}
 
 
 @pytest.mark.parametrize("n_complete", [2, 3, 4, 5])
 def test_pruned_is_never_above_the_middle_and_the_best_stays_best(n_complete: int) -> None:
     trials = [run(i / 10, float(i)) for i in range(n_complete)]
-    found = scores([*trials, pruned(0.9, 1_000.0), pruned(0.8, -1.0)])
-    complete = sorted(found[i / 10] for i in range(n_complete))
-    assert found[0.9] <= complete[n_complete // 2]
-    assert found[0.9] < 1.0
+    ranks = ranks_of([*trials, pruned(0.9, 1_000.0), pruned(0.8, -1.0)])
+    complete = sorted(ranks[i / 10] for i in range(n_complete))
+    assert ranks[0.9] <= complete[n_complete // 2]
+    assert ranks[0.9] < 1.0
     assert complete[-1] == 1.0
-    assert found[0.8] == 0.0
+    assert ranks[0.8] == 0.0
 
 
-def test_pruned_trial_counts_by_its_last_report_where_it_has_no_value() -> None:
-    told = run(0.5, None, TrialState.PRUNED, {1: 9.0, 2: 2.5})
+def test_pruned_trial_counts_by_its_last_report_if_it_has_no_value() -> None:
+    reported = run(0.5, None, TrialState.PRUNED, {1: 9.0, 2: 2.5})
     silent = run(0.6, None, TrialState.PRUNED)
-    found = scores([run(0.1, 1.0), run(0.2, 3.0), run(0.3, 4.0), told, silent])
-    assert found[0.1] < found[0.5] < found[0.2]
-    assert found[0.6] == 0.0
+    ranks = ranks_of([run(0.1, 1.0), run(0.2, 3.0), run(0.3, 4.0), reported, silent])
+    assert ranks[0.1] < ranks[0.5] < ranks[0.2]
+    assert ranks[0.6] == 0.0
 
 
 def test_pruned_trial_whose_last_report_is_not_a_number_failed() -> None:
-    told = run(0.5, None, TrialState.PRUNED, {1: math.nan})
-    assert scores([run(0.1, 1.0), run(0.2, 3.0), told])[0.5] == 0.0
+    reported = run(0.5, None, TrialState.PRUNED, {1: math.nan})
+    assert ranks_of([run(0.1, 1.0), run(0.2, 3.0), reported])[0.5] == 0.0
 
 
 def test_repeated_configuration_counts_once_with_its_mean() -> None:
     trials = [run(0.1, 1.0), run(0.2, 0.0), run(0.2, 10.0), run(0.3, 3.0)]
-    assert scores(trials) == {0.1: 0.0, 0.3: 0.5, 0.2: 1.0}
+    assert ranks_of(trials) == {0.1: 0.0, 0.3: 0.5, 0.2: 1.0}
     study = score_study("past", UP, trials, {})
     assert study.trials[0].value == 5.0
 
 
 def test_repeating_the_best_does_not_lower_it() -> None:
-    assert scores([run(0.1, 1.0), run(0.2, 2.0), run(0.2, 2.0)])[0.2] == 1.0
+    assert ranks_of([run(0.1, 1.0), run(0.2, 2.0), run(0.2, 2.0)])[0.2] == 1.0
 
 
 def test_configuration_that_was_killed_and_tried_again_did_not_fail() -> None:
     trials = [failed(0.2), run(0.1, 1.0), run(0.2, 2.0), pruned(0.2, 0.5), failed(0.3)]
-    found = scores(trials)
-    assert found[0.2] == 1.0
-    assert found[0.3] == 0.0
+    ranks = ranks_of(trials)
+    assert ranks[0.2] == 1.0
+    assert ranks[0.3] == 0.0
 
 
 @pytest.mark.parametrize(
@@ -206,8 +206,8 @@ def test_seconds_are_those_of_the_longest_complete_run() -> None:
         run(0.4, 2.0),  # added, not run: it starts and ends at once
     ]
     past = score_study("past", UP, trials, {})
-    found = {one.params["x"]: one.seconds for one in past.trials}
-    assert found == {0.1: 30.0, 0.2: None, 0.3: None, 0.4: None}
+    seconds = {trial.params["x"]: trial.seconds for trial in past.trials}
+    assert seconds == {0.1: 30.0, 0.2: None, 0.3: None, 0.4: None}
 
 
 def test_names_select_and_exclude_passes_over(past_storage: BaseStorage) -> None:
@@ -218,7 +218,7 @@ def test_names_select_and_exclude_passes_over(past_storage: BaseStorage) -> None
     assert names == ["chest", "retina"]
 
 
-def test_absent_name_is_told_with_those_present(past_storage: BaseStorage) -> None:
+def test_a_missing_study_is_an_error_that_lists_the_others(past_storage: BaseStorage) -> None:
     with pytest.raises(HistoryError, match=r"no study 'bone'.*It has: 'chest', 'retina', 'skin'"):
         read_history(past_storage, names=["bone", "chest"])
 
@@ -255,7 +255,7 @@ def test_past_study_is_byte_identical_afterwards(
     history = read_history(open_storage(path))
     assert len(history.studies[0].trials) == 6
     assert hashlib.sha256(path.read_bytes()).hexdigest() == before
-    assert [one.name for one in tmp_path.iterdir()] == ["past"]
+    assert [path.name for path in tmp_path.iterdir()] == ["past"]
 
 
 @pytest.mark.parametrize("open_storage", [_sqlite, _journal])
@@ -285,7 +285,7 @@ def _past(name: str, *params: str, is_target: bool = False) -> PastStudy:
 def test_sharing_keeps_studies_that_have_a_parameter() -> None:
     history = History((_past("a", "lr"), _past("b", "k"), _past("me", "k", is_target=True)))
     kept = history.sharing(["lr"])
-    assert [one.name for one in kept.studies] == ["a", "me"]
+    assert [study.name for study in kept.studies] == ["a", "me"]
     assert list(kept.left_out) == ["b"]
     assert history.sharing(["unknown"]) == history
 

@@ -59,13 +59,13 @@ def test_any_study_is_scored_or_left_out_with_a_reason(
     except HistoryError:
         return
     sign = 1 if direction is UP else -1
-    found = [trial.rank for trial in study.trials]
-    assert all(0.0 <= score <= 1.0 for score in found)
-    assert found == sorted(found, reverse=True)
-    assert len({trial.params["x"] for trial in study.trials}) == len(found)
+    ranks = [trial.rank for trial in study.trials]
+    assert all(0.0 <= rank <= 1.0 for rank in ranks)
+    assert ranks == sorted(ranks, reverse=True)
+    assert len({trial.params["x"] for trial in study.trials}) == len(ranks)
     complete = {x / 20 for x, kind, value in cases if kind == "complete" and math.isfinite(value)}
     done = [trial for trial in study.trials if trial.params["x"] in complete]
-    assert done[0].rank == max(found)
+    assert done[0].rank == max(ranks)
     for better, worse in itertools.pairwise(done):
         assert better.value is not None
         assert worse.value is not None

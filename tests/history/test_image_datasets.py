@@ -15,7 +15,7 @@ LABELS = [0, 0, 0, 1]
 
 
 class Items:
-    """A data set of one's own: (image, label), and a count of the images that were read."""
+    """A data set of (image, label) that counts how many images are read."""
 
     def __init__(self, images: list[Any], labels: list[Any]) -> None:
         self.pairs = list(zip(images, labels, strict=True))
@@ -30,7 +30,7 @@ class Items:
 
 
 class Folder(Items):
-    """As torchvision's ImageFolder: the labels are known without reading an image."""
+    """Like ImageFolder of torchvision: the labels are available without reading an image."""
 
     def __init__(self, images: list[Any], labels: list[Any]) -> None:
         super().__init__(images, labels)
@@ -69,12 +69,12 @@ def test_sizes_are_medians() -> None:
 
 def test_rows_of_hugging_face() -> None:
     rows = [
-        {"image": one, "label": label} for one, label in zip(arrays(8, 9), LABELS, strict=True)
+        {"image": image, "label": label} for image, label in zip(arrays(8, 9), LABELS, strict=True)
     ]
     assert labels_and_size(rows) == (LABELS, (8, 9, 1))
 
 
-def test_labels_of_medmnist_are_arrays_of_one() -> None:
+def test_labels_of_medmnist_are_arrays_with_an_element() -> None:
     dataset = Folder(arrays(8, 8), LABELS)
     dataset.targets = np.array(LABELS)[:, np.newaxis]
     features = image_meta_features(dataset, modality="CT")
@@ -91,20 +91,20 @@ def test_tensors_of_torch() -> None:
     assert (features["n_channels"], features["imbalance_ratio"]) == (3, 2.0)
 
 
-def test_a_large_set_is_not_read_whole_where_it_tells_its_labels() -> None:
+def test_a_large_data_set_with_stored_labels_is_not_read_completely() -> None:
     n = 5 * MAX_IMAGES
-    told, silent = (kind(arrays(4, 4, n=n), [0, 1] * (n // 2)) for kind in (Folder, Items))
-    assert labels_and_size(told) == labels_and_size(silent)
-    assert told.n_read <= MAX_IMAGES < n <= silent.n_read
+    stored, unstored = (kind(arrays(4, 4, n=n), [0, 1] * (n // 2)) for kind in (Folder, Items))
+    assert labels_and_size(stored) == labels_and_size(unstored)
+    assert stored.n_read <= MAX_IMAGES < n <= unstored.n_read
 
 
-def test_both_ways_say_the_same() -> None:
+def test_a_data_set_and_its_labels_give_the_same_features() -> None:
     dataset = Folder(arrays(8, 9, 3), LABELS)
     assert image_meta_features(dataset) == image_meta_features(LABELS, (8, 9, 3))
 
 
 class Columns:
-    """As Hugging Face's: rows by number, a column by name."""
+    """Like a Hugging Face data set: rows by number, columns by name."""
 
     column_names: ClassVar = ["image", "fine_label"]
 
@@ -121,7 +121,7 @@ class Columns:
         return {"image": np.zeros((4, 5)), "fine_label": int(key) % 2}
 
 
-def test_a_column_and_a_part_tell_their_labels_without_images() -> None:
+def test_columns_and_subsets_have_labels_without_reading_images() -> None:
     columns = Columns(5 * MAX_IMAGES)
     assert labels_and_size(columns)[0][:4] == [0, 1, 0, 1]
     assert columns.n_read <= MAX_IMAGES
@@ -141,7 +141,7 @@ def test_a_column_and_a_part_tell_their_labels_without_images() -> None:
         [(np.zeros((4, 4)), np.array([0, 1]))],
     ],
 )
-def test_labels_of_another_kind_are_told_what_is_wrong(strange: Any) -> None:
+def test_labels_of_another_type_are_an_error(strange: Any) -> None:
     with pytest.raises(ValueError, match="is neither"):
         image_meta_features(strange)
 
@@ -149,11 +149,11 @@ def test_labels_of_another_kind_are_told_what_is_wrong(strange: Any) -> None:
 @pytest.mark.parametrize(
     "wrong", [LABELS, (n for n in LABELS), "images/", [{"picture": 1}], [(1, 2)], None]
 )
-def test_what_is_no_data_set_is_told_what_would_be(wrong: Any) -> None:
+def test_other_objects_are_an_error(wrong: Any) -> None:
     with pytest.raises(ValueError, match=r"image_size=\(height, width\), or a data set"):
         image_meta_features(wrong)
 
 
-def test_an_empty_data_set_is_told_so() -> None:
+def test_an_empty_data_set_is_an_error() -> None:
     with pytest.raises(ValueError, match="is empty"):
         image_meta_features(Items([], []))

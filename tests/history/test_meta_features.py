@@ -33,7 +33,7 @@ def test_the_seven_groups_of_a_small_set() -> None:
 
 
 class _Tensor:
-    """Hashes by identity and tells its number with ``item``, as a torch tensor does."""
+    """Is hashed by identity and returns its number from ``item``, like a torch tensor."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -62,12 +62,12 @@ def test_sizes_of_numpy_are_fit_for_user_attributes() -> None:
 
 
 @pytest.mark.parametrize("size", [0, (28,), (1, 2, 3, 4), (28, -1), "28", (28, None), 2.5])
-def test_wrong_image_size_is_told(size: Any) -> None:
+def test_a_wrong_image_size_is_an_error(size: Any) -> None:
     with pytest.raises(ValueError, match=r"image_size=.* must be one positive number of pixels"):
         image_meta_features([0, 1], size)
 
 
-def test_no_label_is_told() -> None:
+def test_no_labels_is_an_error() -> None:
     with pytest.raises(ValueError, match="There are no labels"):
         image_meta_features([], 28)
 
@@ -135,6 +135,6 @@ FEATURES = st.dictionaries(
 def test_distances_are_bounded_and_zero_to_itself(
     target: dict[str, Any], others: list[dict[str, Any]]
 ) -> None:
-    found = distances(target, [*others, target])
-    assert all(one is None or 0.0 <= one <= 3.0 for one in found)
-    assert found[-1] == (0.0 if target else None)
+    *_, to_itself = away = distances(target, [*others, target])
+    assert all(distance is None or 0.0 <= distance <= 3.0 for distance in away)
+    assert to_itself == (0.0 if target else None)

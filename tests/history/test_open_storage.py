@@ -49,9 +49,9 @@ def _names(source: Any) -> list[str]:
 
 def _state(folder: Path) -> dict[str, str]:
     return {
-        one.name: hashlib.sha256(one.read_bytes()).hexdigest()
-        for one in folder.iterdir()
-        if one.is_file()
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.iterdir()
+        if path.is_file()
     }
 
 
@@ -100,7 +100,7 @@ def test_a_storage_object_is_left_open(database: Path, n_open: Counter[str]) -> 
     assert n_open["connect"] > n_open["close"]
 
 
-def test_storage_object_is_itself() -> None:
+def test_a_storage_object_is_used_as_it_is() -> None:
     storage = InMemoryStorage()
     with open_source(storage) as opened:
         assert opened is storage
@@ -119,7 +119,7 @@ def test_storage_object_is_itself() -> None:
         ".",
     ],
 )
-def test_missing_file_is_told_and_not_created(
+def test_a_missing_file_is_an_error_and_not_created(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -129,7 +129,9 @@ def test_missing_file_is_told_and_not_created(
 
 
 @pytest.mark.parametrize("by_url", [True, False])
-def test_database_without_studies_is_told_and_untouched(tmp_path: Path, by_url: bool) -> None:
+def test_a_database_without_studies_is_an_error_and_unchanged(
+    tmp_path: Path, by_url: bool
+) -> None:
     path = tmp_path / "shop.db"
     with closing(sqlite3.connect(path)) as database:
         database.execute("CREATE TABLE customers (name TEXT)")
@@ -141,7 +143,7 @@ def test_database_without_studies_is_told_and_untouched(tmp_path: Path, by_url: 
 
 
 @pytest.mark.parametrize("content", [b"", b"plain text", b"SQLite format 3\x00 but broken" * 99])
-def test_url_of_what_is_no_database_is_told(tmp_path: Path, content: bytes) -> None:
+def test_the_url_of_another_file_is_an_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "hpo.db"
     path.write_bytes(content)
     with pytest.raises(HistoryError, match=r"hpo\.db"):
@@ -150,7 +152,7 @@ def test_url_of_what_is_no_database_is_told(tmp_path: Path, content: bytes) -> N
 
 
 @pytest.mark.parametrize("content", [b"lr,acc\n0.1,0.5\n", b"\x00\x01", b"[1]", b"\xef\xbb\xbf{}"])
-def test_other_file_is_told_and_untouched(tmp_path: Path, content: bytes) -> None:
+def test_another_file_is_an_error_and_unchanged(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "past.csv"
     path.write_bytes(content)
     with pytest.raises(HistoryError, match="neither an Optuna journal nor an SQLite file"):
@@ -171,7 +173,7 @@ def test_other_file_is_told_and_untouched(tmp_path: Path, content: bytes) -> Non
         "{\xff}",
     ],
 )
-def test_damaged_journal_is_told(tmp_path: Path, line: str) -> None:
+def test_a_damaged_journal_is_an_error(tmp_path: Path, line: str) -> None:
     path = tmp_path / "past.jsonl"
     path.write_text(f"{line}\n{line}\n", encoding="latin-1")
     with pytest.raises(HistoryError, match="is not a readable Optuna journal"):
@@ -185,13 +187,13 @@ def test_journal_cut_in_its_last_line_still_opens(journal: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["nosuchdb://host/name", "redis://host", "://", "mysql+no://h/d"])
-def test_url_that_cannot_be_opened_is_told(url: str) -> None:
+def test_a_url_that_cannot_be_opened_is_an_error(url: str) -> None:
     with pytest.raises(HistoryError, match="cannot be opened"):
         _names(url)
 
 
 @pytest.mark.parametrize("password", ["s3cret", "s3cr@t", ""])
-def test_password_is_never_told(password: str) -> None:
+def test_passwords_are_hidden(password: str) -> None:
     with pytest.raises(HistoryError, match="cannot be opened") as caught:
         _names(f"nosuchdb://me:{password}@host/name")
     assert "://me:***@host/name" in str(caught.value)
@@ -199,23 +201,23 @@ def test_password_is_never_told(password: str) -> None:
 
 
 @pytest.mark.parametrize("source", [5, b"past.db", ["past.db"], object(), True])
-def test_what_is_no_source_is_told(source: Any) -> None:
+def test_other_types_are_an_error(source: Any) -> None:
     with pytest.raises(TypeError, match=r"source_storage=.* must be a path, a database URL or"):
         _names(source)
 
 
-def test_study_is_no_source() -> None:
+def test_a_study_is_not_a_source() -> None:
     study: Any = optuna.create_study()
     with pytest.raises(TypeError, match="must be a path, a database URL or an Optuna storage"):
         _names(study)
 
 
 def test_database_server_without_studies_gets_no_tables(tmp_path: Path) -> None:
-    # The way of a server's URL; no server is started for it.
-    place = tmp_path / "other.db"
-    with closing(sqlite3.connect(place)) as database:
+    # Opened like the URL of a server, which is not available here.
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as database:
         database.execute("CREATE TABLE mine (a)")
     with pytest.raises(HistoryError, match="contains no Optuna studies"):
-        _open_url(f"sqlite:///{place}")
-    with closing(sqlite3.connect(place)) as database:
+        _open_url(f"sqlite:///{path}")
+    with closing(sqlite3.connect(path)) as database:
         assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("mine",)]

@@ -47,7 +47,7 @@ SPACE: dict[str, BaseDistribution] = {
     "wide": FloatDistribution(-1e300, 1e300),
     "only": CategoricalDistribution(["one"]),
 }
-"""Conditional in the tests: trials have any part of it."""
+"""Trials have any subset of these parameters."""
 STATES = (*rdb_reader.FINISHED, TrialState.RUNNING, TrialState.WAITING)
 NUMBERS = st.one_of(
     st.floats(-1e9, 1e9), st.sampled_from([math.inf, -math.inf, 0.0, 1e-300, 1e300])
@@ -85,7 +85,7 @@ def fill(storage: BaseStorage, trials: Sequence[FrozenTrial], n_values: int = 1)
 
 
 def facts(trial: FrozenTrial) -> Any:
-    """What of a trial is used anywhere, types included, and NaN equal to itself."""
+    """The parts of a trial that are used, with their types; NaN is equal to itself."""
     bare = trial.state is TrialState.PRUNED and trial.values is None
     return (
         trial.number,
@@ -109,7 +109,7 @@ def assert_read_alike(storage: BaseStorage, study_id: int) -> None:
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data(), n_values=st.sampled_from([1, 1, 1, 3]))
-def test_tables_tell_what_the_storage_tells(
+def test_the_tables_contain_what_the_storage_returns(
     storage: BaseStorage, data: st.DataObject, n_values: int
 ) -> None:
     trials = data.draw(st.lists(a_trial(n_values), max_size=5))
@@ -119,13 +119,13 @@ def test_tables_tell_what_the_storage_tells(
 def test_every_kind_of_choice_comes_back_as_it_was(storage: BaseStorage) -> None:
     space = {"mixed": SPACE["mixed"]}
     trials = [
-        create_trial(params={"mixed": one}, distributions=space, value=1.0)
-        for one in (None, True, False, 2, 2.5, "two", "ümlaut 'quoted'")
+        create_trial(params={"mixed": choice}, distributions=space, value=1.0)
+        for choice in (None, True, False, 2, 2.5, "two", "ümlaut 'quoted'")
     ]
     study_id = fill(storage, trials)
     assert_read_alike(storage, study_id)
-    found = [one.params["mixed"] for one in trial_reader(storage).read(study_id)]
-    assert list(map(repr, found)) == [repr(one.params["mixed"]) for one in trials]
+    read = [trial.params["mixed"] for trial in trial_reader(storage).read(study_id)]
+    assert list(map(repr, read)) == [repr(trial.params["mixed"]) for trial in trials]
 
 
 def objective(trial: optuna.Trial) -> float:
@@ -156,7 +156,7 @@ def test_real_trials_score_the_same_however_they_are_read(
 
 
 class Unreadable(RDBStorage):
-    """A storage of somebody else, which knows better how it is read."""
+    """A subclass, which may read its trials differently."""
 
 
 def other_layout(storage: RDBStorage) -> None:
@@ -179,7 +179,7 @@ def test_unknown_tables_are_left_to_optuna(
     change(storage)
     reader = trial_reader(storage)
     assert type(reader) is TrialReader
-    assert [one.value for one in reader.read(study_id)] == [1.0]
+    assert [trial.value for trial in reader.read(study_id)] == [1.0]
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_unknown_tables_are_left_to_optuna(
         "UPDATE trial_values SET value_type = 'NEW_KIND'",
     ],
 )
-def test_what_the_tables_do_not_tell_optuna_is_asked_for(
+def test_unexpected_tables_are_read_by_optuna(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     storage = RDBStorage(f"sqlite:///{tmp_path / 'past.db'}")
@@ -237,7 +237,7 @@ def test_reading_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     assert len(reader.read(study_id)) == 1
     assert reader.fingerprint(study_id)
     assert hashlib.sha256(file.read_bytes()).hexdigest() == before
-    assert [one.name for one in tmp_path.iterdir()] == ["past.db"]
+    assert [path.name for path in tmp_path.iterdir()] == ["past.db"]
 
 
 @pytest.mark.parametrize("dialect", ["mysql", "postgresql", "sqlite"])

@@ -188,7 +188,7 @@ def test_configurations_are_the_same_whatever_order_and_float_type() -> None:
     assert config_key({"a": None}) != config_key({})
 
 
-def test_label_stands_for_the_choice_of_its_own_type() -> None:
+def test_a_label_identifies_a_choice_of_its_own_type() -> None:
     distribution = CategoricalDistribution([0, 0.0])
     for label, choice in choice_labels(distribution).items():
         assert type(from_json(distribution, label)) is type(choice)

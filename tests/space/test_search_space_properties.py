@@ -122,8 +122,8 @@ def test_unit_round_trip(distribution: Any, position: float) -> None:
 
 
 @given(floats(), st.floats(0, 1), st.floats(0, 1))
-def test_unit_keeps_the_order(distribution: Any, one: float, other: float) -> None:
-    low, high = sorted((one, other))
+def test_unit_keeps_the_order(distribution: Any, first: float, second: float) -> None:
+    low, high = sorted((first, second))
     assert from_unit(distribution, low) <= from_unit(distribution, high)
 
 
@@ -133,13 +133,13 @@ def test_perturbations_stay_inside(distribution: Any, rng: Any, width: float) ->
 
 
 @given(choices)
-def test_each_label_stands_for_one_choice(distribution: CategoricalDistribution) -> None:
+def test_each_label_identifies_a_choice(distribution: CategoricalDistribution) -> None:
     labels = choice_labels(distribution)
     assert all(isinstance(label, str) for label in labels)
     for label, choice in labels.items():
         assert label in choice_labels(distribution)
-        found = from_json(distribution, label)
-        assert (found == choice and type(found) is type(choice)) or found != found
+        value = from_json(distribution, label)
+        assert (value == choice and type(value) is type(choice)) or value != value
     for choice in distribution.choices:
         assert label_of(distribution, choice) in labels
         back = labels[label_of(distribution, choice)]
@@ -177,10 +177,10 @@ def test_from_json_gives_a_value_inside_or_a_sentence(
 def test_merged_space_covers_every_space_of_its_kind(
     distributions: list[BaseDistribution], rng: Any
 ) -> None:
-    merged = merge_spaces([{"x": one} for one in distributions])["x"]
-    for one in distributions:
-        same_kind = isinstance(one, CategoricalDistribution) == isinstance(
+    merged = merge_spaces([{"x": distribution} for distribution in distributions])["x"]
+    for distribution in distributions:
+        same_kind = isinstance(distribution, CategoricalDistribution) == isinstance(
             merged, CategoricalDistribution
         )
         if same_kind:
-            assert contains(merged, sample(one, rng))
+            assert contains(merged, sample(distribution, rng))
