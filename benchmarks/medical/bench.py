@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import tempfile
 from argparse import Namespace
-from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from concurrent.futures import as_completed
-from dataclasses import asdict
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -23,6 +18,8 @@ from benchmarks.medical.jobs import Job
 from benchmarks.medical.jobs import Training
 from benchmarks.medical.page import write_page
 from benchmarks.medical.quick import quick_bench
+from benchmarks.report.rows import read_csv
+from benchmarks.report.rows import write_csv
 from benchmarks.report.table import typed_command
 from benchmarks.tasks.family import SkippedError
 from benchmarks.work import start_worker
@@ -62,7 +59,7 @@ def measure(
 ) -> None:
     """Run the stages in turn: later stages need the trainings of earlier ones."""
     path = args.out / f"{name}.csv"
-    rows, skipped = read(path), dict[str, str]()
+    rows, skipped = read_csv(path, Training), dict[str, str]()
     for stage in stages(bench, n_seeds, n_trials, n_ours):
         finished = {(row.task, row.seed, row.method, row.trial) for row in rows}
         jobs = [
@@ -75,8 +72,10 @@ def measure(
         # A language model uses several threads, so it gets the machine to itself.
         n_jobs = 1 if any(job.method.startswith("ours") for job in jobs) else args.jobs
         for new in train(bench, jobs, n_jobs, known, skipped):
-            rows += new
-            write(path, rows)
+            rows = sorted(
+                [*rows, *new], key=lambda row: (row.method, row.task, row.seed, row.trial)
+            )
+            write_csv(path, Training, rows)
     for method, reason in skipped.items():
         print(f"{name}: skipping {method}: {reason}")
     print(write_page(rows, bench, path.with_suffix(".md"), typed_command(), skipped))
@@ -127,27 +126,3 @@ def train(
 def _start(known: dict[tuple[str, str], float]) -> None:
     start_worker()
     picks.CROSSED.update(known)
-
-
-def read(path: Path) -> list[Training]:
-    """Read the trainings of earlier runs."""
-    if not path.exists():
-        return []
-    kinds: dict[str, Any] = {"int": int, "float": float, "str": str}
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Training(**{f.name: kinds[str(f.type)](row[f.name]) for f in fields(Training)})
-            for row in csv.DictReader(file)
-        ]
-
-
-def write(path: Path, rows: Iterable[Training]) -> None:
-    """Replace the file atomically: a run may be stopped at any time."""
-    new = path.with_suffix(".csv.new")
-    with new.open("w", newline="", encoding="utf-8") as file:
-        names = [field.name for field in fields(Training)]
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        ordered = sorted(rows, key=lambda row: (row.method, row.task, row.seed, row.trial))
-        writer.writerows(asdict(row) for row in ordered)
-    new.replace(path)

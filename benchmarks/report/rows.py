@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import csv
 import time
+from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import astuple
 from dataclasses import dataclass
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import TypeVar
 
 from benchmarks.tasks.family import CHECKPOINTS
 from benchmarks.tasks.family import Step
 
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Record = TypeVar("Record", bound="DataclassInstance")
 WRITE_EVERY = 5.0
 """Minimum seconds between two writes of the file during a run."""
 
@@ -52,7 +59,7 @@ class Rows:
         self.path = path
         self._written = time.monotonic()
         self._searches: dict[tuple[str, str, int], list[Row]] = {}
-        for row in _read(path) if path.is_file() else []:
+        for row in read_csv(path, Row):
             self._searches.setdefault((row.method, row.task, row.seed), []).append(row)
 
     @property
@@ -81,13 +88,8 @@ class Rows:
         self._searches = kept
 
     def write(self) -> None:
-        """Replace the file atomically: a run may be stopped at any time."""
-        new = self.path.with_suffix(".csv.new")
-        with new.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(field.name for field in fields(Row))
-            writer.writerows(astuple(row) for row in self.rows)
-        new.replace(self.path)
+        """Write the file."""
+        write_csv(self.path, Row, self.rows)
         self._written = time.monotonic()
 
 
@@ -96,17 +98,21 @@ def checkpoints(n_trials: int) -> list[int]:
     return [trial for trial in CHECKPOINTS if trial <= n_trials]
 
 
-def _read(path: Path) -> list[Row]:
+def read_csv(path: Path, kind: type[Record]) -> list[Record]:
+    """Read dataclass instances whose fields are of type int, float or str; [] without a file."""
+    if not path.is_file():
+        return []
+    types = {"int": int, "float": float, "str": str}
+    columns = [(field.name, types[str(field.type)]) for field in fields(kind)]
     with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Row(
-                row["task"],
-                int(row["seed"]),
-                row["method"],
-                int(row["trial"]),
-                float(row["regret"]),
-                float(row["seconds"]),
-                row["code"],
-            )
-            for row in csv.DictReader(file)
-        ]
+        return [kind(**{k: to(row[k]) for k, to in columns}) for row in csv.DictReader(file)]
+
+
+def write_csv(path: Path, kind: type[Record], records: Iterable[Record]) -> None:
+    """Replace the file atomically: a run may be stopped at any time."""
+    new = path.with_suffix(".csv.new")
+    with new.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(field.name for field in fields(kind))
+        writer.writerows(astuple(record) for record in records)
+    new.replace(path)

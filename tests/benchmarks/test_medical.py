@@ -21,9 +21,7 @@ pytest.importorskip(
 
 from benchmarks.medical import picks
 from benchmarks.medical import training
-from benchmarks.medical.bench import read
 from benchmarks.medical.bench import stages
-from benchmarks.medical.bench import write
 from benchmarks.medical.claims import _behind
 from benchmarks.medical.claims import _wins
 from benchmarks.medical.claims import hindsight
@@ -47,6 +45,8 @@ from benchmarks.medical.picks import N_BEST
 from benchmarks.medical.picks import best_configs
 from benchmarks.medical.picks import best_mean_rank
 from benchmarks.medical.picks import candidates
+from benchmarks.report.rows import read_csv
+from benchmarks.report.rows import write_csv
 from recipes import IMAGE_SETS
 from recipes import MEDICAL
 from timm_objective import Space
@@ -104,8 +104,10 @@ def test_quick_run_trains_every_method(quick: Path) -> None:
 @pytest.mark.slow
 def test_quick_page_agrees_with_the_trainings(quick: Path) -> None:
     page = (quick / "medical-quick.md").read_text("utf-8")
-    table = frame(read(quick / "medical-quick.csv"))
-    found = {arm: chosen(table, arm) for arm in arms(read(quick / "medical-quick.csv"))}
+    table = frame(read_csv(quick / "medical-quick.csv", Training))
+    found = {
+        arm: chosen(table, arm) for arm in arms(read_csv(quick / "medical-quick.csv", Training))
+    }
     ours = next(arm for arm in found if arm.is_ours)
     tpe = by_task(chosen(table, Arm("tpe", 5, "TPE 5")), "test_accuracy") * 100
     cells = " | ".join(f"{tpe[task]:.1f}" for task in sorted(tpe.index))
@@ -118,9 +120,9 @@ def test_quick_page_agrees_with_the_trainings(quick: Path) -> None:
 
 def test_trainings_are_read_back(tmp_path: Path) -> None:
     rows = [row("tpe", 2, 0.5), row("tpe", 1, 0.4), row("ours", 1, 0.7, params='{"a": 1}')]
-    write(tmp_path / "x.csv", rows)
-    assert read(tmp_path / "x.csv") == sorted(rows, key=lambda row: (row.method, row.trial))
-    assert read(tmp_path / "none.csv") == []
+    write_csv(tmp_path / "x.csv", Training, rows)
+    assert read_csv(tmp_path / "x.csv", Training) == rows
+    assert read_csv(tmp_path / "none.csv", Training) == []
 
 
 def test_validation_chooses_and_test_is_reported() -> None:
@@ -250,7 +252,7 @@ def test_each_model_has_its_own_rows() -> None:
 def test_committed_page_agrees_with_the_committed_trainings() -> None:
     folder = ROOT / "benchmarks" / "results"
     page = (folder / "medical.md").read_text("utf-8")
-    rows = read(folder / "medical.csv")
+    rows = read_csv(folder / "medical.csv", Training)
     found = {arm: chosen(frame(rows), arm) for arm in arms(rows)}
     grid = {(task, seed) for task in TASKS for seed in range(3)}
     assert all(set(table.index) == grid for table in found.values())
