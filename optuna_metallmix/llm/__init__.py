@@ -1,4 +1,8 @@
-"""messages + JSON schema -> text: the plug point for language models."""
+"""Language models, and the protocol that any other model can implement.
+
+``__all__`` is the public interface. Names imported as themselves (``ask as ask``) are for the
+package's other sub-packages only.
+"""
 
 from optuna_metallmix.llm.auto import MODEL_VARIABLE
 from optuna_metallmix.llm.auto import NO_MODEL_HINT
@@ -10,7 +14,7 @@ from optuna_metallmix.llm.auto import release
 from optuna_metallmix.llm.auto import resolve_llm
 from optuna_metallmix.llm.embedded import INSTALL_COMMAND
 from optuna_metallmix.llm.embedded import EmbeddedLLM
-from optuna_metallmix.llm.embedded import check_packaged
+from optuna_metallmix.llm.embedded import check_packaged as check_packaged
 from optuna_metallmix.llm.embedded import is_embedded_installed
 from optuna_metallmix.llm.ollama import InstalledModel
 from optuna_metallmix.llm.ollama import OllamaLLM
@@ -20,13 +24,13 @@ from optuna_metallmix.llm.ollama import rank_installed
 from optuna_metallmix.llm.ollama import rank_models
 from optuna_metallmix.llm.openai import OpenAILLM
 from optuna_metallmix.llm.protocol import LLM
-from optuna_metallmix.llm.protocol import Attempt
+from optuna_metallmix.llm.protocol import Attempt as Attempt
 from optuna_metallmix.llm.protocol import Message
 from optuna_metallmix.llm.protocol import Usage
-from optuna_metallmix.llm.protocol import ask
-from optuna_metallmix.llm.protocol import cost_of
-from optuna_metallmix.llm.protocol import model_build
-from optuna_metallmix.llm.protocol import model_name
+from optuna_metallmix.llm.protocol import ask as ask
+from optuna_metallmix.llm.protocol import cost_of as cost_of
+from optuna_metallmix.llm.protocol import model_build as model_build
+from optuna_metallmix.llm.protocol import model_name as model_name
 from optuna_metallmix.llm.scripted import ScriptedAnswer
 from optuna_metallmix.llm.scripted import ScriptedCall
 from optuna_metallmix.llm.scripted import ScriptedLLM
@@ -37,7 +41,6 @@ __all__ = [
     "LLM",
     "MODEL_VARIABLE",
     "NO_MODEL_HINT",
-    "Attempt",
     "EmbeddedLLM",
     "ForeignLLM",
     "InstalledModel",
@@ -51,14 +54,9 @@ __all__ = [
     "ScriptedCall",
     "ScriptedLLM",
     "Usage",
-    "ask",
-    "check_packaged",
     "check_spec",
-    "cost_of",
     "installed_models",
     "is_embedded_installed",
-    "model_build",
-    "model_name",
     "rank_installed",
     "rank_models",
     "release",

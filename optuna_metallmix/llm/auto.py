@@ -1,8 +1,9 @@
-"""what the user asked for, or nothing -> the language model to use, and why."""
+"""Find the language model that the user asked for, or the best one available."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -26,13 +27,13 @@ from optuna_metallmix.llm.scripted import ScriptedLLM
 
 
 LLMSpec: TypeAlias = LLM | str | os.PathLike[str] | bool | None
-"""What a user may ask for: see :func:`resolve_llm`."""
+"""The accepted values of ``llm``: see :func:`resolve_llm`."""
 
 MODEL_VARIABLE = "OPTUNA_METALLMIX_MODEL"
 
 NO_MODEL_HINT = (
-    "To get a language model, run `ollama pull qwen3:8b` beside an Ollama server, or "
-    f"`{INSTALL_COMMAND}` for a tiny one inside this process."
+    "To get a language model, start an Ollama server and run `ollama pull qwen3:8b`, or run "
+    f"`{INSTALL_COMMAND}` for a tiny model inside this process."
 )
 
 _ACCEPTED = (
@@ -44,11 +45,11 @@ _ACCEPTED = (
 
 @dataclass(frozen=True)
 class Resolved:
-    """A language model, or none, and how that came about.
+    """The outcome of a search for a language model.
 
     Attributes:
-        llm: The model; None where there is none, or none was wanted.
-        tried: A sentence for each thing tried before, in order, saying why it is not used.
+        llm: The model; None if no model is available, or none was requested.
+        tried: Why each model tried before is not used, a sentence each, in order.
     """
 
     llm: LLM | None
@@ -56,69 +57,71 @@ class Resolved:
 
 
 class ForeignLLM:
-    """Somebody else's model: whatever goes wrong in it becomes an ``LLMError``.
+    """Wraps a user's own model, and turns its exceptions into :class:`LLMError`.
 
     Attributes:
-        name: The object's own ``name``, else its class's.
+        name: The object's ``name``, or else the name of its class.
     """
 
     def __init__(self, llm: LLM) -> None:
         """Wrap ``llm``."""
         self._llm = llm
-        self.name = str(self._told("name") or type(llm).__name__)
+        self.name = str(self._attribute("name") or type(llm).__name__)
 
     @property
     def last_usage(self) -> Usage | None:
-        """What the most recent answer cost, where the object tells it as a :class:`Usage`."""
-        usage = self._told("last_usage")
+        """The cost of the most recent answer, if the object has it as a :class:`Usage`."""
+        usage = self._attribute("last_usage")
         return usage if isinstance(usage, Usage) else None
 
     @property
     def build(self) -> object:
-        """Which build of it answers, where the object tells."""
-        return self._told("build")
+        """The object's ``build``, or None."""
+        return self._attribute("build")
 
     def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:
         """Pass the question on.
 
         Raises:
-            LLMError: The object raised, or answered something that is not text.
+            LLMError: The object raised an exception, or its answer is not text.
         """
         try:
             answer: object = self._llm.generate(messages, schema=schema)
         except LLMError:
             raise
-        except Exception as error:  # The boundary to other people's code: it may raise anything.
+        except Exception as error:  # a user's own code may raise anything
             raise LLMError(
-                f"Model {self.name} raised {type(error).__name__} ({error}): mend its `generate`."
+                f"Model {self.name} raised {type(error).__name__} ({error}): check its `generate`."
             ) from error
         if not isinstance(answer, str):
             raise LLMError(
-                f"Model {self.name} answered {type(answer).__name__}, not str: mend its "
-                "`generate` to return text."
+                f"Model {self.name} returned {type(answer).__name__} instead of str: check its "
+                "`generate`."
             )
         return answer
 
-    def _told(self, attribute: str) -> object:
+    def _attribute(self, name: str) -> object:
         try:
-            return getattr(self._llm, attribute, None)
-        except Exception:  # A property of other people's: what it would tell is worth no trial.
+            return getattr(self._llm, name, None)
+        except Exception:  # a user's property may raise anything, which must not stop the trial
             return None
 
 
 def check_spec(spec: LLMSpec) -> None:
-    """Refuse at once what :func:`resolve_llm` could never use; opens no file and no connection.
+    """Validate ``spec`` without opening a file or a connection.
 
     Raises:
-        TypeError: ``spec`` is of no accepted kind.
-        ValueError: ``spec``, or the variable ``OPTUNA_METALLMIX_MODEL`` where it counts, is a
-            string that means nothing.
+        TypeError: ``spec`` has none of the accepted types.
+        ValueError: ``spec``, or the variable ``OPTUNA_METALLMIX_MODEL`` if it applies, is not an
+            accepted string.
     """
     if spec is None:
         _check_text(os.environ.get(MODEL_VARIABLE) or "none", MODEL_VARIABLE)
     elif isinstance(spec, str):
         _check_text(spec, "llm")
-    elif spec is not False and not isinstance(spec, os.PathLike) and not _can_generate(spec):
+    elif spec is False or isinstance(spec, os.PathLike):
+        return
+    elif isinstance(spec, type) or not callable(getattr(spec, "generate", None)):
         raise TypeError(f"llm={spec!r} is not a language model. Accepted are {_ACCEPTED}.")
 
 
@@ -128,68 +131,69 @@ def resolve_llm(spec: LLMSpec = None) -> Resolved:
     ==========================  =================================================================
     ``spec``                    language model
     ==========================  =================================================================
-    ``None``                    what the variable ``OPTUNA_METALLMIX_MODEL`` says (one of the
-                                strings below); else ``"ollama"`` where a server answers within a
-                                second; else ``"embedded"`` where it is installed; else none
-    ``False``, ``"none"``       none
-    ``"ollama"``                the server's best model as ``rank_models`` sees it: the largest
-                                that fits, made for instructions; nothing is pulled
-    ``"ollama:qwen3:8b"``       that one
-    ``"openai:URL#MODEL"``      that model of an OpenAI-compatible server; without ``#MODEL`` the
-                                first that it lists, without ``URL`` at http://localhost:8000/v1
-    ``"embedded"``              SmolLM2-135M-Instruct in this process
-    path ending in ``.gguf``    that file in this process (any path, where it is a ``Path``)
-    object                      itself; :class:`ForeignLLM` around it where it is not ours
+    ``None``                    the value of ``OPTUNA_METALLMIX_MODEL`` (any string below); else
+                                ``"ollama"`` if a server answers within a second; else
+                                ``"embedded"`` if it is installed; else no model
+    ``False``, ``"none"``       no model
+    ``"ollama"``                the best installed model according to :func:`rank_models`: the
+                                largest instruct model that fits; nothing is pulled
+    ``"ollama:qwen3:8b"``       this model of the Ollama server
+    ``"openai:URL#MODEL"``      this model of an OpenAI-compatible server; the default URL is
+                                http://localhost:8000/v1, the default model the first listed
+    ``"embedded"``              SmolLM2-135M-Instruct inside this process
+    path ending in ``.gguf``    this file inside this process (a ``Path`` may have any ending)
+    object                      the object itself, wrapped in :class:`ForeignLLM` unless it is a
+                                model of this package
     ==========================  =================================================================
 
     Raises:
-        LLMError: What was asked for by name is not there.
+        LLMError: A model was requested by name, and is not available.
         TypeError: As :func:`check_spec`.
         ValueError: As :func:`check_spec`.
     """
     check_spec(spec)
     if spec is None:
-        named = os.environ.get(MODEL_VARIABLE)
-        return _named(named) if named else _automatic()
+        name = os.environ.get(MODEL_VARIABLE)
+        return Resolved(_named(name)) if name else _automatic()
     if isinstance(spec, str):
-        return _named(spec)
+        return Resolved(_named(spec))
     if isinstance(spec, bool):
         return Resolved(None)
     if isinstance(spec, os.PathLike):
         return Resolved(EmbeddedLLM(spec))
-    ours = isinstance(spec, OllamaLLM | OpenAILLM | EmbeddedLLM | ScriptedLLM | ForeignLLM)
-    return Resolved(spec if ours else ForeignLLM(spec))
+    is_ours = isinstance(spec, OllamaLLM | OpenAILLM | EmbeddedLLM | ScriptedLLM | ForeignLLM)
+    return Resolved(spec if is_ours else ForeignLLM(spec))
 
 
 def release(llm: LLM | None) -> None:
-    """Give back the memory that one of this package's models holds; never raises.
+    """Unload ``llm`` if it is a model of this package; never raises.
 
-    Somebody else's object may have a ``close`` that ends it: it is left alone.
+    A user's own model is left alone, because its ``close`` may be final.
     """
     if isinstance(llm, OllamaLLM | EmbeddedLLM):
         llm.close()
 
 
-def _named(spec: str) -> Resolved:
+def _named(spec: str) -> LLM | None:
     if spec == "none":
-        return Resolved(None)
+        return None
     if spec == "embedded":
-        return Resolved(EmbeddedLLM())
+        return EmbeddedLLM()
     if spec == "ollama":
-        return Resolved(_best_of_ollama())
+        return _best_of_ollama()
     if spec.startswith("ollama:"):
-        return Resolved(OllamaLLM(spec.removeprefix("ollama:")))
+        return OllamaLLM(spec.removeprefix("ollama:"))
     if is_spec(spec):
-        return Resolved(openai_model(spec))
-    return Resolved(EmbeddedLLM(spec))
+        return openai_model(spec)
+    return EmbeddedLLM(spec)
 
 
 def _automatic() -> Resolved:
     tried: list[str] = []
-    attempts: tuple[Callable[[], LLM], ...] = (_best_of_ollama, EmbeddedLLM)
-    for attempt in attempts:
+    finders: tuple[Callable[[], LLM], ...] = (_best_of_ollama, EmbeddedLLM)
+    for find in finders:
         try:
-            return Resolved(attempt(), tuple(tried))
+            return Resolved(find(), tuple(tried))
         except LLMError as error:
             tried.append(str(error))
     return Resolved(None, tuple(tried))
@@ -199,25 +203,20 @@ def _best_of_ollama() -> OllamaLLM:
     models = rank_installed()
     if models and models[0].usable:
         return OllamaLLM(models[0].name)
-    listed = " ".join(f"{model.name}: {model.why}" for model in models) or "nothing"
+    listed = " ".join(f"{model.name}: {model.why}" for model in models) or "none"
     raise LLMError(
-        "Ollama has no model of its own that writes text and holds a question (installed: "
+        "Ollama has no installed local text model with a large enough context (installed: "
         f"{listed}): run `ollama pull qwen3:8b`."
     )
 
 
-def _check_text(spec: str, where: str) -> None:
+def _check_text(spec: str, source: str) -> None:
     if is_spec(spec):
         try:
             read_spec(spec)
         except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
+            raise ValueError(f"{source}: {error}") from error
         return
-    known = spec in ("none", "ollama", "embedded") or spec.lower().endswith(".gguf")
-    model = spec.removeprefix("ollama:") if spec.startswith("ollama:") else ""
-    if not known and not model.strip():
-        raise ValueError(f"{where}={spec!r} names no language model. Accepted are {_ACCEPTED}.")
-
-
-def _can_generate(spec: object) -> bool:
-    return callable(getattr(spec, "generate", None)) and not isinstance(spec, type)
+    is_known = spec in ("none", "ollama", "embedded") or spec.lower().endswith(".gguf")
+    if not is_known and not re.match(r"ollama:\s*\S", spec):
+        raise ValueError(f"{source}={spec!r} names no language model. Accepted are {_ACCEPTED}.")

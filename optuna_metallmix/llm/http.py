@@ -1,95 +1,91 @@
-"""what all model servers have in common: is it this machine, and why does it refuse?"""
+"""Shared parts of the clients for model servers: retries, refusals, and loopback addresses."""
 
 from __future__ import annotations
 
 import ipaddress
 import json
 from collections.abc import Callable
-from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
 from time import sleep
 from typing import TypeVar
 
 
-# Characters: a proxy may answer with a whole page.
-_LONGEST_REASON = 300
+NO_REASON = "no reason given"
 
-# Where servers put the sentence: OpenAI and Ollama, vLLM before 0.10, FastAPI itself.
+_T = TypeVar("_T")
+
+# In characters: a proxy may answer with a whole page.
+_MAX_REASON = 300
+
+# Where servers put the reason: OpenAI and Ollama, vLLM before 0.10, FastAPI itself.
 _REASON_KEYS = ("error", "message", "detail")
 
+# Seconds before the second and the third attempt; there is no fourth.
+_PAUSES = (1.0, 3.0)
 
-def is_loopback(name: str) -> bool:
-    """Whether a host's name or address is this machine's own."""
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address is this machine's own."""
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def reason_of(body: object, secret: str = "") -> str:
-    """Unwrap a refusal's body to one line of at most 300 characters, ``secret`` struck out."""
+    """Extract the reason from the body of a refusal.
+
+    Args:
+        body: The body, or a part of it. Some servers pass on another server's JSON as a string.
+        secret: Text that the reason must not show; it is replaced by ``***``.
+
+    Returns:
+        One line of at most 300 characters; ``NO_REASON`` if the body is empty.
+    """
     if isinstance(body, str):
         with suppress(json.JSONDecodeError):
             body = json.loads(body)
     for key in _REASON_KEYS:
         if isinstance(body, dict):
             body = body.get(key, body)
-    reason = " ".join(str(body or "no reason given").split())
-    return (reason.replace(secret, "***") if secret else reason)[:_LONGEST_REASON]
+    reason = " ".join(str(body or NO_REASON).split())
+    return (reason.replace(secret, "***") if secret else reason)[:_MAX_REASON]
 
 
-_T = TypeVar("_T")
-
-_PAUSES = (1.0, 3.0)
-"""Seconds before the second and the third try; there is no fourth."""
-
-
-class Tries:
-    """Tries of one thing, within one bound on their time.
+class Retries:
+    """Up to three attempts at a request, sharing one time-out.
 
     Attributes:
-        count: How often it was tried so far.
+        count: Number of attempts so far.
     """
 
-    def __init__(self, seconds: float) -> None:
-        """Start the clock: all tries and pauses together take at most ``seconds``."""
+    def __init__(self, timeout: float) -> None:
+        """Start the clock: all attempts and pauses together take at most ``timeout`` seconds."""
         self.count = 0
-        self._end = monotonic() + seconds
+        self._end = monotonic() + timeout
 
-    def run(self, call: Callable[[float], _T], is_passing: Callable[[Exception], bool]) -> _T:
-        """Return what ``call`` returns, at the third try at the latest.
+    def run(self, request: Callable[[float], _T], is_transient: Callable[[Exception], bool]) -> _T:
+        """Return what ``request`` returns, from the third attempt at the latest.
 
         Args:
-            call: Is given the seconds that are left, above 0.
-            is_passing: Whether what it raised may be gone in a moment.
+            request: Called with the seconds that are left, above 0.
+            is_transient: Whether an error may go away by itself, so that a retry makes sense.
 
         Raises:
-            Exception: What the last try raised.
+            Exception: Whatever the last attempt raised.
         """
         for pause in _PAUSES:
             try:
-                return self._try(call)
+                return self._attempt(request)
             except Exception as error:
-                if not is_passing(error) or self._left() <= pause:
+                if not is_transient(error) or self._seconds_left() <= pause:
                     raise
             sleep(pause)
-        return self._try(call)
+        return self._attempt(request)
 
-    def _try(self, call: Callable[[float], _T]) -> _T:
+    def _attempt(self, request: Callable[[float], _T]) -> _T:
         self.count += 1
-        return call(max(self._left(), 0.001))
+        return request(max(self._seconds_left(), 0.001))
 
-    def _left(self) -> float:
+    def _seconds_left(self) -> float:
         return self._end - monotonic()
-
-
-def becomes_true(look: Callable[[], bool], pauses: Sequence[float]) -> bool:
-    """Look until it is true: once, and once more after each of ``pauses``, in seconds."""
-    for pause in pauses:
-        if look():
-            return True
-        sleep(pause)
-    return look()

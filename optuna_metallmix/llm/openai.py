@@ -1,10 +1,9 @@
-"""messages + JSON schema -> text, by a server that speaks OpenAI's protocol: vLLM, llama.cpp,
-LM Studio and others.
+"""Ask models of a server that speaks OpenAI's protocol: vLLM, llama.cpp, LM Studio and others.
 
-All three hold an answer to ``response_format={"type": "json_schema", ...}``. ``json_object`` is
-not used: LM Studio refuses it, and it says nothing of the keys. A server that refuses schemas
-(status 400 or 422: older ones, and any that cannot compile this very schema) is asked once more
-without, the schema written into the conversation.
+The answer is constrained by ``response_format={"type": "json_schema", ...}``, which these three
+support. ``json_object`` is not used: LM Studio refuses it, and it does not constrain the keys. If
+a server refuses the schema (status 400 or 422: older servers, and those that cannot compile this
+schema), it is asked again with the schema as text in the last message.
 """
 
 from __future__ import annotations
@@ -17,46 +16,48 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from typing import Any
 
+import optuna
+
 from optuna_metallmix.errors import LLMError
-from optuna_metallmix.llm.http import Tries
+from optuna_metallmix.llm.http import Retries
 from optuna_metallmix.llm.openai_server import DEFAULT_URL
 from optuna_metallmix.llm.openai_server import check_client
 from optuna_metallmix.llm.openai_server import checked_url
 from optuna_metallmix.llm.openai_server import client_errors
-from optuna_metallmix.llm.openai_server import is_passing
-from optuna_metallmix.llm.openai_server import never_connected
+from optuna_metallmix.llm.openai_server import describe_failure
+from optuna_metallmix.llm.openai_server import describe_not_openai
+from optuna_metallmix.llm.openai_server import is_transient
+from optuna_metallmix.llm.openai_server import is_unreachable
 from optuna_metallmix.llm.openai_server import open_client
 from optuna_metallmix.llm.openai_server import read_spec
-from optuna_metallmix.llm.openai_server import refusal_of
+from optuna_metallmix.llm.openai_server import refusal_reason
 from optuna_metallmix.llm.openai_server import served_models
-from optuna_metallmix.llm.openai_server import why_no_answer
-from optuna_metallmix.llm.openai_server import why_not_openai
 from optuna_metallmix.llm.protocol import Message
 from optuna_metallmix.llm.protocol import Usage
-from optuna_metallmix.progress import waiting
 
 
 if TYPE_CHECKING:
     import openai
 
-_SCHEMA_NAME = "answer"
+_logger = optuna.logging.get_logger("optuna.metallmix")
 
-_TOLD = "\n\nThe JSON object follows this JSON schema: "
+_SCHEMA_NAME = "answer"
 
 
 class OpenAILLM:
-    """A model of an OpenAI-compatible server, its answers constrained to the schema.
+    """A model of an OpenAI-compatible server, with answers constrained to the schema.
 
-    Holds settings only, so that it can be pickled and shared between threads; every call opens and
-    closes its own connection. A key is read from the variable ``OPENAI_API_KEY`` at each call and
-    kept nowhere. A server that is starting (status 503) or breaks off is asked twice more.
+    The object only holds settings, so threads may share it and it can be pickled; every call
+    opens and closes its own connection. The key is read from the variable ``OPENAI_API_KEY`` at
+    each call and not stored. A server that is starting (status 503) or drops the connection is
+    asked up to two more times.
 
     Attributes:
-        name: What trials and notes call the model.
+        name: ``openai:`` and the model's name, as shown in trials and notes.
         base_url: The server's address.
-        last_usage: What the most recent answer cost; None before the first.
-        is_constrained: Whether the server took the schema for the most recent answer; None before
-            the first.
+        last_usage: The cost of the most recent answer; None before the first.
+        is_constrained: Whether the server accepted the schema for the most recent answer; None
+            before the first.
     """
 
     def __init__(
@@ -69,25 +70,28 @@ class OpenAILLM:
         temperature: float = 0.0,
         seed: int = 0,
     ) -> None:
-        """Take the settings; nothing is sent yet.
+        """Store the settings without sending a request.
 
         Args:
-            model: As the server lists it.
-            base_url: The address that the server prints; ``/v1`` is added where it has no path.
+            model: The model's name, as the server lists it.
+            base_url: The address that the server prints; ``/v1`` is added if it has no path.
             timeout: Seconds to wait for an answer, above 0.
-            max_tokens: Tokens of an answer, at least 1; a longer answer is an error.
-            temperature: At least 0.
-            seed: Of the sampling.
+            max_tokens: Maximum length of an answer in tokens, at least 1; a longer answer is an
+                error.
+            temperature: Sampling temperature, at least 0.
+            seed: Sampling seed.
 
         Raises:
             LLMError: The ``openai`` client is not installed.
-            ValueError: The model has no name, the address is none, or a number is out of its
-                range.
+            ValueError: ``model`` is empty, ``base_url`` is not an address, or a number is out of
+                its range.
         """
         if not model.strip():
-            raise ValueError("model is the name of a model, as the server lists it.")
+            raise ValueError("`model` must be the name of a model, as the server lists it.")
         if not (timeout > 0 and max_tokens >= 1 and temperature >= 0):
-            raise ValueError("timeout is above 0, max_tokens at least 1, temperature at least 0.")
+            raise ValueError(
+                "`timeout` must be above 0, `max_tokens` at least 1, and `temperature` at least 0."
+            )
         check_client()
         self.model = model.strip()
         self.base_url = checked_url(base_url)
@@ -110,18 +114,21 @@ class OpenAILLM:
         """Answer ``messages`` with one JSON document that ``schema`` describes.
 
         Raises:
-            LLMError: The server or the model is absent, the time-out passed, the answer does not
-                fit ``max_tokens``, or the server or the model refused.
+            LLMError: The server or the model is absent, the answer takes longer than ``timeout``
+                or ``max_tokens`` allow, or the server or the model refuses.
         """
         started = time.perf_counter()
+        _logger.info(f"Asking {self.name} (up to {self.timeout:g} s).")
         try:
-            with open_client(self.base_url, self.timeout) as client, waiting(self.name):
+            with open_client(self.base_url, self.timeout) as client:
                 completion, is_constrained = self._complete(client, messages, schema)
         except client_errors() as error:
-            raise LLMError(self._why(error)) from error
+            raise LLMError(self._describe(error)) from error
         answer = self._answer(completion)
         self.is_constrained = is_constrained
-        self.last_usage = _usage(completion, time.perf_counter() - started)
+        usage, seconds = getattr(completion, "usage", None), time.perf_counter() - started
+        read = getattr(usage, "prompt_tokens", None)
+        self.last_usage = Usage(read, getattr(usage, "completion_tokens", None), seconds)
         return answer
 
     def _complete(
@@ -129,13 +136,13 @@ class OpenAILLM:
     ) -> tuple[object, bool]:
         import openai
 
-        tries = Tries(self.timeout)
+        retries = Retries(self.timeout)
         try:
-            return tries.run(lambda _: self._ask(client, messages, schema), is_passing), True
+            return retries.run(lambda _: self._ask(client, messages, schema), is_transient), True
         except (openai.BadRequestError, openai.UnprocessableEntityError):
-            # What else may be wrong with the request is told by its second refusal.
-            told = _with_schema(messages, schema)
-            return tries.run(lambda _: self._ask(client, told, None), is_passing), False
+            # If the schema is not the reason, the second request is refused as well.
+            messages = _with_schema(messages, schema)
+            return retries.run(lambda _: self._ask(client, messages, None), is_transient), False
 
     def _ask(
         self,
@@ -157,109 +164,98 @@ class OpenAILLM:
         return completion
 
     def _answer(self, completion: object) -> str:
-        # The client checks nothing of what it is sent.
+        # The client does not validate what the server sends.
         choices = getattr(completion, "choices", None)
         choice = choices[0] if isinstance(choices, list) and choices else None
         message = getattr(choice, "message", None)
         if message is None:
-            raise LLMError(why_not_openai(self.base_url))
+            raise LLMError(describe_not_openai(self.base_url))
         if refusal := getattr(message, "refusal", None):
-            raise LLMError(f"{self._who()} refused ({refusal}): choose another model.")
+            raise LLMError(f"{self._subject} refused ({refusal}): choose another model.")
         content = getattr(message, "content", None)
-        if why := self._why_unfinished(choice, message, content):
-            raise LLMError(why)
-        return _document(str(content))
+        if problem := self._problem(choice, message, content):
+            raise LLMError(f"{self._subject} {problem}.")
+        return _extract_document(str(content))
 
-    def _why_unfinished(self, choice: object, message: object, content: object) -> str | None:
-        ended = getattr(choice, "finish_reason", None)
-        # Thoughts are put aside, under either name, where the server knows how the model thinks.
-        thought = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", "")
-        if ended == "length":
-            spent = ", some of them on thoughts" if thought else ""
+    def _problem(self, choice: object, message: object, content: object) -> str | None:
+        reason = getattr(choice, "finish_reason", None)
+        # Servers that know the model's format return its thoughts under either name.
+        thoughts = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", "")
+        if reason == "length":
             return (
-                f"{self._who()} was cut off{spent}: raise `max_tokens` (now {self.max_tokens}) or "
-                "the context that the server was started with."
+                f"was cut off{' while thinking' if thoughts and not content else ''}: raise "
+                f"`max_tokens` (now {self.max_tokens}) or the server's context size"
             )
-        if ended == "content_filter":
-            return f"{self._who()} was stopped by the server's filter: choose another model."
+        if reason == "content_filter":
+            return "was stopped by the server's filter: choose another model"
         if isinstance(content, str) and content.strip():
             return None
-        if thought:
-            return f"{self._who()} only thought: turn its thinking off where the server starts."
-        return f"{self._who()} gave an empty answer: choose another model."
+        if thoughts:
+            return "only returned thoughts: disable thinking in the server's settings"
+        return "gave an empty answer: choose another model"
 
-    def _who(self) -> str:
+    @property
+    def _subject(self) -> str:
         return f"Model {self.model!r} at {self.base_url}"
 
-    def _why(self, error: Exception) -> str:
+    def _describe(self, error: Exception) -> str:
         import openai
 
         if isinstance(error, openai.APIStatusError) and (missing := self._why_missing(error)):
             return missing
-        timed_out = isinstance(error, openai.APITimeoutError)
-        if timed_out and not never_connected(error):
+        if isinstance(error, openai.APITimeoutError) and not is_unreachable(error):
             return (
-                f"{self._who()} did not answer within {self.timeout:g} seconds: raise `timeout`, "
-                "or choose a smaller model."
+                f"{self._subject} did not answer within {self.timeout:g} seconds: raise "
+                "`timeout`, or choose a smaller model."
             )
-        return why_no_answer(error, self.base_url)
+        return describe_failure(error, self.base_url)
 
     def _why_missing(self, error: openai.APIStatusError) -> str | None:
-        # vLLM and Ollama answer 404, others 400, and all of them name the model.
-        if error.status_code not in (400, 404) or self.model not in refusal_of(error):
+        # vLLM and Ollama answer with status 404, others with 400; all of them name the model.
+        if error.status_code not in (400, 404) or self.model not in refusal_reason(error):
             return None
         with suppress(LLMError):
             names = served_models(self.base_url)
             if self.model not in names:
                 return (
-                    f"The server at {self.base_url} has no model {self.model!r} (it lists: "
-                    f"{', '.join(names) or 'none'}): name one of these, or start it with yours."
+                    f"The server at {self.base_url} has no model {self.model!r} (available: "
+                    f"{', '.join(names) or 'none'}): choose one of these, or start the server "
+                    "with yours."
                 )
         return None
 
 
 def openai_model(spec: str) -> OpenAILLM:
-    """Make the model that ``"openai:URL#MODEL"`` names; the server is asked where it names none.
+    """Create the model of ``"openai:URL#MODEL"``; without ``MODEL``, the first that is listed.
+
+    Models with ``embed`` in their name are only used if there is no other.
 
     Raises:
-        LLMError: As :class:`OpenAILLM` and :func:`first_model`.
+        LLMError: As :class:`OpenAILLM` and :func:`served_models`, or the server lists no model.
         ValueError: As :func:`read_spec`.
     """
     base_url, model = read_spec(spec)
-    return OpenAILLM(model or first_model(base_url), base_url)
-
-
-def first_model(base_url: str) -> str:
-    """Return the first model that the server lists; those named as embedding models come last.
-
-    Raises:
-        LLMError: As :func:`served_models`, or the server lists none.
-    """
-    names = served_models(base_url)
-    if not names:
-        raise LLMError(f"The server at {base_url} lists no model: load one there.")
-    return min(names, key=lambda name: "embed" in name.lower())
+    if model is None:
+        names = served_models(base_url)
+        if not names:
+            raise LLMError(f"The server at {base_url} lists no model: load a model there.")
+        model = min(names, key=lambda name: "embed" in name.lower())
+    return OpenAILLM(model, base_url)
 
 
 def _with_schema(messages: Sequence[Message], schema: Mapping[str, Any]) -> list[Message]:
-    """Write the schema where the model reads it last; roles stay as templates want them."""
+    # In the last message, because chat templates may refuse another message or another role.
     *earlier, last = messages
-    content = last["content"] + _TOLD + json.dumps(schema, ensure_ascii=False)
+    text = json.dumps(schema, ensure_ascii=False)
+    content = f"{last['content']}\n\nThe JSON object follows this JSON schema: {text}"
     return [*earlier, {**last, "content": content}]
 
 
-def _document(content: str) -> str:
-    """Take an answer out of the thoughts, the prose or the fence that it may be wrapped in."""
+def _extract_document(content: str) -> str:
+    """Remove the thoughts, the prose or the code fence around an answer."""
     text = content.strip()
     if not text.startswith("{"):
         text = text.rpartition("</think>")[2]
         start, end = text.find("{"), text.rfind("}")
         text = text[start : end + 1] if 0 <= start < end else text
     return text.strip()
-
-
-def _usage(completion: object, seconds: float) -> Usage:
-    usage = getattr(completion, "usage", None)
-    read = getattr(usage, "prompt_tokens", None)
-    written = getattr(usage, "completion_tokens", None)
-    return Usage(read, written, seconds)

@@ -1,4 +1,8 @@
-"""messages + JSON schema -> text: the one method a language model needs."""
+"""Define what a language model is to this package, and ask one question of it.
+
+Any object with a ``generate`` method is a language model (:class:`LLM`). :func:`ask` records the
+answer, or the reason why there is none, as an :class:`Attempt`.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +22,17 @@ from optuna_metallmix.errors import LLMError
 Message: TypeAlias = Mapping[str, str]
 """One turn of a conversation: ``{"role": "system" | "user" | "assistant", "content": "..."}``."""
 
+MAX_ANSWER = 20_000
+"""Longest answer that is kept, in characters. Valid answers have under 2,000; a broken model can
+write megabytes, which must not end up in the storage."""
+
 
 @runtime_checkable
 class LLM(Protocol):
     """Anything that answers messages with text.
 
-    A ``name`` attribute, where there is one, is what trials and notes call the model; a text
-    ``build``, where there is one, is recorded on the trial: which build of it answered.
+    The attributes ``name`` (text), ``build`` (text: the version that answers) and ``last_usage``
+    (:class:`Usage`) are optional, and recorded on the trial.
     """
 
     def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:
@@ -33,7 +41,7 @@ class LLM(Protocol):
         Args:
             messages: The conversation so far, oldest first.
             schema: A JSON schema of type ``object``. Backends that can constrain decoding do so;
-                the caller checks the answer again either way.
+                the caller validates the answer in any case.
 
         Returns:
             The answer's text.
@@ -46,14 +54,14 @@ class LLM(Protocol):
 
 @dataclass(frozen=True)
 class Usage:
-    """What one answer cost, as the backend counts it.
+    """The cost of one answer, as the backend counts it.
 
     Attributes:
-        prompt_tokens: Tokens read, at least 0; None where the backend does not say.
-        answer_tokens: Tokens written, at least 0; None where the backend does not say.
-        seconds: Wall-clock seconds from the call to its answer, loading the model included.
-        load_seconds: Of these, the seconds of loading the model, at least 0; None where the
-            backend does not say.
+        prompt_tokens: Tokens read, at least 0; None if the backend does not report them.
+        answer_tokens: Tokens written, at least 0; None if the backend does not report them.
+        seconds: Wall-clock seconds from the call to its answer, including loading the model.
+        load_seconds: Seconds spent loading the model, at least 0; None if the backend does not
+            report them.
     """
 
     prompt_tokens: int | None
@@ -62,20 +70,16 @@ class Usage:
     load_seconds: float | None = None
 
 
-MAX_ANSWER = 20_000
-"""Most characters of an answer that are read and kept; one that was asked for has under 2,000,
-and a trial is no place for the megabytes that a broken model can write."""
-
-
 @dataclass(frozen=True)
 class Attempt:
-    """One answer of a language model.
+    """One question to a language model and its outcome.
 
     Attributes:
-        answer: Its text, up to ``MAX_ANSWER`` characters; empty where there was none.
-        failures: Why it was not used; empty where it was.
-        seconds: Wall seconds from the question to its answer, without the judge's.
-        prompt_tokens, answer_tokens: What it read and wrote; ``None`` where it does not say.
+        answer: The answer's text, at most ``MAX_ANSWER`` characters; empty if there was none.
+        failures: Why the answer was not used; empty if it was.
+        seconds: Wall-clock seconds from the question to its answer, without validation.
+        prompt_tokens, answer_tokens: Tokens read and written; None if the backend does not
+            report them.
     """
 
     answer: str
@@ -86,41 +90,37 @@ class Attempt:
 
 
 def ask(llm: LLM, messages: Sequence[Message], schema: Mapping[str, Any]) -> Attempt:
-    """Ask once; where no answer could be had, the attempt's failure says why."""
+    """Ask once; if the model fails, the attempt's ``failures`` say why."""
     start = time.perf_counter()
     try:
         answer = llm.generate(messages, schema=schema)
     except LLMError as error:
         return Attempt("", (str(error),), time.perf_counter() - start)
     seconds, usage = time.perf_counter() - start, getattr(llm, "last_usage", None)
-    answer = _storable(answer)
+    # Lone surrogates cannot be stored, nor sent back to a server.
+    answer = answer[:MAX_ANSWER].encode("utf-8", "replace").decode("utf-8")
     if not isinstance(usage, Usage):
         return Attempt(answer, (), seconds)
     return Attempt(answer, (), seconds, usage.prompt_tokens, usage.answer_tokens)
 
 
 def model_name(llm: LLM) -> str:
-    """Return what trials and notes call a language model."""
+    """Return the name of a language model as trials and notes show it."""
     return str(getattr(llm, "name", type(llm).__name__))
 
 
 def model_build(llm: LLM) -> str | None:
-    """Return which build of a language model answers, where it tells."""
+    """Return the version of a language model that answers, or None if it reports none."""
     build = getattr(llm, "build", None)
     return build if isinstance(build, str) else None
 
 
 def cost_of(attempts: Iterable[Attempt]) -> str:
-    """Say what attempts took, in words: seconds, and tokens where the models tell."""
-    listed = list(attempts)
-    told = [f"{sum(one.seconds for one in listed):.1f} s"]
-    read = [one.prompt_tokens for one in listed if one.prompt_tokens is not None]
-    written = [one.answer_tokens for one in listed if one.answer_tokens is not None]
-    told += [f"{sum(read)} tokens read"] if read else []
-    told += [f"{sum(written)} tokens written"] if written else []
-    return ", ".join(told)
-
-
-def _storable(answer: str) -> str:
-    """Cut an answer, and replace halves of characters, which no server can be sent again."""
-    return answer[:MAX_ANSWER].encode("utf-8", "replace").decode("utf-8")
+    """Describe the total cost of attempts: seconds, and tokens if the models report them."""
+    attempts = list(attempts)
+    read = [a.prompt_tokens for a in attempts if a.prompt_tokens is not None]
+    written = [a.answer_tokens for a in attempts if a.answer_tokens is not None]
+    parts = [f"{sum(attempt.seconds for attempt in attempts):.1f} s"]
+    parts += [f"{sum(read)} tokens read"] if read else []
+    parts += [f"{sum(written)} tokens written"] if written else []
+    return ", ".join(parts)

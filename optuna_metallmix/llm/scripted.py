@@ -1,4 +1,4 @@
-"""a script -> its answers, one by one: a language model for tests."""
+"""Play back scripted answers: a language model for tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ScriptedAnswer: TypeAlias = str | Exception | Callable[[Sequence[Message], Mappi
 
 @dataclass(frozen=True)
 class ScriptedCall:
-    """What a :class:`ScriptedLLM` was asked.
+    """One call of :meth:`ScriptedLLM.generate`.
 
     Attributes:
         messages: The conversation, oldest first.
@@ -33,9 +33,9 @@ class ScriptedCall:
 
 
 class ScriptedLLM:
-    """Answers what it was told to answer, in order, and remembers what it was asked.
+    """Returns scripted answers in order, and records every call.
 
-    It needs no model, no server and no network, and stands in for one in tests::
+    It replaces a real model in tests, and needs no server and no network::
 
         llm = ScriptedLLM(['{"candidate": 1}', LLMError("out of order")])
         sampler = MetaLLMiXSampler(llm=llm)
@@ -44,33 +44,33 @@ class ScriptedLLM:
 
     Attributes:
         name: ``"scripted"``.
-        calls: Everything asked so far, oldest first, failed calls included.
+        calls: All calls so far, oldest first, including failed ones.
     """
 
     name = "scripted"
 
     def __init__(self, answers: Iterable[ScriptedAnswer]) -> None:
-        """Learn the script.
+        """Store the script.
 
         Args:
-            answers: One for each call. A bare string is refused, for its letters would be the
-                answers.
+            answers: An answer for each call. A bare string is refused, because its letters would
+                be the answers.
 
         Raises:
             TypeError: ``answers`` is a string.
         """
         if isinstance(answers, str):
-            raise TypeError("answers is a sequence of answers: write ScriptedLLM([text]).")
+            raise TypeError("`answers` must be a sequence of answers: write ScriptedLLM([text]).")
         self.calls: list[ScriptedCall] = []
         self._answers = list(answers)
         self._lock = threading.Lock()
 
     def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:
-        """Give the next answer.
+        """Return the next answer.
 
         Raises:
-            LLMError: The script has ended, or says so.
-            Exception: Whatever else the script says.
+            LLMError: The script has ended, or contains this error.
+            Exception: Any other exception in the script.
         """
         answer = self._next(ScriptedCall(tuple(messages), schema))
         if isinstance(answer, Exception):
@@ -89,7 +89,7 @@ class ScriptedLLM:
             self.calls.append(call)
             if len(self.calls) > len(self._answers):
                 raise LLMError(
-                    f"ScriptedLLM was asked {len(self.calls)} times and has "
-                    f"{len(self._answers)} answers: script one answer for each call."
+                    f"ScriptedLLM was called {len(self.calls)} times but has only "
+                    f"{len(self._answers)} answers: add an answer for each call."
                 )
             return self._answers[len(self.calls) - 1]

@@ -99,7 +99,9 @@ def test_ollama_without_a_usable_model(
     ollama_server: FakeOllama, models: dict[str, float], completion: bool
 ) -> None:
     serve(ollama_server, models, completion=completion)
-    with pytest.raises(LLMError, match=r"no model of its own .*installed: .*: run `ollama pull"):
+    with pytest.raises(
+        LLMError, match=r"no installed local text model .*installed: .*: run `ollama pull"
+    ):
         resolve_llm("ollama")
 
 
@@ -161,7 +163,7 @@ def test_thing_that_is_no_model(spec: Any) -> None:
 @pytest.mark.parametrize("spec", ["here.gguf", "HERE.GGUF", Path("here")])
 def test_path_is_accepted_unseen_and_read_when_resolved(spec: str | Path) -> None:
     check_spec(spec)
-    with pytest.raises(LLMError, match=r"(?i)here.* cannot be read.*name a GGUF file"):
+    with pytest.raises(LLMError, match=r"(?i)here.* cannot be read.*pass a GGUF file"):
         resolve_llm(spec)
 
 
@@ -189,8 +191,11 @@ def test_what_a_stranger_s_answer_took_is_passed_on() -> None:
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
-        (ZeroDivisionError("oh"), r"Stranger raised ZeroDivisionError \(oh\): mend"),
-        (None, "Stranger answered NoneType, not str"),
+        (
+            ZeroDivisionError("oh"),
+            r"Stranger raised ZeroDivisionError \(oh\): check its `generate`",
+        ),
+        (None, "Stranger returned NoneType instead of str"),
         (LLMError("as it is"), "^as it is$"),
     ],
 )

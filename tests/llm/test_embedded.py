@@ -121,7 +121,7 @@ def test_answer_that_is_cut() -> None:
 @needs_model
 @pytest.mark.model
 def test_schema_that_the_runtime_drops_is_noticed(llm: EmbeddedLLM) -> None:
-    with pytest.raises(LLMError, match=r"without keeping to the schema|cut off"):
+    with pytest.raises(LLMError, match=r"is not JSON|cut off"):
         llm.generate([{"role": "user", "content": "Say hello."}], schema={"type": "nonsense"})
 
 
@@ -164,7 +164,7 @@ def test_nothing_is_printed_and_a_fork_answers_too() -> None:
 import os, signal
 import optuna
 from optuna_metallmix.llm import EmbeddedLLM
-optuna.logging.set_verbosity(optuna.logging.WARNING)  # a busy machine's wait is told otherwise
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # otherwise each question is logged
 llm = EmbeddedLLM(n_ctx=1024, max_tokens=200)
 ask = lambda: llm.generate({MESSAGES!r}, schema={SCHEMA!r})
 answer = ask()
@@ -184,12 +184,12 @@ if hasattr(os, "fork"):
 @needs_model
 @pytest.mark.model
 def test_tampered_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copy = shutil.copy(embedded.installed_file(), tmp_path)
+    copy = shutil.copy(embedded.packaged_file(), tmp_path)
     with Path(copy).open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"\x7f")
-    monkeypatch.setattr(embedded, "_packaged_file", lambda: Path(copy))
-    with pytest.raises(LLMError, match=r"is not the model this package knows .*reinstall it"):
+    monkeypatch.setattr(embedded, "_find_packaged", lambda: Path(copy))
+    with pytest.raises(LLMError, match=r"has an unexpected checksum .*reinstall it"):
         EmbeddedLLM().generate(MESSAGES, schema=SCHEMA)
 
 

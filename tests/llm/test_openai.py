@@ -73,9 +73,7 @@ def test_recorded_answer_is_the_text_of_the_message(server: FakeOllama, play: Pl
 @pytest.mark.shared
 def test_recorded_answer_that_was_cut(server: FakeOllama, play: Play) -> None:
     play("17_openai_chat")
-    with pytest.raises(
-        LLMError, match=r"was cut off: raise `max_tokens` \(now 6\) or the context"
-    ):
+    with pytest.raises(LLMError, match=r"was cut off: raise `max_tokens` \(now 6\) or the server"):
         ask(server, max_tokens=6)
 
 
@@ -83,7 +81,9 @@ def test_recorded_answer_that_was_cut(server: FakeOllama, play: Play) -> None:
 def test_recorded_missing_model_is_told_beside_those_there(server: FakeOllama, play: Play) -> None:
     play("17_openai_models")
     play("17_openai_missing")
-    with pytest.raises(LLMError, match=r"no model 'nosuch:1b' \(it lists: smollm2:135m\): name"):
+    with pytest.raises(
+        LLMError, match=r"no model 'nosuch:1b' \(available: smollm2:135m\): choose"
+    ):
         ask(server, "nosuch:1b")
 
 
@@ -157,11 +157,11 @@ def test_answer_without_a_document_is_left_to_the_caller(server: FakeOllama) -> 
     [
         (completion(None), "gave an empty answer: choose"),
         (completion(" \n"), "gave an empty answer: choose"),
-        (completion(None, reasoning_content="Hm."), "only thought: turn its thinking off"),
-        (completion(None, reasoning="Hm."), "only thought: turn its thinking off"),
+        (completion(None, reasoning_content="Hm."), "only returned thoughts: disable thinking"),
+        (completion(None, reasoning="Hm."), "only returned thoughts: disable thinking"),
         (
             completion(None, "length", reasoning="Hm."),
-            r"was cut off, some of them on thoughts: raise",
+            r"was cut off while thinking: raise",
         ),
         (completion("{", "length"), r"was cut off: raise `max_tokens` \(now 1024\)"),
         (completion(None, refusal="I will not."), r"refused \(I will not\.\): choose"),
@@ -184,7 +184,7 @@ def test_answer_that_cannot_be_used(server: FakeOllama, answer: object, sentence
          r"does not fit .*4096 tokens.*longer context, or lower `max_tokens`"),
         (500, {"object": "error", "message": "engine\ndied", "code": 500},
          r"refused \(status 500, engine died\): see its log"),
-        (401, {"error": "Unauthorized"}, r"another key \(Unauthorized\): set OPENAI_API_KEY"),
+        (401, {"error": "Unauthorized"}, r"refused the key \(Unauthorized\): set OPENAI_API_KEY"),
         (404, {"detail": "Not Found"}, r"does not speak .*/v1 \(status 404, Not Found\)"),
         (400, {"error": {"message": "No models loaded. Please load a model.", "param": "model"}},
          r"refused \(status 400, No models loaded"),
@@ -192,7 +192,7 @@ def test_answer_that_cannot_be_used(server: FakeOllama, answer: object, sentence
         (400, {"error": {"code": 400, "message": "request (4390 tokens) exceeds the available "
                          "context size (4096 tokens)", "type": "exceed_context_size_error"}},
          r"does not fit .*4390 tokens"),
-        (403, {"error": {"message": "no", "type": "permission_error"}}, r"another key \(no\)"),
+        (403, {"error": {"message": "no", "type": "permission_error"}}, r"refused the key \(no\)"),
         (429, {"error": {"message": "slow down"}}, r"is busy \(slow down\): try again"),
         (302, "", r"refused \(status 302, no reason given\)"),
         (502, "<html>\n<body>Bad Gateway</body>", r"status 502, <html> <body>Bad Gateway</body>"),
@@ -229,7 +229,7 @@ def test_server_that_goes_on_starting_or_dropping(server: FakeOllama) -> None:
         ask(server)
     assert len(server.requests) == 3
     server.drop(CHAT)
-    with pytest.raises(LLMError, match=r"broke off \(Server disconnected.*try again"):
+    with pytest.raises(LLMError, match=r"closed the connection \(Server disconnected.*try again"):
         ask(server)
     assert len(server.requests) == 6
 
@@ -246,25 +246,25 @@ def test_absent_server() -> None:
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
     llm = OpenAILLM("m", f"http://127.0.0.1:{port}")
-    with pytest.raises(LLMError, match=f"Nothing answers at http://127.0.0.1:{port}/v1: start"):
+    with pytest.raises(LLMError, match=f"No server answers at http://127.0.0.1:{port}/v1: start"):
         llm.generate(MESSAGES, schema=SCHEMA)
 
 
 @pytest.mark.parametrize("body", ["<html>hello</html>", '{"hello": 1}', "[]", "null", '{"choices'])
 def test_something_else_than_openai(server: FakeOllama, body: str) -> None:
     server.reply(CHAT, body)
-    with pytest.raises(LLMError, match=r"does not speak OpenAI's protocol: name the address"):
+    with pytest.raises(LLMError, match=r"does not speak OpenAI's protocol: pass the address"):
         ask(server)
 
 
 @pytest.mark.parametrize("settings", [{"timeout": 0}, {"max_tokens": 0}, {"temperature": -1}])
 def test_number_out_of_range(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="timeout is above 0"):
+    with pytest.raises(ValueError, match="`timeout` must be above 0"):
         OpenAILLM("m", **settings)
 
 
 def test_model_without_a_name() -> None:
-    with pytest.raises(ValueError, match="name of a model, as the server lists it"):
+    with pytest.raises(ValueError, match="`model` must be the name of a model"):
         OpenAILLM(" ")
 
 

@@ -75,13 +75,20 @@ def test_variable_may_name_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("models", [[], None, "no list"])
 def test_server_without_models(openai_server: FakeOllama, models: object) -> None:
     openai_server.reply("/v1/models", {"object": "list", "data": models})
-    with pytest.raises(LLMError, match=r"lists no model: load one|does not speak OpenAI's"):
+    with pytest.raises(LLMError, match=r"lists no model: load a model|does not speak OpenAI's"):
+        resolve_llm(f"openai:http://{openai_server.host}/v1")
+
+
+@pytest.mark.parametrize("body", ["<html>hello</html>", '{"hello": 1}', "[1]", "null", "", "7"])
+def test_list_of_models_that_is_something_else(openai_server: FakeOllama, body: str) -> None:
+    openai_server.reply("/v1/models", body)
+    with pytest.raises(LLMError, match="does not speak OpenAI's protocol"):
         resolve_llm(f"openai:http://{openai_server.host}/v1")
 
 
 def test_server_that_is_not_there_is_told_when_it_is_asked() -> None:
     check_spec(f"openai:{NOWHERE}")
-    with pytest.raises(LLMError, match=f"Nothing answers at {NOWHERE}/v1: start the server"):
+    with pytest.raises(LLMError, match=f"No server answers at {NOWHERE}/v1: start it"):
         resolve_llm(f"openai:{NOWHERE}")
     MetaLLMiXSampler(llm=f"openai:{NOWHERE}")
 
@@ -90,7 +97,9 @@ def test_server_that_is_not_there_is_told_when_it_is_asked() -> None:
     "spec", ["openai:gpt-5", "openai:localhost:8000", "openai:ftp://h/v1", "openai:http://:80/v1"]
 )
 def test_string_that_is_no_address(spec: str) -> None:
-    with pytest.raises(ValueError, match=r"^llm: '.*' is not the address .*write it with http://"):
+    with pytest.raises(
+        ValueError, match=r"^llm: '.*' is not the address .*must start with http://"
+    ):
         check_spec(spec)
     with pytest.raises(ValueError, match="is not the address"):
         MetaLLMiXSampler(llm=spec)
@@ -161,7 +170,7 @@ def test_real_server_wants_its_key(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", key)
     llm = OpenAILLM("m", real_server[0])
-    with pytest.raises(LLMError, match=r"wants another key \(.*\): set OPENAI_API_KEY to"):
+    with pytest.raises(LLMError, match=r"refused the key \(.*\): set OPENAI_API_KEY to"):
         llm.generate(MESSAGES, schema=SCHEMA)
 
 

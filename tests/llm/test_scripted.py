@@ -17,7 +17,7 @@ def test_script_is_played_in_order_and_then_ends() -> None:
     llm = ScriptedLLM(["{}", lambda messages, schema: messages[0]["content"] + schema["type"]])
     assert llm.generate(MESSAGES, schema=SCHEMA) == "{}"
     assert llm.generate(MESSAGES, schema=SCHEMA) == "helloobject"
-    with pytest.raises(LLMError, match="asked 3 times and has 2 answers"):
+    with pytest.raises(LLMError, match="called 3 times but has only 2 answers"):
         llm.generate(MESSAGES, schema=SCHEMA)
     assert [call.messages[0]["content"] for call in llm.calls] == ["hello"] * 3
     assert llm.calls[0].schema == SCHEMA

@@ -1,4 +1,4 @@
-"""Models served by Ollama."""
+"""Language models of an Ollama server."""
 
 from optuna_metallmix.llm.ollama.client import OllamaLLM
 from optuna_metallmix.llm.ollama.ranking import Ranked

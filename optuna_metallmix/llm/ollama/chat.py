@@ -1,4 +1,8 @@
-"""messages -> how many tokens of context to ask a server for."""
+"""Ask an Ollama server one question, with a context size that fits the prompt.
+
+Ollama loads a model with a fixed context. If the user sets none, it is estimated from the prompt,
+and enlarged once if the server counts more tokens than estimated.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +15,16 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from optuna_metallmix.errors import LLMError
-from optuna_metallmix.llm.http import Tries
+from optuna_metallmix.llm.http import Retries
 from optuna_metallmix.llm.ollama.errors import client_errors
 from optuna_metallmix.llm.ollama.errors import counted_tokens
+from optuna_metallmix.llm.ollama.errors import describe_failure
+from optuna_metallmix.llm.ollama.errors import describe_refusal
 from optuna_metallmix.llm.ollama.errors import is_missing
-from optuna_metallmix.llm.ollama.errors import is_passing
 from optuna_metallmix.llm.ollama.errors import is_timeout
 from optuna_metallmix.llm.ollama.errors import is_too_long
-from optuna_metallmix.llm.ollama.errors import never_connected
-from optuna_metallmix.llm.ollama.errors import why_no_answer
-from optuna_metallmix.llm.ollama.errors import why_refused
+from optuna_metallmix.llm.ollama.errors import is_transient
+from optuna_metallmix.llm.ollama.errors import is_unreachable
 from optuna_metallmix.llm.ollama.server import Server
 from optuna_metallmix.llm.ollama.server import installed_models
 from optuna_metallmix.llm.ollama.server import open_client
@@ -30,60 +34,30 @@ from optuna_metallmix.llm.protocol import Message
 if TYPE_CHECKING:
     import ollama
 
+
+# English has 4 to 5 characters per token; 3 is a safe estimate, also for tables.
 _CHARACTERS_PER_TOKEN = 3
-"""English is read at 4 to 5 characters a token; 3 errs on the safe side, also for tables."""
 
+# Tokens that a chat template may add before the first message (a date, a default role), and
+# around each message (5 for SmolLM2).
 _TEMPLATE_TOKENS = 64
-"""What a model's own chat template may add before the first message (a date, a default role)."""
-
 _MESSAGE_TOKENS = 8
-"""What it adds around each message; 5 for SmolLM2."""
 
-_SMALLEST = 4096
-"""Less saves little memory, and would have to grow, which loads the model anew, too often."""
-
-
-def estimated_tokens(messages: Sequence[Message]) -> int:
-    """Estimate from above how many tokens a model reads in ``messages``.
-
-    A digit, and a character beyond ASCII, counts as one token (many models split numbers into
-    digits), other text as a token for each three characters. The JSON schema of an answer is not
-    counted, for a server makes a grammar of it and the model never reads it.
-    """
-    return _TEMPLATE_TOKENS + sum(
-        _MESSAGE_TOKENS + _text_tokens(message["content"]) for message in messages
-    )
-
-
-def _text_tokens(text: str) -> int:
-    single = sum(one.isdigit() or not one.isascii() for one in text)
-    return single + math.ceil((len(text) - single) / _CHARACTERS_PER_TOKEN)
-
-
-def context_size(n_tokens: int, limit: int | None) -> int:
-    """Round up to a power of two, so that questions of about one length need no new size.
-
-    Args:
-        n_tokens: Tokens of prompt and answer together, at least 1.
-        limit: The most that the model can hold; None where that is not known.
-
-    Returns:
-        At least 4,096 and at most ``limit``, even where ``n_tokens`` is more: it is an estimate
-        from above, and only the server can count.
-    """
-    size = max(_SMALLEST, 1 << (n_tokens - 1).bit_length())
-    return size if limit is None else min(size, limit)
+# In tokens. A smaller context saves little memory, and has to grow, which reloads the model,
+# too often.
+_MIN_CONTEXT = 4096
 
 
 @dataclass
 class Chat:
-    """How one question is asked; the settings are those of :class:`OllamaLLM`.
+    """One question to a model; the settings are those of :class:`OllamaLLM`.
 
     Attributes:
-        num_ctx: Tokens of context asked for; more afterwards where it had to grow.
-        limit: The most that the model can hold; None where that is not known.
-        may_grow: Whether ``num_ctx`` is an estimate, not the user's word.
-        has_answered: Whether the server was there before, so that a refused connection may pass.
+        num_ctx: Context size in tokens; :meth:`ask` may enlarge it.
+        limit: Maximum context of the model in tokens; None if unknown.
+        may_grow: Whether ``num_ctx`` is an estimate, not a setting of the user.
+        has_answered: Whether the server has answered before, so that it may just be restarting
+            if it refuses a connection.
     """
 
     server: Server
@@ -100,49 +74,50 @@ class Chat:
     has_answered: bool
 
     def ask(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> ollama.ChatResponse:
-        """Ask, and ask again what may pass, and once with more context where it was too little.
+        """Ask; retry after a transient error, and once with a larger context.
 
         Raises:
             LLMError: There is no answer.
         """
-        tries = Tries(self.timeout)
+        retries = Retries(self.timeout)
         while True:
             try:
-                return tries.run(
-                    lambda seconds: self._send(messages, schema, seconds), self._may_pass
+                return retries.run(
+                    lambda seconds: self._send(messages, schema, seconds), self._is_transient
                 )
             except client_errors() as error:
-                if not self._grown(error):
-                    sentence = self._why(error, messages, tries.count)
+                if not self._grow(error):
+                    sentence = self._describe(error, messages, retries.count)
                     raise LLMError(self.server.without_secrets(sentence)) from error
 
     def text(self, response: ollama.ChatResponse) -> str:
-        """Return the answer's text.
+        """Return the text of an answer.
 
         Raises:
-            LLMError: It was not finished, or the server dropped a part of the prompt.
+            LLMError: The answer is incomplete or empty, or the server dropped a part of the
+                prompt.
         """
         read, written = response.prompt_eval_count or 0, response.eval_count or 0
         content = response.message.content
         if not response.done:
             raise LLMError(
-                f"{self._who} stopped in mid-answer, as Ollama does when a model repeats itself: "
-                "choose another model, or a `temperature` above 0."
+                f"{self._subject} stopped in the middle of its answer, as Ollama does when a "
+                "model repeats itself: choose another model, or a `temperature` above 0."
             )
         if read >= self.num_ctx:
-            raise LLMError(self._why_too_long(f"{read} tokens read"))
+            raise LLMError(self._describe_too_long(f"{read} tokens read"))
         if response.message.thinking and not content:
             raise LLMError(
-                f"{self._who} only thought, and spent its {written} tokens on it: pass "
-                f"`think=False`, or raise `num_predict` (now {self.num_predict})."
+                f"{self._subject} spent its {written} tokens on thinking: pass `think=False`, or "
+                f"raise `num_predict` (now {self.num_predict})."
             )
         if response.done_reason == "length" or read + written > self.num_ctx:
             raise LLMError(
-                f"{self._who} was cut off after {written} tokens: raise `num_predict` (now "
+                f"{self._subject} was cut off after {written} tokens: raise `num_predict` (now "
                 f"{self.num_predict}) or `num_ctx` (now {self.num_ctx})."
             )
         if not content:
-            raise LLMError(f"{self._who} gave an empty answer: choose another model.")
+            raise LLMError(f"{self._subject} gave an empty answer: choose another model.")
         return content
 
     def _send(
@@ -153,7 +128,7 @@ class Chat:
                 self.model,
                 messages=[dict(message) for message in messages],
                 stream=False,
-                # Thinking models think unless told not to; the others accept being told not to.
+                # Reasoning models think by default; the other models accept False.
                 think=self.think,
                 format=dict(schema),
                 options={
@@ -166,65 +141,94 @@ class Chat:
             )
         return response
 
-    def _may_pass(self, error: Exception) -> bool:
-        if never_connected(error):
+    def _is_transient(self, error: Exception) -> bool:
+        if is_unreachable(error):
             return self.has_answered
         self.has_answered = True
-        return is_passing(error)
+        return is_transient(error)
 
-    def _grown(self, error: Exception) -> bool:
-        """Whether there is more context to ask with, now that the estimate proved too low."""
+    def _grow(self, error: Exception) -> bool:
+        """Enlarge the context if the estimate was too low; return whether that is possible."""
         if not self.may_grow or not is_too_long(error):
             return False
         counted = counted_tokens(error)
-        wanted = self.num_ctx * 2 if counted is None else counted + self.num_predict
-        before, self.num_ctx = self.num_ctx, context_size(wanted, self.limit)
+        needed = self.num_ctx * 2 if counted is None else counted + self.num_predict
+        before, self.num_ctx = self.num_ctx, context_size(needed, self.limit)
         self.may_grow = False
         return self.num_ctx > before
 
     @property
-    def _who(self) -> str:
-        return f"Model {self._model}"
+    def _subject(self) -> str:
+        return f"Model {self.model!r} of Ollama at {self.server.address}"
 
-    @property
-    def _model(self) -> str:
-        return f"{self.model!r} of Ollama at {self.server.address}"
-
-    def _why(self, error: Exception, messages: Sequence[Message], n_tries: int) -> str:
+    def _describe(self, error: Exception, messages: Sequence[Message], n_attempts: int) -> str:
         import ollama
 
-        tried = f", tried {n_tries} times" if n_tries > 1 else ""
+        attempts = f", tried {n_attempts} times" if n_attempts > 1 else ""
         if is_missing(error, self.model):
-            return self._why_missing()
+            return self._describe_missing()
         if is_too_long(error):
             counted = counted_tokens(error) or f"about {estimated_tokens(messages)}"
-            return self._why_too_long(f"it has {counted} tokens")
+            return self._describe_too_long(f"it has {counted} tokens")
         if isinstance(error, ollama.ResponseError):
-            return why_refused(error, self._who, tried)
+            return describe_refusal(error, self._subject, attempts)
         if is_timeout(error):
             return (
-                f"{self._who} did not answer within {self.timeout:g} seconds{tried}: raise "
+                f"{self._subject} did not answer within {self.timeout:g} seconds{attempts}: raise "
                 "`timeout`, or choose a smaller model."
             )
-        return why_no_answer(error, self.server.address, tried)
+        return describe_failure(error, self.server.address, attempts)
 
-    def _why_missing(self) -> str:
+    def _describe_missing(self) -> str:
         names: list[str] = []
         with suppress(LLMError):
-            listed = installed_models(self.server.address, headers=self.server.headers)
-            names = [model.name for model in listed]
+            installed = installed_models(self.server.address, headers=self.server.headers)
+            names = [model.name for model in installed]
         return (
             f"Ollama at {self.server.address} has no model {self.model!r} (installed: "
-            f"{', '.join(names) or 'none'}): run `ollama pull {self.model}`, or name another."
+            f"{', '.join(names) or 'none'}): run `ollama pull {self.model}`, or choose another."
         )
 
-    def _why_too_long(self, reason: str) -> str:
+    def _describe_too_long(self, reason: str) -> str:
+        subject = self._subject.replace("Model", "model", 1)
         if self.limit is not None and self.num_ctx >= self.limit:
             return (
-                f"The prompt does not fit model {self._model}, which holds at most {self.limit} "
-                f"tokens ({reason}): shorten the prompt, or choose a model with a longer context."
+                f"The prompt does not fit {subject}, which holds at most {self.limit} tokens "
+                f"({reason}): shorten the prompt, or choose a model with a longer context."
             )
         return (
-            f"The prompt does not fit model {self._model} with num_ctx={self.num_ctx} "
-            f"({reason}): raise `num_ctx`, or shorten the prompt."
+            f"The prompt does not fit {subject} with num_ctx={self.num_ctx} ({reason}): raise "
+            "`num_ctx`, or shorten the prompt."
         )
+
+
+def estimated_tokens(messages: Sequence[Message]) -> int:
+    """Return an upper estimate of the number of tokens in ``messages``.
+
+    Digits and characters beyond ASCII count as a token each (many models split numbers into
+    digits), other text as a token for each three characters. The JSON schema of the answer does
+    not count, because it constrains the decoding and is not part of the prompt.
+    """
+    return _TEMPLATE_TOKENS + sum(
+        _MESSAGE_TOKENS + _text_tokens(message["content"]) for message in messages
+    )
+
+
+def context_size(n_tokens: int, limit: int | None) -> int:
+    """Round up to a power of two, so that prompts of similar length need no other context.
+
+    Args:
+        n_tokens: Tokens of prompt and answer together, at least 1.
+        limit: Maximum context of the model in tokens; None if unknown.
+
+    Returns:
+        At least 4,096 and at most ``limit``, even if ``n_tokens`` is more: it is an upper
+        estimate, and only the server can count.
+    """
+    size = max(_MIN_CONTEXT, 1 << (n_tokens - 1).bit_length())
+    return size if limit is None else min(size, limit)
+
+
+def _text_tokens(text: str) -> int:
+    n_single = sum(character.isdigit() or not character.isascii() for character in text)
+    return n_single + math.ceil((len(text) - n_single) / _CHARACTERS_PER_TOKEN)

@@ -1,168 +1,154 @@
-"""what Ollama's client raises -> whether it passes, and a sentence that says what to do."""
+"""Classify the errors of Ollama's client, and turn them into sentences that say what to do."""
 
 from __future__ import annotations
 
 import json
 import re
-from contextlib import suppress
 from typing import Any
+
+from optuna_metallmix.llm.http import NO_REASON
+from optuna_metallmix.llm.http import reason_of
 
 
 KEY_VARIABLE = "OLLAMA_API_KEY"
-"""The variable that Ollama's client sends as a bearer token, where no header does so."""
+"""Ollama's client sends this variable as a bearer token, unless a header sets another."""
 
-# Characters: a proxy may answer with a whole page.
-_LONGEST_REASON = 300
+# The model's process died; the next question starts it again.
+_TRANSIENT = ("unexpected eof", "unexpectedly stopped")
 
-# A model's process that died is started again with the next question.
-_PASSING = ("unexpected eof", "unexpectedly stopped")
-
-# Of a status 400, by version: "request (710 tokens) exceeds the available context size (256
-# tokens)" and "the prompt is longer than the context length currently available" (0.32), "the
-# input length exceeds the context length" (0.24).
+# Reasons of a status 400, by version: "request (710 tokens) exceeds the available context size
+# (256 tokens)" and "the prompt is longer than the context length currently available" (0.32),
+# "the input length exceeds the context length" (0.24).
 _TOO_LONG = re.compile(r"(exceeds?|longer than) the (available )?context")
-_READ_TOKENS = re.compile(r"request \((\d+) tokens\)")
+_PROMPT_TOKENS = re.compile(r"request \((\d+) tokens\)")
 
-# What a refusal with status 400 or 500 contains, and what to do about it.
+# What the reason of a status 400 or 500 contains, and what to do about it.
 _REMEDIES = (
     (r"does not support thinking", "pass `think=None`, or choose a model that thinks"),
     (r"json.schema|invalid format|grammar", "simplify the schema, or choose another model"),
     (r"memory", "choose a smaller model, lower `num_ctx`, or free memory on the server"),
     (r"does not support (chat|generate)", "choose a model that writes text"),
-    (r"option |invalid |duration", "mend the setting that it names"),
+    (r"option |invalid |duration", "check the settings of the model"),
 )
 
 
 def client_errors() -> tuple[type[Exception], ...]:
-    """List what a client raises where the server, not this package, is at fault."""
-    # Three families of the client's own, and what it raises where something else than Ollama
-    # answers. A tuple made on use, so that neither package is imported before.
+    """Return the exceptions that the client raises if the server or the connection fails."""
+    # Inside the function, because importing these packages is slow.
     import httpx
     import ollama
     import pydantic
 
-    strange = (json.JSONDecodeError, UnicodeDecodeError, pydantic.ValidationError)
-    return (ollama.ResponseError, ConnectionError, httpx.HTTPError, httpx.InvalidURL, *strange)
+    not_ollama = (json.JSONDecodeError, UnicodeDecodeError, pydantic.ValidationError)
+    return (ollama.ResponseError, ConnectionError, httpx.HTTPError, httpx.InvalidURL, *not_ollama)
 
 
-def never_connected(error: Exception) -> bool:
-    """Whether nobody took the connection."""
+def is_unreachable(error: Exception) -> bool:
+    """Return whether no connection could be opened."""
     import httpx
 
     return isinstance(error, ConnectionError | httpx.ConnectError | httpx.ConnectTimeout)
 
 
 def is_timeout(error: Exception) -> bool:
-    """Whether the connection was taken, but no answer came in time."""
+    """Return whether a connection was opened, but no answer came in time."""
     import httpx
 
-    return isinstance(error, httpx.TimeoutException) and not never_connected(error)
+    return isinstance(error, httpx.TimeoutException) and not is_unreachable(error)
 
 
-def is_passing(error: Exception) -> bool:
-    """Whether the same question may be answered in a moment.
+def is_transient(error: Exception) -> bool:
+    """Return whether a retry may succeed.
 
-    A full queue, a connection that was dropped, a model's process that died. A status 500 alone
-    is none: schemas and options that cannot be have it too.
+    This is the case for a full queue, a dropped connection, and a model's process that died, but
+    not for every status 500: invalid schemas and options have the same status.
     """
     import httpx
     import ollama
 
     if isinstance(error, ollama.ResponseError):
-        reason = innermost(error.error).lower()
-        died = error.status_code == 500 and any(one in reason for one in _PASSING)
-        return error.status_code == 503 or died
-    dropped = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
-    return isinstance(error, dropped)
+        reason = reason_of(error.error).lower()
+        has_died = error.status_code == 500 and any(words in reason for words in _TRANSIENT)
+        return error.status_code == 503 or has_died
+    return isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError)
 
 
 def is_too_long(error: Exception) -> bool:
-    """Whether the server refused a prompt longer than the context it was asked for."""
+    """Return whether the server refused a prompt that exceeds the requested context."""
     import ollama
 
     if not isinstance(error, ollama.ResponseError) or error.status_code != 400:
         return False
-    return _TOO_LONG.search(innermost(error.error)) is not None
+    return _TOO_LONG.search(reason_of(error.error)) is not None
 
 
 def counted_tokens(error: Exception) -> int | None:
-    """Return how many tokens the server counted in a prompt that is too long, where it says so."""
-    found = _READ_TOKENS.search(innermost(getattr(error, "error", "")))
-    return int(found[1]) if found else None
+    """Return the number of tokens of a prompt that is too long, if the server reports it."""
+    match = _PROMPT_TOKENS.search(reason_of(getattr(error, "error", "")))
+    return int(match[1]) if match else None
 
 
 def is_missing(error: Exception, model: str) -> bool:
-    """Whether the server says that it has no such model."""
+    """Return whether the server has no such model."""
     import ollama
 
     if not isinstance(error, ollama.ResponseError) or error.status_code != 404:
         return False
-    reason = innermost(error.error).lower()
+    reason = reason_of(error.error).lower()
     return "not found" in reason and model.split(":")[0].lower() in reason
 
 
-def why_refused(error: Any, who: str, tried: str = "") -> str:
-    """Put a refusal (an ``ollama.ResponseError``) to answer into a sentence.
+def describe_refusal(error: Any, subject: str, attempts: str = "") -> str:
+    """Describe an ``ollama.ResponseError``, and say what to do.
 
     Args:
         error: The refusal.
-        who: The model and the server's address, to begin the sentence with.
-        tried: How often it was tried, where that was more than once.
+        subject: The beginning of the sentence: the model and the server's address.
+        attempts: The number of attempts in words, such as ``", tried 3 times"``.
     """
-    status, reason = error.status_code, innermost(error.error)
-    return f"{who} refused with status {status} ({reason}{tried}): {_remedy(status, reason)}."
+    status, reason = error.status_code, reason_of(error.error)
+    remedy = _remedy(status, reason)
+    return f"{subject} refused with status {status} ({reason}{attempts}): {remedy}."
 
 
-def why_no_answer(error: Exception, address: str, tried: str = "") -> str:
-    """Put one of :func:`client_errors` into a sentence that says what to do next."""
+def describe_failure(error: Exception, address: str, attempts: str = "") -> str:
+    """Describe any of :func:`client_errors`, and say what to do."""
     import httpx
     import ollama
 
-    if never_connected(error):
+    if is_unreachable(error):
         return (
-            f"No Ollama server answers at {address}{tried}: start it with `ollama serve`, or set "
-            "OLLAMA_HOST to where it runs."
+            f"No Ollama server answers at {address}{attempts}: start it with `ollama serve`, or "
+            "set OLLAMA_HOST to its address."
         )
     if isinstance(error, ollama.ResponseError):
-        return why_refused(error, f"Ollama at {address}", tried)
+        return describe_refusal(error, f"Ollama at {address}", attempts)
     if isinstance(error, httpx.LocalProtocolError):
-        # Its text would show the header that it is about.
-        return f"A request to {address} cannot be sent: mend `headers` and {KEY_VARIABLE}."
+        # Its text would reveal the header.
+        return f"A request to {address} cannot be sent: check `headers` and {KEY_VARIABLE}."
     if is_timeout(error):
-        return f"Ollama at {address} does not answer in time: try again when it has less to do."
+        return f"Ollama at {address} does not answer in time: try again when it is less busy."
     if isinstance(error, httpx.HTTPError) and not isinstance(error, httpx.DecodingError):
         return (
-            f"Ollama at {address} broke off ({innermost(str(error))}{tried}): see the server's "
-            "log, and try again."
+            f"Ollama at {address} closed the connection ({reason_of(str(error))}{attempts}): see "
+            "the server's log, and try again."
         )
-    return f"What answers at {address} is not Ollama: set OLLAMA_HOST to where Ollama runs."
+    return f"The server at {address} is not Ollama: set OLLAMA_HOST to Ollama's address."
 
 
 def _remedy(status: int, reason: str) -> str:
     if status == 503:
-        return "it is busy, try again when it has less to do"
+        return "the server is busy, try again later"
     if 300 <= status < 400:
         return "set OLLAMA_HOST to the address that it redirects to"
     if "cloud" in reason:
         return "choose a model whose weights are on the server"
-    if status == 403 and not reason:
-        return "set OLLAMA_HOST to a name that the server takes for its own, or its IP address"
+    if status == 403 and reason == NO_REASON:
+        return "set OLLAMA_HOST to a host name that the server accepts, or to its IP address"
     if status in (401, 403):
-        return f"pass `headers` with what it asks for, or set {KEY_VARIABLE}"
+        return f"pass `headers` with the credentials, or set {KEY_VARIABLE}"
     if status in (400, 500):
         for pattern, remedy in _REMEDIES:
             if re.search(pattern, reason, re.IGNORECASE):
                 return remedy
     return "see the server's log, or choose another model"
-
-
-def innermost(reason: object) -> str:
-    """Unwrap a message to one line: newer servers pass on their runner's as JSON in a string."""
-    # The string holds {"error": {"code": 400, "message": "...", "type": "..."}}.
-    if isinstance(reason, str):
-        with suppress(json.JSONDecodeError):
-            reason = json.loads(reason)
-    for key in ("error", "message"):
-        if isinstance(reason, dict):
-            reason = reason.get(key, reason)
-    return " ".join(str(reason).split())[:_LONGEST_REASON]

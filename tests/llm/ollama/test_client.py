@@ -61,7 +61,7 @@ def test_answer_is_the_text_of_the_message(play: Play, case: str) -> None:
     [
         ("10_missing_model_chat", r"has no model 'smollm2:135m'.*`ollama pull smollm2:135m`"),
         ("06_chat_schema_cut_by_num_predict", r"cut off after 6 tokens: raise `num_predict`"),
-        ("19_repetition_nonstream", r"stopped in mid-answer"),
+        ("19_repetition_nonstream", r"stopped in the middle of its answer"),
         (
             "14_overflow_truncate_false",
             r"does not fit .*num_ctx=\d+ \(it has .* tokens.*raise `num_ctx`",
@@ -208,7 +208,7 @@ def test_nothing_is_said_of_thinking(ollama_server: FakeOllama) -> None:
 def test_model_that_only_thought(ollama_server: FakeOllama, reason: str) -> None:
     message = {"role": "assistant", "content": "", "thinking": "Hm."}
     ollama_server.reply("/api/chat", {**GOOD, "message": message, "done_reason": reason})
-    with pytest.raises(LLMError, match=r"only thought, .* 9 tokens .*`think=False`.*1024"):
+    with pytest.raises(LLMError, match=r"spent its 9 tokens on thinking: .*`think=False`.*1024"):
         ask()
 
 
@@ -251,13 +251,13 @@ def test_something_else_than_ollama(ollama_server: FakeOllama, body: str) -> Non
     "settings", [{"timeout": 0}, {"num_ctx": 0}, {"num_predict": 0}, {"temperature": -1}]
 )
 def test_number_out_of_range(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="timeout is above 0"):
+    with pytest.raises(ValueError, match="`timeout` must be above 0"):
         OllamaLLM("m", **settings)
 
 
 @pytest.mark.parametrize("keep_alive", ["300", "", "5 m", "soon"])
 def test_keep_alive_that_a_server_would_refuse(keep_alive: str) -> None:
-    with pytest.raises(ValueError, match=r'keep_alive is seconds or a duration \("5m"\)'):
+    with pytest.raises(ValueError, match=r"`keep_alive` must be seconds or a duration"):
         OllamaLLM("m", keep_alive=keep_alive)
 
 

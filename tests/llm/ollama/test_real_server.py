@@ -68,7 +68,8 @@ def llm() -> Iterator[OllamaLLM]:
 
 
 def is_loaded(llm: OllamaLLM) -> bool:
-    names = {str(one.model).lower() for one in ollama.Client(llm.host).ps().models}
+    with ollama.Client(llm.host) as client:
+        names = {str(running.model).lower() for running in client.ps().models}
     return bool(names & {llm.model.lower(), f"{llm.model.lower()}:latest"})
 
 

@@ -130,7 +130,7 @@ def test_key_that_cannot_be_sent(
 ) -> None:
     monkeypatch.setenv("OLLAMA_API_KEY", key)
     llm = OllamaLLM("m", num_ctx=4096)
-    with pytest.raises(LLMError, match=r"cannot be sent: mend .*OLLAMA_API_KEY") as caught:
+    with pytest.raises(LLMError, match=r"cannot be sent: check .*OLLAMA_API_KEY") as caught:
         ask(llm)
     llm.close()
     assert SECRET not in str(caught.value)
