@@ -35,7 +35,7 @@ from benchmarks.tasks.past import Past
 from benchmarks.tasks.past import past_of
 from benchmarks.tasks.past import random_configs
 from optuna_metallmix import LLM
-from optuna_metallmix.evaluation import WITHOUT
+from optuna_metallmix.evaluation import NO_MODEL
 from optuna_metallmix.evaluation import ModelAnswer
 from optuna_metallmix.evaluation import ModelAnswers
 from optuna_metallmix.evaluation import as_markdown
@@ -125,8 +125,8 @@ def _ways(past: Past, llm: LLM, is_first: bool) -> Iterator[ModelAnswer]:
 
 def _renamed(found: ModelAnswers, suffix: str, *, with_none: bool) -> Iterator[ModelAnswer]:
     for one in found.answers:
-        if one.model != WITHOUT or with_none:
-            is_true = one.model == WITHOUT and suffix == ", plain"
+        if one.model != NO_MODEL or with_none:
+            is_true = one.model == NO_MODEL and suffix == ", plain"
             yield one if is_true else replace(one, model=one.model + suffix)
 
 
@@ -149,7 +149,7 @@ def _compare(
         evaluate=evaluate,
         n_orders=n_orders,
         seed=past.seed,
-        tell=lambda what: print(what, flush=True),
+        report=lambda text: print(text, flush=True),
         **options,  # type: ignore[arg-type]
     )
 

@@ -1,4 +1,4 @@
-"""`optuna-metallmix compare-models`: models and past studies -> which model should be used."""
+"""The command ``compare-models``: which language model suggests best on past studies."""
 
 from __future__ import annotations
 
@@ -28,42 +28,50 @@ def add_command(parsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``compare-models`` to the commands."""
     parser = parsers.add_parser(
         "compare-models",
-        help="ask several language models about your past studies, and say which to use",
-        description="Holds each past study out from the others, asks every model about it and "
-        "judges the answers; then asks in other orders, to see which model reads. Studies are "
-        "only read.",
+        help="compare language models on your past studies",
+        description="Asks every model about each past study, held out from the others, and judges "
+        "the answers; then asks in other orders, to see which model reads the prompt. Studies "
+        "are only read.",
     )
     parser.add_argument(
         "--models", required=True, type=_models, metavar="A,B,C",
         help='such as "ollama:qwen3:8b,ollama:llama3.2:3b,embedded"',
     )  # fmt: skip
-    parser.add_argument("--storage", required=True, metavar="URL-or-file")
-    parser.add_argument("--studies", type=_listed, metavar="A,B", help="hold out only these")
     parser.add_argument(
-        "--objective", type=_function, metavar="MODULE:FUNCTION",
-        help="function(study name, configuration) -> the objective's value: a table, a "
-        "surrogate, a training",
-    )  # fmt: skip
-    parser.add_argument(
-        "--judge", metavar="MODEL", type=model_spec, help="reviews all; by default each itself"
+        "--storage", required=True, metavar="URL-or-file", help="storage of the past studies"
     )
     parser.add_argument(
-        "--prompt", choices=[one.name for one in VARIANTS], default=DEFAULT_VARIANT.name
+        "--studies", type=_split, metavar="A,B", help="studies to hold out (default: all)"
+    )
+    parser.add_argument(
+        "--objective", type=_function, metavar="MODULE:FUNCTION",
+        help="function(study name, configuration) that returns the objective's value, from a "
+        "table, a surrogate or a training",
+    )  # fmt: skip
+    parser.add_argument(
+        "--judge", metavar="MODEL", type=model_spec,
+        help="reviewing model (default: each model reviews itself)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--prompt",
+        choices=[variant.name for variant in VARIANTS],
+        default=DEFAULT_VARIANT.name,
+        help=f"prompt variant (default: {DEFAULT_VARIANT.name})",
     )
     parser.add_argument(
         "--orders", type=_count, default=3, metavar="N",
-        help="other orders of each question, to see which model reads; 3 by default, 0 for none",
+        help="other orders in which each question is asked, 0 for none (default: 3)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the meta-learner (default: 0)")
     parser.add_argument(
-        "--out", type=Path, metavar="NAME", help="writes NAME.md, NAME.csv and NAME.png"
+        "--out", type=Path, metavar="NAME", help="write NAME.md, NAME.csv and NAME.png"
     )
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     try:
-        found = compare_models(
+        result = compare_models(
             arguments.models,
             arguments.storage,
             studies=arguments.studies,
@@ -72,47 +80,47 @@ def _run(arguments: argparse.Namespace) -> int:
             prompt=arguments.prompt,
             n_orders=arguments.orders,
             seed=arguments.seed,
-            tell=print_message,
+            report=print_message,
         )
-    except ValueError as error:  # two models of one name
+    except ValueError as error:  # two models with the same name
         print_message(str(error))
         return 1
-    text = as_markdown(found)
-    print(text)
-    return 0 if arguments.out is None else _write(found, text, arguments.out)
-
-
-def _write(found: ModelAnswers, text: str, out: Path) -> int:
-    out.with_name(f"{out.name}.md").write_text(text, encoding="utf-8")
-    write_csv(found, out.with_name(f"{out.name}.csv"))
-    try:
-        draw(found).savefig(out.with_name(f"{out.name}.png"), dpi=150)
-    except ImportError:
-        print_message("there is no plot without matplotlib: `pip install matplotlib`.")
+    print(as_markdown(result))
+    if arguments.out is not None:
+        _write(result, arguments.out)
     return 0
 
 
+def _write(result: ModelAnswers, out: Path) -> None:
+    out.with_name(f"{out.name}.md").write_text(as_markdown(result), encoding="utf-8")
+    write_csv(result, out.with_name(f"{out.name}.csv"))
+    try:
+        draw(result).savefig(out.with_name(f"{out.name}.png"), dpi=150)
+    except ImportError:
+        print_message("matplotlib is required to draw the figure. Run `pip install matplotlib`.")
+
+
 def _models(text: str) -> list[str]:
-    return [model_spec(one) for one in _listed(text)]
+    return [model_spec(name) for name in _split(text)]
 
 
-def _listed(text: str) -> list[str]:
-    return [one.strip() for one in text.split(",") if one.strip()]
+def _split(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _count(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0.")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a non-negative integer.")
     return int(text)
 
 
 def _function(text: str) -> Evaluate:
     module, _, name = text.partition(":")
-    sys.path.insert(0, "")  # as `python -m` has it: the module may be a file beside the person
+    sys.path.insert(0, "")  # as `python -m` does, so that a module in the current folder is found
     try:
-        found: Evaluate = getattr(importlib.import_module(module), name)
+        function: Evaluate = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no MODULE:FUNCTION that can be imported here ({error})."
+            f"cannot import {text!r} as MODULE:FUNCTION ({error})."
         ) from error
-    return found
+    return function

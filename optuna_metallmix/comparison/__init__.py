@@ -4,7 +4,4 @@ from optuna_metallmix.comparison.comparison import Comparison
 from optuna_metallmix.comparison.comparison import compare
 
 
-__all__ = [
-    "Comparison",
-    "compare",
-]
+__all__ = ["Comparison", "compare"]

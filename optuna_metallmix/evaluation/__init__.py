@@ -1,6 +1,6 @@
-"""Comparison of language models on past studies that are held out."""
+"""Comparison of language models on held-out past studies."""
 
-from optuna_metallmix.evaluation.models import WITHOUT
+from optuna_metallmix.evaluation.models import NO_MODEL
 from optuna_metallmix.evaluation.models import Evaluate
 from optuna_metallmix.evaluation.models import ModelAnswer
 from optuna_metallmix.evaluation.models import ModelAnswers
@@ -11,7 +11,7 @@ from optuna_metallmix.evaluation.render import write_csv
 
 
 __all__ = [
-    "WITHOUT",
+    "NO_MODEL",
     "Evaluate",
     "ModelAnswer",
     "ModelAnswers",

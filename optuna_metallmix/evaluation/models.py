@@ -1,4 +1,4 @@
-"""past -> each study as if it were new: what a model would be asked of it, by the others."""
+"""Ask language models about each past study as if it were a new task, and grade their answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 
@@ -18,8 +17,8 @@ from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.errors import LLMError
 from optuna_metallmix.errors import ProposalError
 from optuna_metallmix.evaluation.order_bias import Choice
-from optuna_metallmix.evaluation.order_bias import choose_in_orders
-from optuna_metallmix.explain import bearing
+from optuna_metallmix.evaluation.order_bias import ask_in_orders
+from optuna_metallmix.explain import evidence_sign
 from optuna_metallmix.history import History
 from optuna_metallmix.history import PastStudy
 from optuna_metallmix.history import Source
@@ -31,7 +30,6 @@ from optuna_metallmix.judge import Proposal
 from optuna_metallmix.judge import hold_dialogue
 from optuna_metallmix.judge import read_answer
 from optuna_metallmix.llm import LLM
-from optuna_metallmix.llm import Attempt
 from optuna_metallmix.llm import LLMSpec
 from optuna_metallmix.llm import model_name
 from optuna_metallmix.llm import release
@@ -48,86 +46,58 @@ from optuna_metallmix.space import Config
 
 
 Evaluate = Callable[[str, Config], float]
-"""``evaluate(study name, configuration) -> the objective's value`` in that study's own unit, from
-a table, a surrogate or a training."""
+"""``evaluate(study name, configuration)`` returns the objective's value in the unit of that study,
+from a table, a surrogate or a training."""
+
+NO_MODEL = "llm=False"
+"""The baseline that every model is compared with: the meta-learner's first candidate."""
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """One past study that stands for a new task.
+class HeldOutStudy:
+    """A past study that stands in for a new task.
 
     Attributes:
         study: The study.
-        question: What a model is asked about it; its learner has seen the other studies only.
+        question: The question about it, learned from the other studies only.
     """
 
     study: PastStudy
     question: Question
 
     def regret(self, params: Config, evaluate: Evaluate) -> float:
-        """Return (best - value) / (best - median) of the study's own trials; 0 is as good as its
-        best, 1 its median, and below 0 better than any."""
-        values = [one.value for one in self.study.trials if one.value is not None]
-        best, median = values[0], values[len(values) // 2]  # best first, whatever the direction
+        """Return (best - value) / (best - median) of the study's own trials.
+
+        0 is as good as the study's best trial, 1 as its median, and less than 0 better than any.
+        """
+        values = [trial.value for trial in self.study.trials if trial.value is not None]
+        best, median = values[0], values[len(values) // 2]  # sorted best first
         spread = (best - median) or (best - values[-1])
         return (best - float(evaluate(self.study.name, params))) / spread
 
 
-def hold_out(
-    history: History, names: Sequence[str] | None, variant: Variant, seed: int
-) -> Iterator[HeldOut]:
-    """Hold each study out once, those of ``names`` only where some are named.
-
-    Raises:
-        HistoryError: There are not two studies that can be learned from.
-    """
-    if len(history.studies) < 2:
-        why = [f"{name!r}: {reason}" for name, reason in list(history.left_out.items())[:5]]
-        raise HistoryError(
-            "Models are compared on past studies, each held out from the others: at least two "
-            f"are needed that can be learned from, and there are {len(history.studies)}. "
-            f"{'; '.join(why)}".strip()
-        )
-    for study in history.studies:
-        if names is None or study.name in names:
-            yield _held_out(history, study, variant, seed)
-
-
-def _held_out(history: History, study: PastStudy, variant: Variant, seed: int) -> HeldOut:
-    others = tuple(one for one in history.studies if one is not study)
-    past = replace(history, studies=others).sharing(study.space)
-    options: dict[str, Any] = {"seed": seed, "prompt": variant.name}
-    known = suggest(past, study.space, study.meta_features, None, **options)
-    return HeldOut(study, question_of(known, variant))
-
-
-WITHOUT = "llm=False"
-"""The row of the meta-learner's first candidate, which every model is held against."""
-
-
 @dataclass(frozen=True)
 class ModelAnswer:
-    """What one model answered about one study held out.
+    """The grades of a model on a held-out study.
 
     Attributes:
-        model: Its name, or ``"llm=False"``.
+        model: The model's name, or :data:`NO_MODEL`, which has no grades of answers.
         study: The study's name.
-        valid: Whether its first answer was one JSON object as asked for, every candidate,
-            evidence, parameter and value in it one that exists.
-        accepted: Whether an answer of it was accepted by the judge.
-        attempts: How many answers it gave.
-        format, accuracy, completeness: The reviewing model's scores of its last proposal, 1 to 5;
-            ``None`` where there are none.
-        agreement: Share of the evidence cited in its first valid answer that speaks for what it
-            chose there, in [0, 1]; ``None`` where it cited none.
-        predicted: The score the meta-learner expects of what would have been trained: the accepted
-            proposal, else the first candidate; about [0, 1], ``None`` without a meta-learner.
-        predicted_less: By how much that is below the first candidate's.
-        regret: Its true regret, see :meth:`HeldOut.regret`; ``None`` where nothing tells it.
-        regret_more: By how much that is above the first candidate's; below 0 the model helped.
-        seconds: Wall seconds of its answers and of the reviews, at least 0.
-        prompt_tokens, answer_tokens: Read and written in these; ``None`` where it does not say.
-        reason: Why its last answer was not used; empty where it was.
+        valid: Whether the first answer was the JSON object asked for and everything in it exists.
+        accepted: Whether the judge accepted an answer.
+        attempts: Number of answers.
+        format, accuracy, completeness: Scores of the reviewing model for the last proposal, 1 to
+            5; ``None`` without a review.
+        agreement: Share of the evidence cited in the first valid answer that supports its choice,
+            in [0, 1]; ``None`` if it cites none.
+        predicted: Score that the meta-learner expects of the accepted proposal, else of the first
+            candidate; about [0, 1], ``None`` without a meta-learner.
+        predicted_less: The first candidate's expected score minus ``predicted``.
+        regret: The true regret, see :meth:`HeldOutStudy.regret`; ``None`` without true values.
+        regret_more: ``regret`` minus the first candidate's; negative if the model helped.
+        seconds: Wall-clock seconds of answers and reviews, at least 0.
+        prompt_tokens, answer_tokens: Tokens read and written in them; ``None`` if unknown.
+        reason: Why the last answer was not used; empty if it was.
     """
 
     model: str
@@ -149,78 +119,14 @@ class ModelAnswer:
     reason: str = ""
 
 
-def row_of(held: HeldOut, model: str, talk: Dialogue, evaluate: Evaluate | None) -> ModelAnswer:
-    """Sum up a conversation; one with nobody is the meta-learner's first candidate."""
-    first = held.question.candidates[0].params
-    params = talk.proposal.params if talk.proposal else first
-    expected = _expected(held, [params, first])
-    regrets = None if evaluate is None else [held.regret(one, evaluate) for one in (params, first)]
-    row = ModelAnswer(
-        model,
-        held.study.name,
-        predicted=expected[0] if expected else None,
-        predicted_less=expected[1] - expected[0] if expected else None,
-        regret=regrets[0] if regrets else None,
-        regret_more=regrets[0] - regrets[1] if regrets else None,
-    )
-    return row if model == WITHOUT else _with_answers(row, held, talk)
-
-
-def _with_answers(row: ModelAnswer, held: HeldOut, talk: Dialogue) -> ModelAnswer:
-    shown = prompt_view(held.question)
-    parsed = [_parsed(one, shown) for one in talk.attempts]
-    readable = next((one for one in parsed if one is not None), None)
-    scores = talk.verdict.scores if talk.verdict else {}
-    review = talk.verdict.review if talk.verdict else None
-    all_attempts = [*talk.attempts, *(review.attempts if review else ())]
-    return replace(
-        row,
-        valid=parsed[0] is not None,
-        accepted=talk.proposal is not None,
-        attempts=len(talk.attempts),
-        format=scores.get("format"),
-        accuracy=scores.get("accuracy"),
-        completeness=scores.get("completeness"),
-        agreement=_agreement(readable, shown) if readable else None,
-        seconds=sum(one.seconds for one in all_attempts),
-        prompt_tokens=_sum(one.prompt_tokens for one in all_attempts),
-        answer_tokens=_sum(one.answer_tokens for one in all_attempts),
-        reason="" if talk.proposal else " ".join(talk.attempts[-1].failures),
-    )
-
-
-def _parsed(attempt: Attempt, shown: PromptView) -> Proposal | None:
-    try:
-        return read_answer(attempt.answer, shown)
-    except ProposalError:
-        return None
-
-
-def _agreement(proposal: Proposal, shown: PromptView) -> float | None:
-    known = shown.explanation.evidence if shown.explanation else ()
-    cited = [one for one in known if one.id in proposal.evidence]
-    speaks = [bearing(one, shown.question.space, proposal.params) > 0 for one in cited]
-    return fmean(speaks) if speaks else None
-
-
-def _expected(held: HeldOut, configs: Sequence[Config]) -> list[float] | None:
-    learner = held.question.learner
-    return None if learner is None else [float(one) for one in learner.predict(configs).mean]
-
-
-def _sum(counts: Iterable[int | None]) -> int | None:
-    known = [one for one in counts if one is not None]
-    return sum(known) if known else None
-
-
 @dataclass(frozen=True)
 class ModelAnswers:
-    """A comparison that is over.
+    """The result of :func:`compare_models`.
 
     Attributes:
-        answers: A row for each model and study, the models in the order given, the first of them
-            ``"llm=False"``.
-        choices: By model, what it chose in other orders; no model where that was not asked.
+        answers: The grades of each model on each study, :data:`NO_MODEL` first, then the models in
+            the order given.
+        choices: The choices of each model in other orders; empty if ``n_orders`` is 0.
     """
 
     answers: tuple[ModelAnswer, ...]
@@ -238,76 +144,158 @@ def compare_models(
     n_attempts: int = 2,
     n_orders: int = 3,
     seed: int = 0,
-    tell: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> ModelAnswers:
     """Ask each model about each past study, held out from the others.
 
     Args:
-        models: As ``MetaLLMiXSampler(llm=)`` takes them: ``"ollama:qwen3:8b"``, ``"embedded"``,
+        models: As for ``MetaLLMiXSampler(llm=)``: ``"ollama:qwen3:8b"``, ``"embedded"``, or
             objects with ``generate``.
-        source: Where the past studies are; they are only read.
-        studies: The studies to hold out; all where ``None``. The past of each are all others.
-        evaluate: Gives the true value of a configuration in a study, where something can.
-        judge: The model that reviews; ``None`` for each model itself, ``False`` for none.
+        source: Storage of the past studies, which are only read.
+        studies: Names of the studies to hold out; ``None`` for all.
+        evaluate: Returns the true value of a configuration; ``None`` if there is no way to know.
+        judge: The reviewing model; ``None`` for each model itself, ``False`` for no review.
         prompt: ``"plain"``, ``"cot"`` or ``"cot+shap"``.
-        n_attempts: How often a model may answer, from 1.
-        n_orders: In how many other orders each question is asked, to see whether a model reads;
-            0 for none.
-        seed: Seeds meta-learner, candidates and orders.
-        tell: Is told what is done next, in a few words.
+        n_attempts: Number of answers that a model may give, at least 1.
+        n_orders: Number of other orders in which each question is asked; 0 for none.
+        seed: Seed of the meta-learner, the candidates and the orders.
+        report: Called with a line of text before each step.
 
     Raises:
-        HistoryError: The past cannot be read, has not two studies, or none of a name.
-        LLMError: A model is not there.
-        ValueError: Two models have one name, or ``prompt`` is none of the three.
+        HistoryError: The past cannot be read, has fewer than two usable studies, or lacks one of
+            ``studies``.
+        LLMError: A model is unavailable.
+        ValueError: Two models have the same name, or ``prompt`` is unknown.
     """
     variant = variant_named(prompt)
-    asked = _resolved(models)
+    resolved = _resolve(models)
     reviewer = None if judge is None else resolve_llm(judge).llm
-    tell("learning from the past, each study held out once")
-    held = list(hold_out(_read(source, studies), studies, variant, seed))
-    answers = [row_of(one, WITHOUT, Dialogue(()), evaluate) for one in held]
+    report("learning from the past, with each study held out once")
+    held_out = list(_hold_out(_read_history(source, studies), studies, variant, seed))
+    answers = [_grade(held, NO_MODEL, Dialogue(()), evaluate) for held in held_out]
     choices: dict[str, tuple[Choice, ...]] = {}
-    for name, llm in asked.items():
-        taken: list[Choice] = []
+    for model, llm in resolved.items():
+        chosen: list[Choice] = []
         try:
-            for i, one in enumerate(held, start=1):
-                tell(f"{name}: study {i} of {len(held)}, {one.study.name!r}")
-                own = llm if judge is None else reviewer
-                talk = hold_dialogue(one.question, llm, own, n_attempts)
-                answers.append(row_of(one, name, talk, evaluate))
+            for i, held in enumerate(held_out, start=1):
+                report(f"{model}: study {i} of {len(held_out)}, {held.study.name!r}")
+                judging = llm if judge is None else reviewer
+                dialogue = hold_dialogue(held.question, llm, judging, n_attempts)
+                answers.append(_grade(held, model, dialogue, evaluate))
                 rng = np.random.default_rng([seed, i])
-                taken += choose_in_orders(one.study.name, one.question, llm, n_orders, rng)
+                chosen += ask_in_orders(held.study.name, held.question, llm, n_orders, rng)
         finally:
             release(llm)
             release(reviewer)
-        choices[name] = tuple(taken)
+        choices[model] = tuple(chosen)
     return ModelAnswers(tuple(answers), choices if n_orders else {})
 
 
-def _read(source: Source, names: Sequence[str] | None) -> History:
-    storage = open_source(source)
-    history = read_history(storage)
-    if names is not None:
-        present = [*(one.name for one in history.studies), *history.left_out]
-        check_names(names, present, storage, "studies")
-        for name in names:
-            if name in history.left_out:
-                raise HistoryError(
-                    f"Nothing can be learned from study {name!r}: {history.left_out[name]}. "
-                    "Leave it out of studies."
-                )
-    return history
-
-
-def _resolved(models: Sequence[LLMSpec]) -> dict[str, LLM]:
-    found: dict[str, LLM] = {}
+def _resolve(models: Sequence[LLMSpec]) -> dict[str, LLM]:
+    by_name: dict[str, LLM] = {}
     for spec in models:
         resolved = resolve_llm(spec)
         if resolved.llm is None:
-            raise LLMError(" ".join([f"{spec!r} is no language model.", *resolved.tried]))
+            raise LLMError(" ".join([f"{spec!r} is not a language model.", *resolved.tried]))
         name = model_name(resolved.llm)
-        if name in found:
-            raise ValueError(f"Two models are called {name!r}: name each once.")
-        found[name] = resolved.llm
-    return found
+        if name in by_name:
+            raise ValueError(f"Two models have the name {name!r}. List each model once.")
+        by_name[name] = resolved.llm
+    return by_name
+
+
+def _read_history(source: Source, names: Sequence[str] | None) -> History:
+    with open_source(source) as storage:
+        history = read_history(storage)
+        if names is not None:
+            present = [*(study.name for study in history.studies), *history.left_out]
+            check_names(names, present, storage, "studies")
+    for name in names or ():
+        if name in history.left_out:
+            raise HistoryError(
+                f"Nothing can be learned from study {name!r}: {history.left_out[name]}. "
+                "Leave it out of `studies`."
+            )
+    return history
+
+
+def _hold_out(
+    history: History, names: Sequence[str] | None, variant: Variant, seed: int
+) -> Iterator[HeldOutStudy]:
+    """Yield the named studies, or all, each with a question learned from the other studies."""
+    if len(history.studies) < 2:
+        left_out = [f"{name!r}: {why}" for name, why in list(history.left_out.items())[:5]]
+        raise HistoryError(
+            "Models are compared on past studies, each held out from the others. At least two "
+            f"usable studies are needed, but there are {len(history.studies)}. "
+            f"{'; '.join(left_out)}".strip()
+        )
+    for study in history.studies:
+        if names is None or study.name in names:
+            others = tuple(other for other in history.studies if other is not study)
+            past = replace(history, studies=others).sharing(study.space)
+            suggestion = suggest(
+                past, study.space, study.meta_features, None, seed=seed, prompt=variant.name
+            )
+            yield HeldOutStudy(study, question_of(suggestion, variant))
+
+
+def _grade(
+    held: HeldOutStudy, model: str, dialogue: Dialogue, evaluate: Evaluate | None
+) -> ModelAnswer:
+    """Grade a dialogue; without an accepted proposal the first candidate is used instead."""
+    first = held.question.candidates[0].params
+    params = dialogue.proposal.params if dialogue.proposal else first
+    row = ModelAnswer(model, held.study.name)
+    if held.question.learner is not None:
+        predicted, best = held.question.learner.predict([params, first]).mean.tolist()
+        row = replace(row, predicted=predicted, predicted_less=best - predicted)
+    if evaluate is not None:
+        regret, baseline = (held.regret(config, evaluate) for config in (params, first))
+        row = replace(row, regret=regret, regret_more=regret - baseline)
+    return _grade_answers(row, held.question, dialogue) if dialogue.attempts else row
+
+
+def _grade_answers(row: ModelAnswer, question: Question, dialogue: Dialogue) -> ModelAnswer:
+    view = prompt_view(question)
+    proposals = [_read_proposal(attempt.answer, view) for attempt in dialogue.attempts]
+    first_valid = next((proposal for proposal in proposals if proposal is not None), None)
+    scores = dialogue.verdict.scores if dialogue.verdict else {}
+    review = dialogue.verdict.review if dialogue.verdict else None
+    attempts = [*dialogue.attempts, *(review.attempts if review else ())]
+    return replace(
+        row,
+        valid=proposals[0] is not None,
+        accepted=dialogue.proposal is not None,
+        attempts=len(dialogue.attempts),
+        format=scores.get("format"),
+        accuracy=scores.get("accuracy"),
+        completeness=scores.get("completeness"),
+        agreement=_agreement(first_valid, view) if first_valid else None,
+        seconds=sum(attempt.seconds for attempt in attempts),
+        prompt_tokens=_sum_known(attempt.prompt_tokens for attempt in attempts),
+        answer_tokens=_sum_known(attempt.answer_tokens for attempt in attempts),
+        reason="" if dialogue.proposal else " ".join(dialogue.attempts[-1].failures),
+    )
+
+
+def _read_proposal(answer: str, view: PromptView) -> Proposal | None:
+    try:
+        return read_answer(answer, view)
+    except ProposalError:
+        return None
+
+
+def _agreement(proposal: Proposal, view: PromptView) -> float | None:
+    evidence = view.explanation.evidence if view.explanation else ()
+    signs = [
+        evidence_sign(item, view.question.space, proposal.params)
+        for item in evidence
+        if item.id in proposal.evidence
+    ]
+    return fmean(sign > 0 for sign in signs) if signs else None
+
+
+def _sum_known(counts: Iterable[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None

@@ -1,14 +1,14 @@
-"""the same question, its candidates and evidence in other orders -> does a model read?
+"""Ask the same question with candidates and evidence in other orders, to measure order bias.
 
-A model that reads takes the same configuration wherever it stands; one that does not takes the
-same place whatever stands there. SmolLM2-135M takes what stands first (measured while planning):
-its choices look as good as the order in which it is shown the candidates, and are no use of it.
+A model that reads the prompt chooses the same configuration wherever it is listed. A model with
+order bias chooses the same position whatever is listed there: SmolLM2-135M chooses the first
+(measured 2026-11), so its choices are only as good as the order of the candidates.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable
+from collections import defaultdict
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -29,135 +29,128 @@ from optuna_metallmix.prompt import suggestion_messages
 from optuna_metallmix.prompt import suggestion_schema
 
 
-Reading = Literal["yes", "in part", "no", "unclear", "not told"]
+Verdict = Literal["yes", "in part", "no", "unclear", "untested"]
 
 _MOSTLY = 0.8
-"""Share of its answers from which a model is said to take one place, or one configuration."""
+"""Share of answers from which a model counts as choosing one position, or one configuration."""
 _PARTLY = 0.5
-"""The same, to read in part. Evidence leaves ties: a script that adds it up takes the same
-configuration in 58 % of its answers (HPOBench, 6 candidates in 6 orders, 2026-11)."""
-_LEAST_ORDERS = 6
-"""Answers below which nothing is said."""
+"""The same for reading in part. Evidence has ties: a script that adds up its effects chooses the
+same configuration in 58 % of its answers (HPOBench, 6 candidates in 6 orders, 2026-11)."""
+_MIN_ANSWERS = 6
+"""Fewest answers that allow a verdict."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a model chose in one order.
+    """The choice of a model in one order.
 
     Attributes:
-        study: The study it was asked about.
-        order: The candidates as they stood, by the numbers that they have when best stands first.
-        place: Where its choice stood, from 1; ``None`` where it gave no usable answer.
-        candidate: Which candidate that was; ``None`` as above.
+        study: Name of the study that the question is about.
+        order: Numbers of the candidates in the order shown; number 1 is predicted best.
+        position: Position of the chosen candidate, from 1; ``None`` without a usable answer.
+        candidate: Number of the chosen candidate; ``None`` without a usable answer.
     """
 
     study: str
     order: tuple[int, ...]
-    place: int | None
+    position: int | None
     candidate: int | None
 
 
 @dataclass(frozen=True)
-class Habit:
-    """What a model's choices have in common, over all orders.
+class OrderBias:
+    """How the choices of a model depend on the order.
 
     Attributes:
-        n: Usable answers.
-        place: The place it takes most often, from 1; ``None`` where it gave no usable answer.
-        place_share: In what share of its answers, in [0, 1].
-        candidate_share: In what share it takes the candidate that it takes most often in that
-            study, in [0, 1].
+        n: Number of usable answers.
+        position: The position chosen most often, from 1; ``None`` without a usable answer.
+        position_share: Share of the answers that choose it, in [0, 1].
+        candidate_share: Share of the answers that choose the candidate chosen most often for
+            their study, in [0, 1].
     """
 
     n: int
-    place: int | None
-    place_share: float
+    position: int | None
+    position_share: float
     candidate_share: float
 
     @property
-    def reading(self) -> Reading:
-        """Whether it reads, as far as the shares tell."""
-        if self.n < _LEAST_ORDERS:
-            return "not told"
+    def reads(self) -> Verdict:
+        """Whether the model reads the prompt."""
+        if self.n < _MIN_ANSWERS:
+            return "untested"
         if self.candidate_share >= _MOSTLY:
             return "yes"
-        if self.place_share >= _MOSTLY:
+        if self.position_share >= _MOSTLY:
             return "no"
-        in_part = self.candidate_share >= _PARTLY and self.candidate_share > self.place_share
+        in_part = self.candidate_share >= _PARTLY and self.candidate_share > self.position_share
         return "in part" if in_part else "unclear"
 
     @property
     def sentence(self) -> str:
-        """The habit in words."""
+        """The verdict with its numbers, to follow the model's name."""
         if not self.n:
             return "gave no usable answer"
         verdict = {
-            "yes": "reads",
-            "in part": "reads in part",
-            "no": "does not read",
-            "unclear": "may read or not",
-            "not told": f"was asked too seldom to tell (at least {_LEAST_ORDERS} answers)",
-        }[self.reading]
+            "yes": "reads the prompt",
+            "in part": "reads the prompt in part",
+            "no": "does not read the prompt",
+            "unclear": "may or may not read the prompt",
+            "untested": f"gave too few answers for a verdict (at least {_MIN_ANSWERS})",
+        }[self.reads]
         return (
-            f"{verdict}: place {self.place} in {self.place_share:.0%} of {self.n} answers, the "
-            f"same configuration in {self.candidate_share:.0%} of those about one study"
+            f"{verdict}: position {self.position} in {self.position_share:.0%} of {self.n} "
+            f"answers, the same configuration in {self.candidate_share:.0%} of those about a study"
         )
 
 
-def choose_in_orders(
-    name: str, question: Question, llm: LLM, n_orders: int, rng: np.random.Generator
+def ask_in_orders(
+    study: str, question: Question, llm: LLM, n_orders: int, rng: np.random.Generator
 ) -> Iterator[Choice]:
-    """Ask the same question in ``n_orders`` orders; over all of them each candidate stands in as
-    many places as there are, where there are as many orders."""
-    for order in _orders(len(prompt_view(question).candidates), n_orders, rng):
-        shown = _shuffled(question, order, rng)
-        place = _place(shown, llm)
-        yield Choice(name, order, place, None if place is None else order[place - 1])
+    """Ask in ``n_orders`` orders; enough of them put each candidate in each position."""
+    for order in _rotations(len(prompt_view(question).candidates), n_orders, rng):
+        view = _reorder(question, order, rng)
+        attempt = ask(llm, suggestion_messages(view), suggestion_schema(view, may_change=False))
+        try:
+            position = read_answer(attempt.answer, view).candidate
+        except ProposalError:
+            yield Choice(study, order, None, None)
+        else:
+            yield Choice(study, order, position, order[position - 1])
 
 
-def habit_of(choices: Iterable[Choice]) -> Habit:
-    """Sum up what a model chose."""
-    usable = [one for one in choices if one.place is not None]
+def order_bias(choices: Iterable[Choice]) -> OrderBias:
+    """Measure the order bias of a model from its choices."""
+    usable = [choice for choice in choices if choice.position is not None]
     if not usable:
-        return Habit(0, None, 0.0, 0.0)
-    (place, n_place), *_ = Counter(one.place for one in usable).most_common(1)
-    by_study: dict[str, list[Choice]] = {}
-    for one in usable:
-        by_study.setdefault(one.study, []).append(one)
-    same = sum(_most([one.candidate for one in asked]) for asked in by_study.values())
-    return Habit(len(usable), place, n_place / len(usable), same / len(usable))
+        return OrderBias(0, None, 0.0, 0.0)
+    (position, count), *_ = Counter(choice.position for choice in usable).most_common(1)
+    by_study: dict[str, Counter[int | None]] = defaultdict(Counter)
+    for choice in usable:
+        by_study[choice.study][choice.candidate] += 1
+    same = sum(max(counts.values()) for counts in by_study.values())
+    return OrderBias(len(usable), position, count / len(usable), same / len(usable))
 
 
-def _most(choices: Sequence[Hashable]) -> int:
-    return Counter(choices).most_common(1)[0][1]
-
-
-def _orders(n: int, n_orders: int, rng: np.random.Generator) -> Iterator[tuple[int, ...]]:
-    """Yield rotations of one random order, those furthest apart first where there are fewer."""
-    start = rng.permutation(n).tolist()
+def _rotations(n: int, n_orders: int, rng: np.random.Generator) -> Iterator[tuple[int, ...]]:
+    """Yield rotations of a random order of 1 to ``n``, as far apart as possible."""
+    start = rng.permutation(n) + 1
     for i in range(n_orders):
-        turn = round(i * n / min(n_orders, n)) % n
-        yield tuple(one + 1 for one in start[turn:] + start[:turn])
+        yield tuple(np.roll(start, -round(i * n / min(n_orders, n))).tolist())
 
 
-def _shuffled(question: Question, order: Sequence[int], rng: np.random.Generator) -> PromptView:
-    """Show what is shown of a question in another order; numbers tell nothing any more."""
-    shown = prompt_view(question)
-    candidates = [shown.candidates[one - 1] for one in order]
-    renumbered = [replace(one, number=place) for place, one in enumerate(candidates, start=1)]
-    explanation = shown.explanation
+def _reorder(question: Question, order: Sequence[int], rng: np.random.Generator) -> PromptView:
+    """Show the same candidates and evidence in another order, with new numbers."""
+    view = prompt_view(question)
+    candidates = [
+        replace(view.candidates[number - 1], number=position)
+        for position, number in enumerate(order, start=1)
+    ]
+    explanation = view.explanation
     if explanation is not None:
         evidence = [explanation.evidence[i] for i in rng.permutation(len(explanation.evidence))]
-        named = tuple(replace(one, id=f"E{i}") for i, one in enumerate(evidence, start=1))
-        explanation = replace(explanation, evidence=named)
+        renamed = tuple(replace(item, id=f"E{i}") for i, item in enumerate(evidence, start=1))
+        explanation = replace(explanation, evidence=renamed)
     return prompt_view(
-        replace(question, candidates=renumbered, explanation=explanation, ranked=False)
+        replace(question, candidates=candidates, explanation=explanation, ranked=False)
     )
-
-
-def _place(shown: PromptView, llm: LLM) -> int | None:
-    attempt = ask(llm, suggestion_messages(shown), suggestion_schema(shown, may_change=False))
-    try:
-        return read_answer(attempt.answer, shown).candidate
-    except ProposalError:
-        return None

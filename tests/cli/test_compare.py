@@ -34,8 +34,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, add_study: AddStudy) -
 
 def compared(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     code = main(["compare", *words])
-    said = capsys.readouterr()
-    return code, said.out, said.err
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
 
 
 def digest(place: str) -> str:
@@ -46,45 +46,48 @@ def test_studies_and_sides(place: str, capsys: pytest.CaptureFixture[str]) -> No
     before = digest(place)
     code, out, err = compared(capsys, "--storage", place, "--studies", "ours-0,tpe-0")
     assert (code, err) == (0, "")
-    assert "| after trials | ours-0 | tpe-0 |" in out
+    assert "| trials | ours-0 | tpe-0 |" in out
     sides = ["--side", "ours=ours-*", "--side", "tpe=tpe-0,tpe-1", "--studies", "a,b"]
     code, out, err = compared(capsys, "--storage", place, *sides)
     assert (code, err) == (0, "")
-    assert "| after trials | a,b | ours | tpe |" in out
+    assert "| trials | a,b | ours | tpe |" in out
     assert "Medians over studies (a,b 1, ours 2, tpe 2)" in out
     assert digest(place) == before
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
-        (["--studies", "ours-0,gone"], "has no study 'gone'. It has: 'ours-0', 'ours-1', 'tpe-0'"),
-        (["--studies", "ours-0"], "nothing to compare in 'ours-0': pass at least two sides"),
+        (
+            ["--studies", "ours-0,gone"],
+            "no study 'gone'. Studies in --storage: 'ours-0', 'ours-1', 'tpe-0'",
+        ),
+        (["--studies", "ours-0"], "Nothing to compare in 'ours-0'. Pass at least two sides"),
         (["--studies", "ours-0,tpe-0", "--out", "no/folder/x.md"], "No such file or directory"),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence(
-    place: str, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+def test_an_error_is_one_line(
+    place: str, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = compared(capsys, "--storage", place, *words)
     assert (code, out) == (1, "")
-    assert err.startswith("optuna-metallmix compare: ")
-    assert said in err
+    assert err.startswith("optuna-metallmix: ")
+    assert message in err
     assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--side", "tpe"], "'tpe' is not NAME=STUDY,STUDY"),
-        (["--out", "page.pdf"], "'page.pdf' ends in none of .html, .md, .csv"),
+        (["--out", "page.pdf"], "'page.pdf' does not end in .html, .md or .csv"),
     ],
 )
-def test_wrong_usage(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["compare", "--storage", "hpo.db", *words])
     assert caught.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("ending", ["html", "md", "csv"])
@@ -93,7 +96,7 @@ def test_files(
 ) -> None:
     path = tmp_path / f"page.{ending}"
     words = ["--storage", place, "--studies", "ours-0,tpe-0", "--out", str(path)]
-    assert compared(capsys, *words) == (0, f"Written to {path}.\n", "")
+    assert compared(capsys, *words) == (0, f"Wrote {path}.\n", "")
     text = path.read_text(encoding="utf-8")
     first = {"html": "<!DOCTYPE html>", "md": "### Best", "csv": "measure,side,"}[ending]
     assert text.startswith(first)

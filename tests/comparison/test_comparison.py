@@ -1,4 +1,4 @@
-"""What a comparison says of studies whose every number can be worked out by hand."""
+"""Comparison of studies whose numbers can be worked out by hand."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from optuna.trial import TrialState
 from optuna_metallmix import Comparison
 from optuna_metallmix import HistoryError
 from optuna_metallmix import compare
+from optuna_metallmix.comparison.comparison import Measure
 
 
 NOON = datetime(2026, 1, 1, 12)
-NEVER = math.inf
 
 Outcome = float | str | None
 
@@ -64,7 +64,19 @@ def study(
 
 
 def best(comparison: Comparison, side: str) -> dict[int, float | None]:
-    return {one.n_trials: one.value for one in comparison.best if one.side == side}
+    rows = [row for row in comparison.best if row.side == side]
+    return {row.after_trials: None if math.isnan(row.value) else row.value for row in rows}
+
+
+def saving(comparison: Comparison, side: str, compared_with: str) -> dict[str, Measure]:
+    rows = [row for row in comparison.savings if row.side == side]
+    return {row.measure: row for row in rows if row.compared_with == compared_with}
+
+
+def values_of(saved: dict[str, Measure]) -> tuple[float, ...]:
+    """The trials to be as good, the trials saved and the seconds saved."""
+    names = ("trials to be as good", "trials saved", "seconds saved")
+    return tuple(saved[name].value for name in names)
 
 
 @pytest.mark.parametrize(("direction", "sign"), [("maximize", 1.0), ("minimize", -1.0)])
@@ -74,21 +86,33 @@ def test_trials_and_seconds_saved_at_equal_quality(direction: str, sign: float) 
     comparison = compare(soon, late)
     assert best(comparison, "soon") == {1: sign * 5, 2: sign * 8, 3: sign * 8}
     assert best(comparison, "late") == {1: sign, 2: sign * 2, 3: sign * 6, 4: sign * 8}
-    slow, quick = comparison.savings
-    assert (slow.bar, slow.side, slow.value, slow.bar_trials) == ("soon", "late", sign * 8, 2)
-    assert (slow.trials, slow.trials_saved, slow.seconds_saved) == (4, -2, -60)
-    assert (quick.trials, quick.trials_saved, quick.seconds_saved) == (2, 2, 60)
-    assert quick.trials_between is None
-    assert "| late | " + f"{sign * 8:g} | 4 trials | soon: 2 trials | 2 | 60 |" in (
+    slow, quick = saving(comparison, "late", "soon"), saving(comparison, "soon", "late")
+    assert values_of(slow) == (4, -2, -60)
+    assert values_of(quick) == (2, 2, 60)
+    assert {row.after_trials for row in slow.values()} == {2}
+    assert math.isnan(quick["trials saved"].low)
+    assert f"| soon | late | {sign * 8:g} | 2 trials instead of 4 | 2 | 60 |" in (
         comparison.to_markdown()
     )
 
 
-def test_what_is_never_reached_is_said() -> None:
+def test_a_value_that_is_not_reached_has_infinite_trials() -> None:
     comparison = compare(study("good", [1.0, 9.0]), study("bad", [1.0, 2.0, 3.0]))
-    never = comparison.savings[0]
-    assert (never.trials, never.trials_saved, never.seconds_saved) == (NEVER, -NEVER, -NEVER)
-    assert "| good | 9 | 2 trials | bad: never in 3 | never | never |" in comparison.to_markdown()
+    assert values_of(saving(comparison, "bad", "good")) == (math.inf, -math.inf, -math.inf)
+    row = "| bad | good | 9 | not reached in 3 trials (good: 2) | not reached | not reached |"
+    assert row in comparison.to_markdown()
+    assert "| good | bad | 3 | 2 trials instead of 3 | 1 | 10 |" in comparison.to_markdown()
+    soon = compare(study("good", [9.0]), study("bad", [1.0, 2.0]))
+    assert "| good | bad | 2 | 1 trial instead of 2 |" in soon.to_markdown()
+
+
+def test_interval_without_a_lower_end_is_at_most_its_upper_end() -> None:
+    mixed = {"mixed": [study("x", [9.0]), study("y", [9.0]), study("z", [1.0])]}
+    comparison = compare(mixed, study("plain", [0.0, 0.0, 9.0]))
+    trials = saving(comparison, "mixed", "plain")["trials saved"]
+    assert (trials.value, trials.low, trials.high) == (2, -math.inf, 2)
+    assert "| 1 trial instead of 3 | 2 (at most 2) |" in comparison.to_markdown()
+    assert "inf" not in comparison.to_markdown()
 
 
 def test_trials_without_a_value_count_and_reach_nothing() -> None:
@@ -96,8 +120,7 @@ def test_trials_without_a_value_count_and_reach_nothing() -> None:
     comparison = compare(study("hard", outcomes), study("easy", [1.0]))
     assert best(comparison, "hard") == {1: None, 2: None, 5: 1.0, 6: 2.0}
     assert "| 1 | none yet | 1 |" in comparison.to_markdown()
-    (saving,) = [one for one in comparison.savings if one.side == "hard"]
-    assert saving.trials == 4
+    assert saving(comparison, "hard", "easy")["trials to be as good"].value == 4
 
 
 def test_infeasible_trial_reaches_nothing() -> None:
@@ -113,17 +136,18 @@ def test_seconds_count_trials_side_by_side_once_and_pauses_not_at_all() -> None:
     for i, (value, start, end) in enumerate([(1, 0, 10), (2, 5, 12), (9, 1_000, 1_003)]):
         parallel.add_trial(trial(i, value, start, end))
     comparison = compare(parallel, study("plain", [9.0], seconds=100))
-    (saving,) = [one for one in comparison.savings if one.side == "parallel"]
-    assert saving.seconds_saved == 100 - (12 + 3)
+    saved = saving(comparison, "parallel", "plain")["seconds saved"]
+    assert saved.value == 100 - (12 + 3)
 
 
-def test_durations_that_no_storage_tells_are_unknown() -> None:
+def test_durations_that_are_not_stored_are_unknown() -> None:
     added = optuna.create_study(study_name="added", direction="maximize")
     added.add_trials([trial(i, float(i), 0, 0) for i in range(3)])
     comparison = compare(added, study("timed", [1.0]))
-    assert all(math.isnan(one.seconds_saved) for one in comparison.savings)
+    seconds = [row.value for row in comparison.savings if row.measure == "seconds saved"]
+    assert len(seconds) == 2
+    assert all(map(math.isnan, seconds))
     assert comparison.to_markdown().count("| unknown |") == 2
-    assert [one.title.text for one in comparison.plot().select_xaxes()] == ["finished trials"]
 
 
 def seeds(name: str, ends: Sequence[float], storage: BaseStorage) -> list[optuna.Study]:
@@ -135,24 +159,23 @@ def test_several_seeds_have_medians_and_intervals() -> None:
     sides = {"a": seeds("a", [5, 6, 9], storage), "b": seeds("b", [1, 2, 3, 4], storage)}
     comparison = compare(sides, n_resamples=200)
     assert best(comparison, "a") == {1: 0.0, 2: 6.0, 3: 7.0}
-    last = [one for one in comparison.best if one.n_trials == 3]
-    assert [one.between for one in last] == [(6.0, 10.0), (2.0, 5.0)]
-    to_b = comparison.savings[1]
-    assert (to_b.bar, to_b.bar_trials, to_b.trials_saved) == ("b", 3, 1)
-    assert to_b.trials_between == (1.0, 1.0)
+    last = [row for row in comparison.best if row.after_trials == 3]
+    assert [(row.low, row.high) for row in last] == [(6.0, 10.0), (2.0, 5.0)]
+    saved = saving(comparison, "a", "b")["trials saved"]
+    assert (saved.after_trials, saved.value, saved.low, saved.high) == (3, 1, 1, 1)
     assert "7 (6 to 10)" in comparison.to_markdown()
     assert "Medians over studies (a 3, b 4)" in comparison.to_markdown()
-    again = compare(sides, n_resamples=200)
-    assert again.savings == comparison.savings
+    assert compare(sides, n_resamples=200).savings == comparison.savings
 
 
-def test_a_run_that_got_nowhere_is_never_and_not_left_out() -> None:
+def test_a_study_without_a_value_is_not_left_out() -> None:
     failed = study("failed", ["failed"] * 3)
     a = [study("x", [0, 5, 5]), study("y", [0, 6, 6]), failed]
     comparison = compare({"a": a, "b": study("z", [6, 6, 6])})
     assert best(comparison, "a")[3] == 5.0
-    assert comparison.savings[1].trials == NEVER
-    assert comparison.savings[0].trials_between == (0.0, 1.0)
+    assert saving(comparison, "a", "b")["trials to be as good"].value == math.inf
+    saved = saving(comparison, "b", "a")["trials saved"]
+    assert (saved.low, saved.high) == (0.0, 1.0)
 
 
 def test_shortest_study_ends_a_side() -> None:
@@ -160,7 +183,7 @@ def test_shortest_study_ends_a_side() -> None:
         {"a": [study("x", [1, 2, 3]), study("y", [1, 2])], "b": study("z", [1, 1, 1, 1, 2])}
     )
     assert best(comparison, "a") == {1: 1.0, 2: 2.0}
-    assert comparison.savings[0].trials_saved == -3
+    assert saving(comparison, "b", "a")["trials saved"].value == -3
 
 
 def two_objectives() -> optuna.Study:
@@ -168,32 +191,32 @@ def two_objectives() -> optuna.Study:
 
 
 @pytest.mark.parametrize(
-    ("other", "said"),
+    ("other", "message"),
     [
         (two_objectives, "Study 'two' in InMemoryStorage has 2 objectives"),
         (lambda: study("empty", []), "Study 'empty' in InMemoryStorage has no finished trial"),
         (lambda: study("begun", [None]), "'begun' in InMemoryStorage has no finished trial"),
         (lambda: study("broken", ["failed", math.inf]), "'broken' has no value to compare"),
-        (lambda: study("down", [1.0], None, "minimize"), "'down' is to minimize: compare"),
+        (lambda: study("down", [1.0], None, "minimize"), "'down' is to minimize. Compare"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_by_name(other: object, said: str) -> None:
+def test_what_cannot_be_compared_is_refused_by_name(other: object, message: str) -> None:
     with pytest.raises(HistoryError) as caught:
         compare(study("fine", [1.0]), other())  # type: ignore[operator]
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_wrong_use_says_what_to_write() -> None:
-    one = study("a", [1.0])
-    with pytest.raises(ValueError, match="nothing to compare in 'a': pass at least two"):
-        compare(one)
-    with pytest.raises(ValueError, match="Two sides are called 'a': name them"):
-        compare(one, study("a", [1.0]))
+    first = study("a", [1.0])
+    with pytest.raises(ValueError, match=r"Nothing to compare in 'a'\. Pass at least two"):
+        compare(first)
+    with pytest.raises(ValueError, match="Two sides have the name 'a'"):
+        compare(first, study("a", [1.0]))
     with pytest.raises(ValueError, match="Side 'x' has a study twice"):
-        compare({"x": [one, one], "y": study("b", [1.0])})
+        compare({"x": [first, first], "y": study("b", [1.0])})
     with pytest.raises(ValueError, match="confidence=95 must be between 0 and 1"):
-        compare(one, study("b", [1.0]), confidence=95)
-    with pytest.raises(TypeError, match="'a' is no study"):
+        compare(first, study("b", [1.0]), confidence=95)
+    with pytest.raises(TypeError, match="'a' is neither a study"):
         compare("a", "b")  # type: ignore[arg-type]
 
 
@@ -212,10 +235,11 @@ def test_dashboard_shows_studies_of_one_storage() -> None:
 def test_names_act_on_nothing() -> None:
     evil = "<b>|x|</b> *y*"
     comparison = compare(study(evil, [1.0, 2.0]), study("a", [1.0]))
-    assert "\\<b\\>\\|x\\|\\</b\\> \\*y\\*" in comparison.to_markdown()
-    html = comparison._repr_html_()
-    assert "<b>" not in html
-    assert html.count("&lt;b&gt;|x|&lt;/b&gt; *y*") == 3
+    markdown, html = comparison.to_markdown(), comparison._repr_html_()
+    assert evil not in markdown
+    escaped = markdown.count("\\<b\\>\\|x\\|\\</b\\> \\*y\\*")
+    assert html.count("&lt;b&gt;|x|&lt;/b&gt; *y*") == escaped > 0
+    assert "<em>" not in html
 
 
 def test_csv_has_every_number() -> None:
@@ -234,15 +258,14 @@ def test_figure_has_units_and_no_background_of_its_own() -> None:
         plain = study("plain", [0.0, 1.0], storage)
         plain.set_metric_names(["accuracy"])
     figure = compare(plain, {"seeds": seeds("s", [1, 2, 3], storage)}).plot()
-    axes = [one.title.text for one in figure.select_xaxes()]
-    assert axes == ["finished trials", "wall seconds"]
-    assert figure.layout.yaxis.title.text == "best accuracy (more is better)"
-    named = [one for one in figure.data if one.name and one.showlegend]
-    assert [one.name for one in named] == ["plain", "seeds"]
-    assert list(named[0].y) == [0.0, 1.0, 1.0]
-    assert sum(one.fill == "tonexty" for one in figure.data) == 1
+    assert figure.layout.xaxis.title.text == "finished trials"
+    assert figure.layout.yaxis.title.text == "best accuracy (larger is better)"
+    named = [trace for trace in figure.data if trace.name]
+    assert [trace.name for trace in named] == ["plain", "seeds"]
+    assert list(named[0].y) == [0.0, 1.0]
+    assert sum(trace.fill == "tonexty" for trace in figure.data) == 1
     assert {figure.layout.paper_bgcolor, figure.layout.plot_bgcolor} == {"rgba(0, 0, 0, 0)"}
-    assert len({(one.line.color, one.line.dash) for one in named}) == 2
+    assert len({(trace.line.color, trace.line.dash) for trace in named}) == 2
 
 
 values = st.lists(
@@ -255,8 +278,10 @@ values = st.lists(
 def _has_median(outcomes: list[list[Outcome]]) -> bool:
     """More than half of the studies have a value within the length of the shortest."""
     n = min(map(len, outcomes))
-    there = [any(isinstance(o, float) and math.isfinite(o) for o in some[:n]) for some in outcomes]
-    return sum(there) > len(there) / 2
+    finite = [
+        [o for o in own[:n] if isinstance(o, float) and math.isfinite(o)] for own in outcomes
+    ]
+    return sum(map(bool, finite)) > len(outcomes) / 2
 
 
 @example([[0.0, 0.0], [0.0, 0.0], ["failed", "failed", 0.0]])
@@ -270,12 +295,10 @@ def test_any_studies_compare(outcomes: list[list[Outcome]]) -> None:
         return
     comparison = compare(made[0], {"others": made[1:]}, n_resamples=5)
     mine = optuna.load_study(study_name="0", storage=storage)
-    finite = [
-        one.value for one in mine.trials if one.value is not None and math.isfinite(one.value)
-    ]
-    assert best(comparison, "0")[len(outcomes[0])] == max(finite)
-    for one in comparison.savings:
-        assert one.trials_saved <= one.bar_trials - 1
-        assert one.trials_between is None or one.trials_between[0] <= one.trials_between[1]
+    complete = [trial.value for trial in mine.trials if trial.value is not None]
+    assert best(comparison, "0")[len(outcomes[0])] == max(filter(math.isfinite, complete))
+    for row in comparison.savings:
+        assert row.measure != "trials saved" or row.value <= row.after_trials - 1
+        assert math.isnan(row.low) or row.low <= row.high
     assert comparison.to_markdown()
     assert comparison.to_csv()

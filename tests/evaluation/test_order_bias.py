@@ -12,8 +12,8 @@ from optuna_metallmix import LLM
 from optuna_metallmix import LLMError
 from optuna_metallmix import ScriptedLLM
 from optuna_metallmix.evaluation.order_bias import Choice
-from optuna_metallmix.evaluation.order_bias import choose_in_orders
-from optuna_metallmix.evaluation.order_bias import habit_of
+from optuna_metallmix.evaluation.order_bias import ask_in_orders
+from optuna_metallmix.evaluation.order_bias import order_bias
 from optuna_metallmix.prompt.context import Question
 from optuna_metallmix.prompt.messages import prompt_view
 from optuna_metallmix.prompt.messages import suggestion_messages
@@ -30,37 +30,37 @@ def question(learned: Learned) -> Question:
 
 
 def _choices(question: Question, llm: LLM, n: int = 6) -> list[Choice]:
-    return list(choose_in_orders("chest", question, llm, n, np.random.default_rng(0)))
+    return list(ask_in_orders("chest", question, llm, n, np.random.default_rng(0)))
 
 
-def test_model_that_takes_the_first_place_is_named(question: Question) -> None:
+def test_model_that_takes_the_first_position_does_not_read(question: Question) -> None:
     choices = _choices(question, TakesPlace(1))
-    habit = habit_of(choices)
-    assert habit.reading == "no"
-    assert (habit.place, habit.place_share) == (1, 1.0)
-    assert habit.sentence.startswith("does not read: place 1 in 100% of 6 answers")
-    assert habit.candidate_share == pytest.approx(1 / 6)  # by the rotations: no luck in it
+    bias = order_bias(choices)
+    assert bias.reads == "no"
+    assert (bias.position, bias.position_share) == (1, 1.0)
+    assert bias.sentence.startswith("does not read the prompt: position 1 in 100% of 6 answers")
+    assert bias.candidate_share == pytest.approx(1 / 6)  # by the rotations: no luck in it
 
 
-def test_model_that_takes_the_last_place_is_named(question: Question) -> None:
-    habit = habit_of(_choices(question, TakesPlace(6)))
-    assert (habit.reading, habit.place) == ("no", 6)
+def test_model_that_takes_the_last_position_does_not_read(question: Question) -> None:
+    bias = order_bias(_choices(question, TakesPlace(6)))
+    assert (bias.reads, bias.position) == ("no", 6)
 
 
-def test_model_that_reads_is_told_from_it(question: Question) -> None:
-    habit = habit_of(_choices(question, Reads()))
-    assert (habit.reading, habit.candidate_share) == ("yes", 1.0)
-    assert habit.place_share == pytest.approx(1 / 6)
+def test_model_that_reads_takes_the_same_candidate(question: Question) -> None:
+    bias = order_bias(_choices(question, Reads()))
+    assert (bias.reads, bias.candidate_share) == ("yes", 1.0)
+    assert bias.position_share == pytest.approx(1 / 6)
 
 
-def test_each_candidate_stands_in_each_place_once(question: Question) -> None:
-    orders = [one.order for one in _choices(question, Reads())]
+def test_each_candidate_is_in_each_position_once(question: Question) -> None:
+    orders = [choice.order for choice in _choices(question, Reads())]
     for column in zip(*orders, strict=True):
         assert sorted(column) == [1, 2, 3, 4, 5, 6]
 
 
 def test_fewer_orders_are_far_apart(question: Question) -> None:
-    first, second, third = (one.order for one in _choices(question, Reads(), 3))
+    first, second, third = (choice.order for choice in _choices(question, Reads(), 3))
     assert len({first[0], second[0], third[0]}) == 3
 
 
@@ -83,29 +83,31 @@ def test_same_facts_in_another_order(question: Question) -> None:
 def _facts(text: str) -> list[str]:
     """Return the lines without their numbers, the question's own left out."""
     lines = text.split("Which configuration")[0].splitlines()
-    return sorted(one.split(" ", 1)[-1] if one[:1] in "E123456" else one for one in lines)
+    return sorted(line.split(" ", 1)[-1] if line[:1] in "E123456" else line for line in lines)
 
 
 def test_without_a_past_there_is_an_order_too(handmade: Handmade) -> None:
-    unknown = tuple(replace(one, predicted=None, spread=None) for one in handmade.candidates)
+    unknown = tuple(
+        replace(candidate, predicted=None, spread=None) for candidate in handmade.candidates
+    )
     choices = _choices(Question(handmade.space, {}, unknown), TakesPlace(1), 3)
-    assert {one.candidate for one in choices} == {1, 2, 3}
+    assert {choice.candidate for choice in choices} == {1, 2, 3}
 
 
-def test_no_answers_are_no_reading(question: Question) -> None:
+def test_no_answers_allow_no_verdict(question: Question) -> None:
     broken = ScriptedLLM([LLMError("gone"), "{}", "nonsense"])
-    habit = habit_of(_choices(question, broken, 3))
-    assert (habit.n, habit.place, habit.reading) == (0, None, "not told")
-    assert habit.sentence == "gave no usable answer"
+    bias = order_bias(_choices(question, broken, 3))
+    assert (bias.n, bias.position, bias.reads) == (0, None, "untested")
+    assert bias.sentence == "gave no usable answer"
 
 
-def test_few_answers_tell_nothing(question: Question) -> None:
-    assert habit_of(_choices(question, TakesPlace(1), 3)).reading == "not told"
+def test_few_answers_allow_no_verdict(question: Question) -> None:
+    assert order_bias(_choices(question, TakesPlace(1), 3)).reads == "untested"
 
 
 def test_between_both_is_unclear() -> None:
     order = (1, 2, 3, 4, 5, 6)
-    drawn = [Choice("a", order, place, place) for place in (1, 2, 3, 4, 5, 6)]
-    assert habit_of(drawn).reading == "unclear"
-    mostly = [Choice("a", order, place, 1) for place in (1, 2, 3, 4)]
-    assert habit_of([*mostly, *drawn[4:]]).reading == "in part"
+    drawn = [Choice("a", order, i, i) for i in (1, 2, 3, 4, 5, 6)]
+    assert order_bias(drawn).reads == "unclear"
+    mostly = [Choice("a", order, i, 1) for i in (1, 2, 3, 4)]
+    assert order_bias([*mostly, *drawn[4:]]).reads == "in part"
