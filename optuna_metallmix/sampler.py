@@ -28,6 +28,7 @@ from optuna_metallmix.prompt import DEFAULT_VARIANT
 from optuna_metallmix.report import StudyReport
 from optuna_metallmix.report import SuggestionLog
 from optuna_metallmix.report import record_missing
+from optuna_metallmix.report import record_missing_note
 from optuna_metallmix.report import record_projected
 from optuna_metallmix.report import write_record
 from optuna_metallmix.settings import check_base_sampler
@@ -39,7 +40,7 @@ from optuna_metallmix.transfer import TransferSampler
 
 
 if TYPE_CHECKING:
-    from optuna.artifacts._protocol import ArtifactStore
+    from optuna_metallmix.optuna_access import ArtifactStore
 
 
 class MetaLLMiXSampler(BaseSampler):
@@ -134,7 +135,7 @@ class MetaLLMiXSampler(BaseSampler):
         self._postponed: set[tuple[str, str, int]] = set()
         self._claimed: set[tuple[str, str, int, int]] = set()
         self._served: dict[tuple[str, str, int, int], StudyReport | None] = {}
-        self._teller = SuggestionLog()
+        self._log = SuggestionLog()
 
     def __getstate__(self) -> dict[str, Any]:
         # Claimed and served trials belong to this process.
@@ -252,7 +253,7 @@ class MetaLLMiXSampler(BaseSampler):
         self._settled.add(study_key(study))
         write_record(storage_of(study), trial_id_of(trial), suggestion)
         postponed = study_key(study) in self._postponed
-        self._teller.suggestion(study, trial, suggestion, postponed=postponed)
+        self._log.log_suggestion(study, trial, suggestion, postponed=postponed)
         served = StudyReport(study, trial.number, suggestion)
         self._admit(trial, served, served.write(self._artifact_store))
         return served
@@ -269,7 +270,7 @@ class MetaLLMiXSampler(BaseSampler):
 
     def _refuse(self, study: Study, trial: FrozenTrial, reason: str) -> None:
         record_missing(storage_of(study), trial_id_of(trial), reason)
-        self._teller.nothing(study, trial, reason)
+        self._log.warn_missing(study, trial, reason)
 
     def _admit(
         self, trial: FrozenTrial, served: StudyReport, problems: Sequence[str | None]
@@ -277,6 +278,6 @@ class MetaLLMiXSampler(BaseSampler):
         """Warn once about what could not be shown, and record it on the trial."""
         if told := [one for one in problems if one]:
             storage = storage_of(served.study)
-            record_missing(storage, trial_id_of(trial), " ".join(told), what="note")
+            record_missing_note(storage, trial_id_of(trial), " ".join(told))
             for problem in told:
-                self._teller.warn(problem)
+                self._log.warn_once(problem)

@@ -250,4 +250,4 @@ def test_a_person_s_note_is_kept(past):
     study.optimize(objective, n_trials=2)
     note = dashboard.get_note(study)
     assert note.startswith(mine)
-    assert "Where trial 0 comes from" in note
+    assert "How trial 0 was chosen" in note

@@ -177,5 +177,5 @@ def _check_figures(suggestion: Suggestion) -> None:
             figure.to_json(), parse_constant=lambda name: pytest.fail(f"{name} in a figure")
         )
     if suggestion.explanation is not None:
-        pytest.importorskip("shap")
+        pytest.importorskip("matplotlib")
         assert draw_pictures(suggestion)

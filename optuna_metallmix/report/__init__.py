@@ -1,16 +1,17 @@
-"""What people see of a suggestion: record, note, figures and log lines."""
+"""Report a suggestion: its record on the trial, the study's note, figures and log lines."""
 
 from optuna_metallmix.report.dashboard import StudyReport
 from optuna_metallmix.report.dashboard import save_figures
+from optuna_metallmix.report.figures import PictureError
 from optuna_metallmix.report.log import SuggestionLog
 from optuna_metallmix.report.note import render_note
 from optuna_metallmix.report.png_figures import Picture
-from optuna_metallmix.report.png_figures import PictureError
 from optuna_metallmix.report.png_figures import draw_pictures
 from optuna_metallmix.report.record import RestoredSuggestion
 from optuna_metallmix.report.record import as_json
 from optuna_metallmix.report.record import read_record
 from optuna_metallmix.report.record import record_missing
+from optuna_metallmix.report.record import record_missing_note
 from optuna_metallmix.report.record import record_projected
 from optuna_metallmix.report.record import restore_suggestion
 from optuna_metallmix.report.record import write_record
@@ -26,6 +27,7 @@ __all__ = [
     "draw_pictures",
     "read_record",
     "record_missing",
+    "record_missing_note",
     "record_projected",
     "render_note",
     "restore_suggestion",

@@ -1,4 +1,8 @@
-"""suggestion -> the numbers of its figures, the same for every way of drawing them."""
+"""Describe the figures of a suggestion, for plotly and matplotlib to draw.
+
+A figure is described once, so that the page and the PNG file show the same numbers. Texts are
+cut to one line here; each renderer escapes what its library would interpret.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
 
+from optuna_metallmix.errors import MetaLLMiXError
 from optuna_metallmix.explain import Explanation
 from optuna_metallmix.explain import encode
 from optuna_metallmix.history import PastStudy
 from optuna_metallmix.history import distances
+from optuna_metallmix.metalearner import Floats
+from optuna_metallmix.metalearner import evenly_spaced
+from optuna_metallmix.space import ABSENT
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import choices_of
@@ -22,298 +30,381 @@ from optuna_metallmix.space import is_ordered
 from optuna_metallmix.space import label_of
 from optuna_metallmix.space import to_unit
 from optuna_metallmix.suggestion import Suggestion
+from optuna_metallmix.text import sanitize
 
 
-Floats = NDArray[np.float64]
+BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#777777"
+"""Distinguishable with any color vision (Okabe and Ito 2008); size or symbol differ as well."""
+INK, PAPER, GRID = "#222222", "#ffffff", "#dddddd"
+"""Dark on white in every theme: optuna-dashboard (0.21) draws a stored figure as it is."""
 
 MAX_PARAMETERS = 10
 MAX_POINTS = 120
 """Past trials in the beeswarm: a figure is stored with its study, in pieces of 2 kB."""
-N_GRID = 15
-N_BACKGROUND = 30
+MAX_STUDIES = 60
+MAX_NAMED = 15
+"""Studies whose name is written on the map."""
 MAX_BESTS = 20
-
-EFFECT_AXIS = "SHAP effect (score units, 0 worst..1 best)"
-SCORE_AXIS = "expected score (0 worst..1 best)"
-
-
-@dataclass(frozen=True)
-class Swarm:
-    """What each value of the past did, of the parameters that matter most.
-
-    Attributes:
-        names: The parameters, most important first, shape (k,).
-        effects: SHAP values, shape (n, k), in score units.
-        shades: The values from their least (0) to their greatest (1), shape (n, k); NaN where
-            the parameter was not active.
-        labels: The values in words, shape (n, k).
-    """
-
-    names: tuple[str, ...]
-    effects: Floats
-    shades: Floats
-    labels: NDArray[np.object_]
+_MAX_NAME = 40
+_N_GRID = 15
+_N_BACKGROUND = 30
+_N_BEST = 3
+_GOLDEN = 0.6180339887  # its multiples modulo 1 spread evenly, and are the same in every run
+_THIS_STUDY = "this study"
+_SCORE_AXIS = "expected score (0 worst..1 best)"
 
 
-@dataclass(frozen=True)
-class Waterfall:
-    """How the suggestion's values lead from the base value to what is expected of it.
-
-    Attributes:
-        base: The base value, in score units.
-        steps: Parameter and value in words, and SHAP effect; largest first, the last may be the
-            sum of all others.
-        predicted: Where they end: base and steps added up, in score units.
-    """
-
-    base: float
-    steps: tuple[tuple[str, float], ...]
-    predicted: float
+class PictureError(MetaLLMiXError):
+    """A figure could not be drawn; the message says what to install."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One parameter of a partial dependence.
+    """One axis of a figure.
 
     Attributes:
-        name: The parameter.
-        values: Where it was looked at, shape (n,).
-        labels: Those values in words, shape (n,).
-        is_number: Whether it is a number; else it is drawn at its place in ``labels``.
-        is_log: Whether it has a logarithmic scale.
+        title: Its title, empty for none.
+        ticks: Labels of the places 0, 1, 2, ...; empty for an axis of numbers.
+        is_log: Whether the scale is logarithmic.
+        limits: The smallest and the largest value shown; ``None`` for what the data need.
     """
 
-    name: str
-    values: tuple[Any, ...]
-    labels: tuple[str, ...]
-    is_number: bool
-    is_log: bool
-
-    def place(self, value: Any, label: str) -> float | None:
-        """Return where a value stands on the axis; ``None`` where it does not."""
-        if self.is_number:
-            return float(value) if is_number(value) else None
-        return float(self.labels.index(label)) if label in self.labels else None
+    title: str
+    ticks: tuple[str, ...] = ()
+    is_log: bool = False
+    limits: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
-class Dependence:
-    """What is expected by the two parameters that matter most, all else as in the past.
+class Points:
+    """Markers of one kind.
 
     Attributes:
-        x, y: The parameters.
-        scores: Mean expected score, shape (len(y), len(x)), in score units.
-        bests: Study name, x and y of the best trials of past studies.
-        suggested: x and y of the suggestion.
+        x, y: Where they are, shape (n,).
+        texts: What the mouse shows, shape (n,).
+        color: One color, or a shade from 0 (low) to 1 (high) for each, shape (n,).
+        size: The diameter in pixels.
+        edge: The color of the outline; ``None`` for no outline.
+        is_star: Whether they are stars instead of circles.
+        names: What is written beside the first of them, at most n.
     """
 
+    x: Floats
+    y: Floats
+    texts: tuple[str, ...]
+    color: str | Floats
+    size: int
+    edge: str | None = None
+    is_star: bool = False
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Horizontal bars, at 0, 1, 2, ... on the y axis.
+
+    Attributes:
+        starts: Where they start on the x axis, shape (n,).
+        lengths: How long they are, to the left where negative, shape (n,).
+        texts: What is written at the end of each, shape (n,).
+        colors: Their colors, shape (n,).
+    """
+
+    starts: Floats
+    lengths: Floats
+    texts: tuple[str, ...]
+    colors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """A grid of colored cells.
+
+    Attributes:
+        x, y: The centers of the columns, shape (n,), and of the rows, shape (m,).
+        values: The values, shape (m, n).
+        title: What the values are, for the color bar.
+    """
+
+    x: Floats
+    y: Floats
+    values: Floats
+    title: str
+
+
+Layer = Points | Bars | Heatmap
+
+
+@dataclass(frozen=True)
+class FigureSpec:
+    """All that is needed to draw a figure.
+
+    Attributes:
+        name: ``"effects"``, ``"suggestion"``, ``"dependence"`` or ``"studies"``.
+        title: The title.
+        x, y: The axes.
+        layers: What is drawn, from back to front.
+        is_equal: Whether a unit is as long on both axes.
+    """
+
+    name: str
+    title: str
     x: Axis
     y: Axis
-    scores: Floats
-    bests: tuple[tuple[str, float, float], ...]
-    suggested: tuple[float, float]
+    layers: tuple[Layer, ...]
+    is_equal: bool = False
 
 
-def swarm(explanation: Explanation) -> Swarm:
-    """Return the past's SHAP values, an even part of its trials."""
+def describe_figures(suggestion: Suggestion) -> tuple[FigureSpec, ...]:
+    """Describe the figures of a suggestion, as many as its past allows."""
+    figures = (
+        _effects(suggestion.explanation),
+        _waterfall(suggestion),
+        _dependence(suggestion),
+        _study_map(suggestion),
+    )
+    return tuple(figure for figure in figures if figure is not None)
+
+
+def _effects(explanation: Explanation | None) -> FigureSpec | None:
+    """Describe a beeswarm of SHAP values over an even part of the past trials."""
+    if explanation is None or not explanation.configs:
+        return None
     names = list(explanation.importance)[:MAX_PARAMETERS]
-    last = len(explanation.configs) - 1
-    rows = np.unique(np.linspace(0, last, MAX_POINTS).round().astype(int))
-    columns = [list(explanation.space).index(name) for name in names]
+    sampled = evenly_spaced(len(explanation.configs), MAX_POINTS)
+    configs = [explanation.configs[i] for i in sampled]
     space = {name: explanation.space[name] for name in names}
-    configs = [explanation.configs[int(row)] for row in rows]
-    labels = [[_label(space[n], c, n) for n in names] for c in configs]
-    effects = explanation.values[rows][:, columns]
-    return Swarm(tuple(names), effects, _shades(encode(space, configs)), np.array(labels, object))
+    columns = [list(explanation.space).index(name) for name in names]
+    x = explanation.values[sampled][:, columns].round(4)
+    jitter = (np.arange(len(configs))[:, None] * _GOLDEN % 1 - 0.5) * 0.6
+    y = (np.arange(len(names))[::-1] + jitter).round(2)  # the most important at the top
+    texts = np.array([[_label(space, c, name) for name in names] for c in configs], object)
+    shades = _shades(encode(space, configs)).round(2)
+    is_active = ~np.isnan(shades)
+    layers = tuple(
+        Points(x[mask], y[mask], tuple(texts[mask]), color, size=5)
+        for mask, color in ((~is_active, GREY), (is_active, shades[is_active]))
+    )
+    rows = Axis("", tuple(_short(name) for name in reversed(names)))
+    x_axis = Axis("SHAP effect (score units, 0 worst..1 best)")
+    return FigureSpec("effects", "What the past's values did to the score", x_axis, rows, layers)
 
 
-def waterfall(suggestion: Suggestion) -> Waterfall | None:
-    """Return the steps to what is expected of the suggestion; ``None`` without a past."""
+def _shades(data: Floats) -> Floats:
+    """Rank the values of each column from 0 to 1, so that a log scale is spread evenly, too."""
+    shades = np.full(data.shape, np.nan)
+    for column, values in enumerate(data.T):
+        is_known = ~np.isnan(values)
+        distinct, ranks = np.unique(values[is_known], return_inverse=True)
+        shades[is_known, column] = ranks / max(len(distinct) - 1, 1)
+    return shades
+
+
+def _waterfall(suggestion: Suggestion) -> FigureSpec | None:
+    """Describe how the SHAP effects lead from the base value to the predicted score."""
     explanation, predicted = suggestion.explanation, suggestion.predicted
     if explanation is None or predicted is None:
         return None
     ordered = sorted(suggestion.effects.items(), key=lambda item: -abs(item[1]))
-    kept = ordered[:MAX_PARAMETERS]
     steps = [
-        (f"{name} = {_label(suggestion.space[name], suggestion.params, name)}", effect)
-        for name, effect in kept
+        (f"{name} = {_label(suggestion.space, suggestion.params, name)}", effect)
+        for name, effect in ordered[:MAX_PARAMETERS]
     ]
     if rest := ordered[MAX_PARAMETERS:]:
         steps.append((f"{len(rest)} more", sum(effect for _, effect in rest)))
-    return Waterfall(explanation.base, tuple(steps), predicted)
+    rows = [("average of the past", 0.0, explanation.base, f"{explanation.base:.3f}", GREY)]
+    for label, effect in steps:
+        color = BLUE if effect >= 0 else VERMILION
+        rows.append((_short(label), rows[-1][1] + rows[-1][2], effect, f"{effect:+.3f}", color))
+    rows.append(("suggestion", 0.0, predicted, f"{predicted:.3f}", GREY))
+    labels, starts, lengths, texts, colors = zip(*reversed(rows), strict=True)
+    bars = Bars(np.array(starts), np.array(lengths), texts, colors)
+    x = Axis(_SCORE_AXIS, limits=_with_margin(bars.starts + bars.lengths))
+    title = "From the average of the past to the suggestion"
+    return FigureSpec("suggestion", title, x, Axis("", labels), (bars,))
 
 
-def dependence(suggestion: Suggestion) -> Dependence | None:
-    """Return the partial dependence of the two active parameters that matter most.
+def _with_margin(ends: Floats) -> tuple[float, float]:
+    """Return limits that leave space for the numbers beside the bars, which start at 0."""
+    low, high = min(ends.min(), 0.0), max(ends.max(), 0.0)
+    margin = 0.15 * max(high - low, 0.1)
+    return float(low - margin * (low < 0)), float(high + margin)
 
-    ``None`` without a past, and where fewer than two parameters are active.
-    """
+
+@dataclass(frozen=True)
+class _Grid:
+    """The values of one parameter at which the partial dependence is computed."""
+
+    name: str
+    distribution: BaseDistribution
+    values: Sequence[Any]
+
+    @property
+    def axis(self) -> Axis:
+        is_log = bool(getattr(self.distribution, "log", False))
+        return Axis(_short(self.name), tuple(_short(label) for label in self._labels), is_log)
+
+    @property
+    def _labels(self) -> list[str]:
+        """The labels of the values where they are choices; empty for numbers."""
+        if not choices_of(self.distribution):
+            return []
+        return [label_of(self.distribution, value) for value in self.values]
+
+    @property
+    def centers(self) -> Floats:
+        return np.array([self.position(value) for value in self.values], float)
+
+    def position(self, value: Any) -> float | None:
+        """Return where a value is on the axis; ``None`` if it is not on it."""
+        if not self._labels:
+            return float(value) if is_number(value) else None
+        label = label_of(self.distribution, value)
+        return float(self._labels.index(label)) if label in self._labels else None
+
+
+def _dependence(suggestion: Suggestion) -> FigureSpec | None:
+    """Describe the partial dependence on the two most important active parameters."""
     explanation, learner = suggestion.explanation, suggestion.learner
     if explanation is None or learner is None:
         return None
     names = [name for name in explanation.importance if name in suggestion.params][:2]
     if len(names) < 2:
         return None
-    x, y = (_axis(suggestion, name) for name in names)
-    last = len(explanation.configs) - 1
-    rows = np.unique(np.linspace(0, last, N_BACKGROUND).round().astype(int))
-    others = [explanation.configs[int(row)] for row in rows]
-    grid = [{**c, x.name: a, y.name: b} for b in y.values for a in x.values for c in others]
+    x, y = (_grid(suggestion, name) for name in names)
+    background = [
+        explanation.configs[i] for i in evenly_spaced(len(explanation.configs), _N_BACKGROUND)
+    ]
+    grid = [{**c, x.name: a, y.name: b} for b in y.values for a in x.values for c in background]
     scores = learner.predict(grid).mean.reshape(len(y.values), len(x.values), -1).mean(axis=2)
-    suggested = _place(suggestion, suggestion.params, x, y)
-    assert suggested is not None  # both values are on their axes
-    return Dependence(x, y, scores, _bests(suggestion, x, y), suggested)
+    bests = [
+        (f"best of {_short(study.name)}", study.trials[0].params)
+        for study in suggestion.history.studies[:MAX_BESTS]
+        if study.trials
+    ]
+    dots = _positions(bests, x, y)
+    star = _positions([("suggestion", suggestion.params)], x, y)
+    layers = (
+        Heatmap(x.centers, y.centers, scores.round(4), _SCORE_AXIS),
+        Points(*dots, PAPER, size=8, edge=INK),
+        Points(*star, VERMILION, size=16, edge=PAPER, is_star=True),
+    )
+    title = "Partial dependence: suggestion (star), bests of past studies (dots)"
+    return FigureSpec("dependence", title, x.axis, y.axis, layers)
 
 
-def _label(distribution: Any, config: Config, name: str) -> str:
-    return label_of(distribution, config[name]) if name in config else "(not active)"
-
-
-def _shades(data: Floats) -> Floats:
-    shades = np.full(data.shape, np.nan)
-    for column in range(data.shape[1]):
-        known = data[:, column][~np.isnan(data[:, column])]
-        if len(known):  # by rank: values on a log scale would all be alike
-            order = np.searchsorted(np.unique(known), data[:, column])
-            shade = order / max(len(np.unique(known)) - 1, 1)
-            shades[:, column] = np.where(np.isnan(data[:, column]), np.nan, shade)
-    return shades
-
-
-def _axis(suggestion: Suggestion, name: str) -> Axis:
-    distribution = suggestion.space[name]
-    chosen = suggestion.params[name]
+def _grid(suggestion: Suggestion, name: str) -> _Grid:
+    distribution, suggested = suggestion.space[name], suggestion.params[name]
     choices = choices_of(distribution)
     if not choices:
-        spread = [from_unit(distribution, one) for one in np.linspace(0, 1, N_GRID)]
-        values = sorted({*spread, chosen})
-    else:
-        values = sorted(choices) if is_ordered(distribution) else _known(suggestion, name, choices)
-    labels = tuple(label_of(distribution, one) for one in values)
-    is_log = bool(getattr(distribution, "log", False))
-    return Axis(name, tuple(values), labels, not choices, is_log)
+        spread = [from_unit(distribution, place) for place in np.linspace(0, 1, _N_GRID)]
+        return _Grid(name, distribution, sorted({*spread, suggested}))
+    if is_ordered(distribution):
+        return _Grid(name, distribution, sorted(choices))
+    return _Grid(name, distribution, _shown_choices(suggestion, name, choices))
 
 
-def _known(suggestion: Suggestion, name: str, choices: Sequence[Any]) -> list[Any]:
-    """Return the choices to look at: the suggestion's, and of many those of the past's bests."""
+def _shown_choices(suggestion: Suggestion, name: str, choices: Sequence[Any]) -> list[Any]:
+    """Return the choices to show: the suggested one, and of many those of past bests first."""
     distribution = suggestion.space[name]
-    wanted = [suggestion.params[name]]
-    wanted += [s.trials[0].params.get(name) for s in suggestion.history.studies if s.trials]
-    known = {label_of(distribution, one) for one in wanted[: N_GRID - 1]}
-    labels = {label_of(distribution, one): one for one in choices}
-    rest = [label for label in labels if label not in known][: max(N_GRID - len(known), 0)]
-    return [one for label, one in labels.items() if label in known or label in rest]
+    studies = suggestion.history.studies
+    bests = [study.trials[0].params.get(name) for study in studies if study.trials]
+    wanted = [suggestion.params[name], *bests][: _N_GRID - 1]
+    first = {label_of(distribution, choice) for choice in wanted}
+    labels = {label_of(distribution, choice): choice for choice in choices}
+    others = [label for label in labels if label not in first][: max(_N_GRID - len(first), 0)]
+    return [choice for label, choice in labels.items() if label in first or label in others]
 
 
-def _place(suggestion: Suggestion, config: Config, x: Axis, y: Axis) -> tuple[float, float] | None:
-    if x.name not in config or y.name not in config:
-        return None
+def _positions(
+    configs: Sequence[tuple[str, Config]], x: _Grid, y: _Grid
+) -> tuple[Floats, Floats, tuple[str, ...]]:
+    """Return x, y and text of the configurations that are on both axes."""
     places = [
-        axis.place(config[axis.name], label_of(suggestion.space[axis.name], config[axis.name]))
-        for axis in (x, y)
+        (x.position(config[x.name]), y.position(config[y.name]), text)
+        for text, config in configs
+        if x.name in config and y.name in config
     ]
-    first, second = places
-    return None if first is None or second is None else (first, second)
+    kept = [place for place in places if None not in place]
+    xs, ys, texts = zip(*kept, strict=True) if kept else ((), (), ())
+    return np.array(xs, float), np.array(ys, float), texts
 
 
-def _bests(suggestion: Suggestion, x: Axis, y: Axis) -> tuple[tuple[str, float, float], ...]:
-    found = []
-    for study in suggestion.history.studies[:MAX_BESTS]:
-        place = _place(suggestion, study.trials[0].params, x, y) if study.trials else None
-        found += [(study.name, *place)] if place else []
-    return tuple(found)
+def _study_map(suggestion: Suggestion) -> FigureSpec | None:
+    """Describe a map of past studies; ``None`` with fewer than two.
 
-
-MAX_STUDIES = 60
-N_BEST = 3
-HERE = "this study"
-
-
-@dataclass(frozen=True)
-class StudyMap:
-    """Past studies in the plane, as far apart as they are unlike, as well as a plane can.
-
-    Attributes:
-        names: The studies, the one that asks first where it can be placed.
-        x, y: Where they stand, shape (n,), in ``unit``.
-        n_trials: How many trials each has, shape (n,); 0 for the one that asks.
-        unit: What distances are measured in.
-        n_more: How many studies are left out, the least alike.
-        has_target: Whether the study that asks is on it.
+    Distances are those of the meta-features, or where not all studies have some in common those
+    of the best configurations, without the study itself, which has none.
     """
-
-    names: tuple[str, ...]
-    x: Floats
-    y: Floats
-    n_trials: tuple[int, ...]
-    unit: str
-    n_more: int
-    has_target: bool
-
-
-def study_map(suggestion: Suggestion) -> StudyMap | None:
-    """Place the past studies by meta-features, or where not all have some in common by their best
-    configurations; ``None`` with fewer than two studies."""
-    past = [
-        one for one in suggestion.history.studies if not one.is_target and one.space
-    ]  # else unread
+    past = [s for s in suggestion.history.studies if not s.is_target and s.space]  # read ones
     if len(past) < 2:
         return None
-    away = distances(suggestion.meta_features, [one.meta_features for one in past])
-    by_name = sorted(zip(past, away, strict=True), key=lambda o: (o[1] is None, o[1] or 0.0))
-    kept = [study for study, _ in by_name[:MAX_STUDIES]]
-    apart, has_target = _by_features(suggestion, kept), True
+    away = distances(suggestion.meta_features, [study.meta_features for study in past])
+    order = sorted(range(len(past)), key=lambda i: (away[i] is None, away[i] or 0.0))
+    kept = [past[i] for i in order[:MAX_STUDIES]]
     unit = "meta-features, mean difference in standard deviations"
+    apart = _feature_distances(suggestion, kept)
     if apart is None:
-        apart, has_target = _by_bests(kept, suggestion.space), False
         unit = "best configurations, mean difference of their values, 0..1"
-    places = _scaled(apart)
-    names = [HERE] * has_target + [one.name for one in kept]
-    trials = [0] * has_target + [len(one.trials) for one in kept]
-    x, y = places[:, 0], places[:, 1]
-    return StudyMap(tuple(names), x, y, tuple(trials), unit, len(past) - len(kept), has_target)
+        apart = np.array([[_config_distance(a, b, suggestion.space) for b in kept] for a in kept])
+    x, y = _classical_scaling(apart).round(4).T
+    n_own = len(apart) - len(kept)
+    names = tuple(_short(study.name) for study in kept)
+    texts = tuple(f"{name}, {len(s.trials)} trials" for name, s in zip(names, kept, strict=True))
+    here = (_THIS_STUDY,) * n_own
+    layers = (
+        Points(x[n_own:], y[n_own:], texts, BLUE, size=10, names=names[:MAX_NAMED]),
+        Points(x[:n_own], y[:n_own], here, VERMILION, size=16, is_star=True, names=here),
+    )
+    more = f", {len(past) - len(kept)} more left out" if len(past) > len(kept) else ""
+    title = f"Past studies: near is alike{more}"
+    return FigureSpec("studies", title, Axis(f"distance ({unit})"), Axis(""), layers, True)
 
 
-def _by_features(suggestion: Suggestion, past: Sequence[PastStudy]) -> Floats | None:
-    features = [suggestion.meta_features, *(one.meta_features for one in past)]
-    rows = [distances(one, features) for one in features]
-    if any(one is None for row in rows for one in row):
+def _feature_distances(suggestion: Suggestion, past: Sequence[PastStudy]) -> Floats | None:
+    """Return distances by meta-features, the study itself first; ``None`` if one is unknown."""
+    features = [suggestion.meta_features, *(study.meta_features for study in past)]
+    rows = [distances(own, features) for own in features]
+    if any(distance is None for row in rows for distance in row):
         return None
     apart: Floats = np.array(rows, float)
     mean: Floats = (apart + apart.T) / 2
     return mean
 
 
-def _by_bests(past: Sequence[PastStudy], space: SearchSpace) -> Floats:
-    return np.array([[_unlike(a, b, space) for b in past] for a in past])
-
-
-def _unlike(first: PastStudy, second: PastStudy, space: SearchSpace) -> float:
-    """Return how unlike the best configurations of two studies are, in [0, 1]."""
+def _config_distance(first: PastStudy, second: PastStudy, space: SearchSpace) -> float:
+    """Return how much the best configurations of two studies differ, in [0, 1]."""
     if first is second:
         return 0.0
     parts = [
-        _difference(a.params[name], b.params[name], space, name)
-        for a, b in zip(first.trials[:N_BEST], second.trials[:N_BEST], strict=False)
+        _difference(space[name], a.params[name], b.params[name])
+        for a, b in zip(first.trials[:_N_BEST], second.trials[:_N_BEST], strict=False)
         for name in a.params
         if name in b.params and name in space
     ]
     return float(np.mean(parts)) if parts else 1.0
 
 
-def _difference(first: object, second: object, space: SearchSpace, name: str) -> float:
-    distribution = space[name]
+def _difference(distribution: BaseDistribution, first: Any, second: Any) -> float:
     if is_ordered(distribution) and is_number(first) and is_number(second):
-        ends = [to_unit(distribution, float(one)) for one in (first, second)]  # type: ignore[arg-type]
-        return min(abs(ends[0] - ends[1]), 1.0)
+        low, high = (to_unit(distribution, float(value)) for value in (first, second))
+        return min(abs(low - high), 1.0)
     return float(label_of(distribution, first) != label_of(distribution, second))
 
 
-def _scaled(apart: Floats) -> Floats:
-    """Return points in the plane, shape (n, 2): classical scaling (Torgerson 1952)."""
+def _classical_scaling(apart: Floats) -> Floats:
+    """Place points in the plane by their distances, shape (n, 2) (Torgerson 1952)."""
     n = len(apart)
-    centre = np.eye(n) - 1.0 / n
-    roots, vectors = np.linalg.eigh(-0.5 * centre @ apart**2 @ centre)
+    centering = np.eye(n) - 1.0 / n
+    roots, vectors = np.linalg.eigh(-0.5 * centering @ apart**2 @ centering)
     points: Floats = vectors[:, -2:] * np.sqrt(np.clip(roots[-2:], 0.0, None))
-    signs = np.sign(points[np.abs(points).argmax(axis=0), [0, 1]])  # LAPACK's own are arbitrary
+    signs = np.sign(points[np.abs(points).argmax(axis=0), [0, 1]])  # LAPACK's are arbitrary
     return points[:, ::-1] * np.where(signs == 0, 1.0, signs)[::-1]
+
+
+def _label(space: SearchSpace, config: Config, name: str) -> str:
+    return _short(label_of(space[name], config[name]) if name in config else ABSENT)
+
+
+def _short(text: str) -> str:
+    return sanitize(text, _MAX_NAME)

@@ -1,4 +1,4 @@
-"""suggestion, or why there is none -> a line in Optuna's log, the same warning only once."""
+"""Log where first trials come from, with each warning only once."""
 
 from __future__ import annotations
 
@@ -15,49 +15,48 @@ _logger = optuna.logging.get_logger("optuna.metallmix")
 
 
 class SuggestionLog:
-    """Tells where first trials come from, and remembers what it has warned of."""
+    """Logs suggestions to Optuna's log and remembers the warnings it has given."""
 
     def __init__(self) -> None:
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
 
-    def suggestion(
+    def log_suggestion(
         self, study: Study, trial: FrozenTrial, suggestion: Suggestion, *, postponed: bool
     ) -> None:
-        """Tell what was suggested; a warning where it is less well founded than it could be.
+        """Log a suggestion, as a warning if there are reasons why it is not better founded.
 
         Args:
             study: The study.
-            trial: Its trial.
-            suggestion: What that is made from.
-            postponed: Whether an earlier trial was told to have none, for want of a past.
+            trial: The trial made from the suggestion.
+            suggestion: The suggestion.
+            postponed: Whether the log already has a warning that there are no past studies.
         """
         reasons = " ".join(suggestion.reasons)
         if suggestion.source == SOURCE_BASE_SAMPLER:
-            self.nothing(study, trial, reasons)
+            self.warn_missing(study, trial, reasons)
             return
-        who = suggestion.model if suggestion.source == SOURCE_LLM else f"the {suggestion.source}"
-        past = f"{len(suggestion.history.studies)} past studies"
+        is_llm = suggestion.source == SOURCE_LLM
         message = (
-            f"Study {study.study_name!r}, trial {trial.number}: suggested by {who} from {past} "
+            f"Study {study.study_name!r}, trial {trial.number}: suggested by "
+            f"{suggestion.model if is_llm else f'the {suggestion.source}'} from "
+            f"{len(suggestion.history.studies)} past studies "
             f"({suggestion.history.n_trials} trials): {suggestion.why}."
         )
-        # That there is no past was said when the suggestion was put off.
-        told = postponed and suggestion.source == SOURCE_LLM
-        if reasons and not told:
-            self.warn(f"{message} {reasons}")
+        if reasons and not (postponed and is_llm):
+            self.warn_once(f"{message} {reasons}")
         else:
             _logger.info(message)
 
-    def nothing(self, study: Study, trial: FrozenTrial, reason: str) -> None:
-        """Warn that the base sampler makes a trial that was to have a suggestion."""
+    def warn_missing(self, study: Study, trial: FrozenTrial, reason: str) -> None:
+        """Warn that a trial has no suggestion, once for each study and reason."""
         message = (
-            f"Study {study.study_name!r} gets no suggestion at trial {trial.number}, the base "
-            f"sampler makes it: {reason}"
+            f"Study {study.study_name!r}, trial {trial.number}: no suggestion, so the base "
+            f"sampler samples it. {reason}"
         )
-        self.warn(message, f"{study.study_name} {reason}")
+        self.warn_once(message, key=f"{study.study_name} {reason}")
 
-    def warn(self, message: str, matter: str | None = None) -> None:
-        """Warn, unless the same ``matter`` (by default the message) was warned of before."""
-        if (matter or message) not in self._said:
-            self._said.add(matter or message)
+    def warn_once(self, message: str, key: str | None = None) -> None:
+        """Warn, unless there was a warning with the same ``key`` (default: the message)."""
+        if (key or message) not in self._warned:
+            self._warned.add(key or message)
             _logger.warning(message)

@@ -1,60 +1,39 @@
-"""suggestion -> pictures as PNG: shap's own plots, partial dependence, the map of past studies.
-
-matplotlib's Agg draws them, wherever the process runs and whatever the person's own backend is.
-White ground, so that they can be read in a dark theme; colours as in ``_interactive.py``.
-"""
+"""Draw a suggestion's figures as PNG files with matplotlib, for notes, pages and folders."""
 
 from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING
 from typing import Any
 
-import numpy as np
-
-from optuna_metallmix.errors import MetaLLMiXError
-from optuna_metallmix.report.figures import EFFECT_AXIS
-from optuna_metallmix.report.figures import MAX_PARAMETERS
-from optuna_metallmix.report.figures import SCORE_AXIS
+from optuna_metallmix.report.figures import GRID
+from optuna_metallmix.report.figures import INK
+from optuna_metallmix.report.figures import PAPER
 from optuna_metallmix.report.figures import Axis
-from optuna_metallmix.report.figures import Dependence
-from optuna_metallmix.report.figures import StudyMap
-from optuna_metallmix.report.figures import dependence
-from optuna_metallmix.report.figures import study_map
-from optuna_metallmix.report.plotly_figures import BLUE
-from optuna_metallmix.report.plotly_figures import GREY
-from optuna_metallmix.report.plotly_figures import VERMILION
+from optuna_metallmix.report.figures import Bars
+from optuna_metallmix.report.figures import FigureSpec
+from optuna_metallmix.report.figures import Heatmap
+from optuna_metallmix.report.figures import Layer
+from optuna_metallmix.report.figures import PictureError
+from optuna_metallmix.report.figures import Points
+from optuna_metallmix.report.figures import describe_figures
 from optuna_metallmix.suggestion import Suggestion
-from optuna_metallmix.text import sanitize
 
-
-if TYPE_CHECKING:
-    import shap
-    from matplotlib.figure import Figure
 
 _LOCK = threading.Lock()
-"""shap draws on pyplot's current figure, of which a process has one."""
-_MAX_NAME = 40
-
-
-class PictureError(MetaLLMiXError):
-    """A picture could not be drawn; the message says which package is missing or what it said."""
+"""matplotlib's caches of fonts and formulas are shared by all threads."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture.
+    """A figure as a PNG file.
 
     Attributes:
-        name: What its file is called, without the ending.
-        title: What it shows.
-        png: The picture.
+        name: The file's name without its ending.
+        title: The figure's title.
+        png: The content of the file.
     """
 
     name: str
@@ -63,145 +42,97 @@ class Picture:
 
 
 def draw_pictures(suggestion: Suggestion) -> tuple[Picture, ...]:
-    """Draw what the past of a suggestion allows; nothing without a past.
+    """Draw the figures of a suggestion, as many as its past allows.
 
     Raises:
-        PictureError: shap or matplotlib is not installed, or raised.
+        PictureError: matplotlib is not installed.
     """
+    specs = describe_figures(suggestion)
     try:
-        return tuple(_drawn(suggestion))
+        with _LOCK:
+            return tuple(Picture(spec.name, spec.title, _draw(spec)) for spec in specs)
     except ImportError as error:
         raise PictureError(
-            f"The pictures were not drawn, because {error.name or error} is not installed: "
-            'pip install "optuna-metallmix[shap]".'
+            f"The pictures were not drawn, because matplotlib cannot be imported ({error}). "
+            'Run: pip install "optuna-metallmix[shap]"'
         ) from error
 
 
-def _drawn(suggestion: Suggestion) -> Iterator[Picture]:
-    if suggestion.explanation is None:
-        return
-    if len(suggestion.explanation.configs):
-        past = suggestion.explanation.shap_values
-        yield Picture("effects", "What the past's values did to the score", _by_shap(_swarm, past))
-    if (own := suggestion.shap_values) is not None:
-        title = "From the average of the past to the suggestion"
-        yield Picture("suggestion", title, _by_shap(_waterfall, own))
-    if (grid := dependence(suggestion)) is not None:
-        title = "Partial dependence: suggestion (star), bests of past studies (dots)"
-        yield Picture("dependence", title, _dependence(grid))
-    if (places := study_map(suggestion)) is not None:
-        yield Picture("studies", "Past studies: near is alike", _map(places))
-
-
-def _by_shap(draw: Callable[[shap.Explanation], None], values: shap.Explanation) -> bytes:
-    values.feature_names = [_text(one) for one in values.feature_names]
-    values.display_data = np.vectorize(_text, otypes=[object])(values.display_data)
-    try:
-        with _on_agg() as figure:
-            draw(values)
-            return _png(figure)
-    except ImportError:
-        raise
-    except Exception as error:  # Other people's code: a picture is not worth a training.
-        raise PictureError(
-            f"A picture was not drawn, because shap raised {type(error).__name__} ({error}): "
-            "pip install --upgrade shap matplotlib."
-        ) from error
-
-
-def _swarm(values: shap.Explanation) -> None:
-    import shap
-    from matplotlib import colormaps
-    from matplotlib import pyplot
-
-    colours = colormaps["viridis"]
-    shap.plots.beeswarm(values, max_display=MAX_PARAMETERS, color=colours, show=False)
-    pyplot.gca().set_xlabel(EFFECT_AXIS)
-
-
-def _waterfall(values: shap.Explanation) -> None:
-    import shap
-    from matplotlib import pyplot
-
-    shap.plots.waterfall(values, max_display=MAX_PARAMETERS + 1, show=False)
-    pyplot.gcf().axes[0].set_xlabel(SCORE_AXIS, labelpad=24)  # the others stand on top of it
-
-
-def _dependence(data: Dependence) -> bytes:
-    figure, axes = _canvas()
-    mesh = axes.pcolormesh(
-        _places(data.x), _places(data.y), data.scores, cmap="cividis", shading="nearest"
-    )
-    figure.colorbar(mesh, label=SCORE_AXIS)
-    for _, x, y in data.bests:
-        axes.plot(x, y, "o", color="white", markeredgecolor="black")
-    axes.plot(*data.suggested, "*", color=VERMILION, markeredgecolor="white", markersize=18)
-    for axis, drawn, name in ((data.x, axes.xaxis, "x"), (data.y, axes.yaxis, "y")):
-        getattr(axes, f"set_{name}label")(_text(axis.name))
-        if axis.is_log:
-            getattr(axes, f"set_{name}scale")("log")
-        if not axis.is_number:
-            drawn.set_ticks(_places(axis), [_text(one) for one in axis.labels])
-    return _png(figure)
-
-
-def _map(data: StudyMap) -> bytes:
-    figure, axes = _canvas()
-    first = int(data.has_target)
-    axes.scatter(data.x[first:], data.y[first:], color=BLUE)
-    axes.scatter(data.x[:first], data.y[:first], color=VERMILION, marker="*", s=250)
-    for name, x, y in list(zip(data.names, data.x, data.y, strict=True))[:20]:
-        axes.annotate(_text(name), (x, y), xytext=(4, 4), textcoords="offset points")
-    axes.set_xlabel(f"distance ({data.unit})")
-    axes.set_aspect("equal", adjustable="datalim")
-    axes.grid(color=GREY, alpha=0.2)
-    return _png(figure)
-
-
-def _canvas() -> tuple[Figure, Any]:
+def _draw(spec: FigureSpec) -> bytes:
+    """Draw a figure without pyplot, whose backend and current figure are the user's."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5))
-    FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
-
-
-@contextmanager
-def _on_agg() -> Iterator[Figure]:
-    """Give pyplot a figure of Agg, and the person's backend and switches back afterwards."""
-    with _LOCK, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # shap's own use of NumPy and matplotlib
-        import matplotlib
-        from matplotlib import pyplot
-
-        backend = matplotlib.get_backend()
-        was_interactive = pyplot.isinteractive()
-        pyplot.switch_backend("agg")
-        figure = pyplot.figure()
-        try:
-            yield figure
-        finally:
-            pyplot.close(figure)
-            if backend.lower() != "agg":
-                pyplot.switch_backend(backend)
-            matplotlib.interactive(was_interactive)
-
-
-def _png(figure: Figure) -> bytes:
+    figure = Figure(figsize=(8, 5), facecolor=PAPER)
+    axes = figure.add_subplot(axisbelow=True)
+    axes.grid(color=GRID)
+    for layer in spec.layers:
+        _draw_layer(axes, layer)
+    if axes.get_xlim()[0] < 0 and not spec.x.ticks:
+        axes.axvline(0, color=INK, linewidth=1, zorder=0.8)
+    for which, axis in (("x", spec.x), ("y", spec.y)):
+        _draw_axis(axes, which, axis)
+    if spec.is_equal:
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.margins(0.15)
     file = BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a name may have letters that the font has not
-        figure.savefig(file, format="png", dpi=110, bbox_inches="tight", facecolor="white")
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the font lacks many scripts
+        FigureCanvasAgg(figure).print_figure(file, format="png", dpi=110, bbox_inches="tight")
     return file.getvalue()
 
 
-def _places(axis: Axis) -> list[float]:
-    if axis.is_number:
-        return [float(one) for one in axis.values]
-    return [float(i) for i in range(len(axis.values))]
+def _draw_axis(axes: Any, which: str, axis: Axis) -> None:
+    options: dict[str, Any] = {f"{which}label": _text(axis.title)}
+    if axis.is_log:
+        options[f"{which}scale"] = "log"
+    if axis.ticks:
+        labels = [_text(label) for label in axis.ticks]
+        options |= {f"{which}ticks": range(len(labels)), f"{which}ticklabels": labels}
+    if axis.limits:
+        options[f"{which}lim"] = axis.limits
+    axes.set(**options)
+
+
+def _draw_layer(axes: Any, layer: Layer) -> None:
+    if isinstance(layer, Heatmap):
+        mesh = axes.pcolormesh(layer.x, layer.y, layer.values, cmap="cividis", shading="nearest")
+        axes.figure.colorbar(mesh, label=layer.title)
+    elif isinstance(layer, Bars):
+        bars = axes.barh(
+            range(len(layer.texts)), layer.lengths, left=layer.starts, color=layer.colors
+        )
+        axes.bar_label(bars, layer.texts, padding=3)
+    else:
+        _draw_points(axes, layer)
+
+
+def _draw_points(axes: Any, layer: Points) -> None:
+    has_shades = not isinstance(layer.color, str)
+    shading = {"cmap": "viridis", "vmin": 0, "vmax": 1} if has_shades else {}
+    drawn = axes.scatter(
+        layer.x,
+        layer.y,
+        c=layer.color,
+        s=layer.size**2,
+        marker="*" if layer.is_star else "o",
+        edgecolors=layer.edge,
+        zorder=3,
+        **shading,
+    )
+    if has_shades:
+        bar = axes.figure.colorbar(drawn, label="value, low to high", ticks=[0, 1])
+        bar.ax.set_yticklabels(["low", "high"])
+    for name, x, y in zip(layer.names, layer.x, layer.y, strict=False):
+        options = {
+            "xytext": (0, layer.size / 2 + 1),
+            "textcoords": "offset points",
+            "ha": "center",
+            "color": INK,
+        }
+        axes.annotate(_text(name), (x, y), **options)
 
 
 def _text(text: str) -> str:
-    """Show other people's text as text: matplotlib reads formulas in it."""
-    return sanitize(text, _MAX_NAME).replace("$", r"\$")
+    """Show a name or choice as it is: matplotlib typesets what is between dollar signs."""
+    return text.replace("$", r"\$")

@@ -1,5 +1,8 @@
-"""suggestion -> attributes of its trial: short user attributes for people, one record for
-machines."""
+"""Write a suggestion onto its trial, and restore it from there.
+
+People read the user attributes, which optuna-dashboard shows. The full record is JSON in system
+attributes, which it does not show.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,7 @@ from optuna_metallmix.llm import cost_of
 from optuna_metallmix.metalearner import fit_meta_learner
 from optuna_metallmix.pipeline import with_own_trials
 from optuna_metallmix.report.note import Projected
+from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.suggestion import SOURCE_BASE_SAMPLER
 from optuna_metallmix.suggestion import Suggestion
 
@@ -47,82 +51,78 @@ VERDICT_ATTR = "metallmix:verdict"
 REASON_ATTR = "metallmix:reason"
 PROJECTED_ATTR = "metallmix:projected"
 NOTE_ATTR = "metallmix:note"
-"""User attributes: optuna-dashboard shows these, and no system attributes."""
 RECORD_ATTR = "metallmix:record"
 
 _CHUNK = 2045
-"""Longest system attribute Optuna itself writes (``optuna/samplers/_tpe/sampler.py``)."""
+"""Longest system attribute that Optuna itself writes (``optuna/samplers/_tpe/sampler.py``)."""
+_UNREAD_TRIAL = PastTrial({}, 0.0, None, None)
+"""Takes the place of past trials that are counted but not read."""
+_TOLERANCE = 1e-6
+"""Largest difference between two predictions of the same meta-learner, in score units."""
 
 
 def write_record(storage: BaseStorage, trial_id: int, suggestion: Suggestion) -> None:
-    """Write where a trial's values come from onto the trial."""
-    storage.set_trial_user_attr(trial_id, SOURCE_ATTR, suggestion.source)
-    if suggestion.model is not None:
-        storage.set_trial_user_attr(trial_id, MODEL_ATTR, suggestion.model)
-    storage.set_trial_user_attr(trial_id, WHY_ATTR, suggestion.why)
-    if suggestion.attempts:
-        storage.set_trial_user_attr(trial_id, VERDICT_ATTR, _verdict(suggestion))
-    if suggestion.reasons:
-        storage.set_trial_user_attr(trial_id, REASON_ATTR, " ".join(suggestion.reasons))
+    """Write the origin of a trial's values onto the trial."""
+    attributes = {
+        SOURCE_ATTR: suggestion.source,
+        MODEL_ATTR: suggestion.model,
+        WHY_ATTR: suggestion.why,
+        VERDICT_ATTR: _verdict(suggestion) if suggestion.attempts else None,
+        REASON_ATTR: " ".join(suggestion.reasons) or None,
+    }
+    for name, value in attributes.items():
+        if value is not None:
+            storage.set_trial_user_attr(trial_id, name, value)
     text = as_json(suggestion)
     for i in range(0, len(text), _CHUNK):
         chunk = text[i : i + _CHUNK]
         storage.set_trial_system_attr(trial_id, f"{RECORD_ATTR}:{i // _CHUNK}", chunk)
 
 
-def record_missing(
-    storage: BaseStorage, trial_id: int, reason: str, *, what: str = "suggestion"
-) -> None:
-    """Write why a trial has no suggestion, or the study no ``what="note"``."""
-    if what == "note":
-        storage.set_trial_user_attr(trial_id, NOTE_ATTR, reason)
-        return
+def record_missing(storage: BaseStorage, trial_id: int, reason: str) -> None:
+    """Write onto a trial why it has no suggestion."""
     storage.set_trial_user_attr(trial_id, SOURCE_ATTR, SOURCE_BASE_SAMPLER)
     storage.set_trial_user_attr(trial_id, REASON_ATTR, reason)
+
+
+def record_missing_note(storage: BaseStorage, trial_id: int, reason: str) -> None:
+    """Write onto a trial why its study's note or figures are missing or incomplete."""
+    storage.set_trial_user_attr(trial_id, NOTE_ATTR, reason)
 
 
 def record_projected(
     storage: BaseStorage, trial_id: int, projected: Mapping[str, tuple[Any, Any]]
 ) -> None:
-    """Write which suggested values the objective's own ranges and choices did not allow."""
-    shown = {name: f"{wanted!r} -> {used!r}" for name, (wanted, used) in projected.items()}
+    """Write onto a trial which suggested values are outside the objective's own space."""
+    shown = {name: f"{suggested!r} -> {used!r}" for name, (suggested, used) in projected.items()}
     storage.set_trial_user_attr(trial_id, PROJECTED_ATTR, shown)
 
 
-def read_record(trial: FrozenTrial) -> dict[str, Any] | None:
-    """Return the record of the suggestion a trial was made from; ``None`` where it has none."""
-    chunks: list[str] = []
-    while (chunk := trial.system_attrs.get(f"{RECORD_ATTR}:{len(chunks)}")) is not None:
-        chunks.append(str(chunk))
-    loaded: dict[str, Any] | None = json.loads("".join(chunks)) if chunks else None
-    return loaded
-
-
 def _verdict(suggestion: Suggestion) -> str:
-    """Say in one line what became of the model's answers, and what they took, the review too."""
+    """Summarize the verdict on the model's answers and their cost, the review's included."""
     verdict, attempts = suggestion.verdict, suggestion.attempts
-    told = verdict.summary if verdict else "no answer could be read"
+    summary = verdict.summary if verdict else "no answer could be read"
     reviews = verdict.review.attempts if verdict and verdict.review else ()
-    return f"{told}; answers: {len(attempts)}, {cost_of([*attempts, *reviews])}"
-
-
-def _written(value: object) -> object:
-    """Return what JSON can hold: the number for a NumPy scalar, else the text."""
-    return value.item() if isinstance(value, np.generic) else str(value)
+    return f"{summary}; answers: {len(attempts)}, {cost_of([*attempts, *reviews])}"
 
 
 def as_json(suggestion: Suggestion) -> str:
     """Return :func:`as_record` as JSON."""
-    return json.dumps(as_record(suggestion), default=_written, ensure_ascii=False)
+    return json.dumps(as_record(suggestion), default=_json_value, ensure_ascii=False)
+
+
+def _json_value(value: object) -> object:
+    """Convert what JSON cannot hold: NumPy scalars to numbers, the rest to text."""
+    return value.item() if isinstance(value, np.generic) else str(value)
 
 
 def as_record(suggestion: Suggestion) -> dict[str, Any]:
-    """Return everything a machine may want to know, as plain JSON types."""
-    explanation = suggestion.explanation
+    """Return a suggestion and all that led to it, without the past trials and the models."""
+    explanation, verdict = suggestion.explanation, suggestion.verdict
     return {
         "source": suggestion.source,
         "params": dict(suggestion.params),
-        "space": {n: distribution_to_json(one) for n, one in suggestion.space.items()},
+        "space": {n: distribution_to_json(d) for n, d in suggestion.space.items()},
         "predicted": suggestion.predicted,
         "base": explanation.base if explanation else None,
         "effects": dict(suggestion.effects),
@@ -135,26 +135,27 @@ def as_record(suggestion: Suggestion) -> dict[str, Any]:
         "meta_features": dict(suggestion.meta_features),
         "past_studies": {study.name: len(study.trials) for study in suggestion.history.studies},
         "left_out": dict(suggestion.history.left_out),
-        "candidates": [asdict(one) for one in suggestion.candidates],
-        "evidence": [asdict(one) for one in explanation.evidence] if explanation else [],
+        "candidates": [asdict(candidate) for candidate in suggestion.candidates],
+        "evidence": [asdict(item) for item in explanation.evidence] if explanation else [],
         "importance": dict(explanation.importance) if explanation else {},
-        "nearest": [asdict(one) for one in explanation.nearest] if explanation else [],
+        "nearest": [asdict(study) for study in explanation.nearest] if explanation else [],
         "quality": explanation.quality if explanation else None,
         "seed": suggestion.learner.seed if suggestion.learner else None,
-        "attempts": [asdict(one) for one in suggestion.attempts],
+        "attempts": [asdict(attempt) for attempt in suggestion.attempts],
         "proposal": asdict(suggestion.proposal) if suggestion.proposal else None,
-        "verdict": _with_summary(suggestion.verdict) if suggestion.verdict else None,
+        "verdict": {"summary": verdict.summary, "scores": dict(verdict.scores), **asdict(verdict)}
+        if verdict
+        else None,
     }
 
 
-def _with_summary(verdict: Verdict) -> dict[str, Any]:
-    return {"summary": verdict.summary, "scores": dict(verdict.scores), **asdict(verdict)}
-
-
-_UNREAD = PastTrial({}, 0.0, None, None)
-"""Stands for each trial of a past that is counted and not looked at."""
-_NEAR = 1e-6
-"""How much two expectations may differ that come from the same trees, in score units."""
+def read_record(trial: FrozenTrial) -> dict[str, Any] | None:
+    """Return the record of the suggestion that a trial was made from; ``None`` without one."""
+    chunks: list[str] = []
+    while (chunk := trial.system_attrs.get(f"{RECORD_ATTR}:{len(chunks)}")) is not None:
+        chunks.append(str(chunk))
+    record: dict[str, Any] | None = json.loads("".join(chunks)) if chunks else None
+    return record
 
 
 @dataclass(frozen=True)
@@ -163,9 +164,9 @@ class RestoredSuggestion:
 
     Attributes:
         suggestion: The suggestion.
-        number: The trial that was made from it; ``None`` where none was.
-        projected: The values that the objective did not allow: (suggested, used) by name.
-        is_whole: Whether its past is as it was, so that the meta-learner is there, too.
+        number: The number of the trial made from it; ``None`` without one.
+        projected: The values outside the objective's own space: (suggested, used) by name.
+        is_whole: Whether its past is unchanged, so that the meta-learner could be fitted again.
     """
 
     suggestion: Suggestion
@@ -175,30 +176,33 @@ class RestoredSuggestion:
 
 
 def restore_suggestion(study: Study, source: Source | None = None) -> RestoredSuggestion | None:
-    """Tell again what the study's first suggested trial was made from; ``None`` without one.
+    """Restore the suggestion that a study's first suggested trial was made from.
 
     Args:
         study: The study.
-        source: Where its past is; ``None`` for its own storage.
+        source: The storage of its past studies; ``None`` for the study's own.
+
+    Returns:
+        The suggestion; ``None`` if no trial has a record.
 
     Raises:
-        HistoryError: The past cannot be read.
+        HistoryError: The past studies cannot be read.
     """
     for trial in study.get_trials(deepcopy=False):
         if (record := read_record(trial)) is not None and "space" in record:
-            told = _told(record)
-            learned = _learned(told, record, study, trial, source)
+            recorded = _from_record(record)
+            whole = _with_meta_learner(recorded, record, study, trial, source)
             return RestoredSuggestion(
-                learned or told, trial.number, _projected(told, trial), bool(learned)
+                whole or recorded, trial.number, _projected(recorded, trial), whole is not None
             )
     return None
 
 
-def _told(record: Mapping[str, Any]) -> Suggestion:
-    """Return the suggestion that a record is of, without what is not on the trial."""
-    space = {name: json_to_distribution(one) for name, one in record["space"].items()}
+def _from_record(record: Mapping[str, Any]) -> Suggestion:
+    """Return the recorded suggestion, without past trials and models."""
+    space = {name: json_to_distribution(text) for name, text in record["space"].items()}
     studies = tuple(
-        PastStudy(name, {}, (_UNREAD,) * n, {}) for name, n in record["past_studies"].items()
+        PastStudy(name, {}, (_UNREAD_TRIAL,) * n, {}) for name, n in record["past_studies"].items()
     )
     return Suggestion(
         source=record["source"],
@@ -206,23 +210,23 @@ def _told(record: Mapping[str, Any]) -> Suggestion:
         space=space,
         meta_features=record["meta_features"],
         history=History(studies, record["left_out"]),
-        candidates=_as(tuple[Candidate, ...], record["candidates"]),
+        candidates=_parse(tuple[Candidate, ...], record["candidates"]),
         explanation=_explanation(record, space),
         model=record["model"],
         model_build=record.get("model_build"),
         prompt_version=record["prompt_version"],
-        proposal=_as(Proposal | None, record["proposal"]),
-        verdict=_as(Verdict | None, record["verdict"]),
-        attempts=_as(tuple[Attempt, ...], record["attempts"]),
+        proposal=_parse(Proposal | None, record["proposal"]),
+        verdict=_parse(Verdict | None, record["verdict"]),
+        attempts=_parse(tuple[Attempt, ...], record["attempts"]),
         predicted=record["predicted"],
         effects=record["effects"],
-        trade=_as(CostTradeoff | None, record["trade"]),
+        trade=_parse(CostTradeoff | None, record["trade"]),
         reasons=tuple(record["reasons"]),
         seconds=record["seconds"],
     )
 
 
-def _explanation(record: Mapping[str, Any], space: Mapping[str, Any]) -> Explanation | None:
+def _explanation(record: Mapping[str, Any], space: SearchSpace) -> Explanation | None:
     if record["base"] is None:
         return None
     return Explanation(
@@ -231,59 +235,61 @@ def _explanation(record: Mapping[str, Any], space: Mapping[str, Any]) -> Explana
         configs=(),
         space=space,
         importance=record["importance"],
-        evidence=_as(tuple[Evidence, ...], record["evidence"]),
-        nearest=_as(tuple[NearestStudy, ...], record["nearest"]),
+        evidence=_parse(tuple[Evidence, ...], record["evidence"]),
+        nearest=_parse(tuple[NearestStudy, ...], record["nearest"]),
         quality=record["quality"],
     )
 
 
-def _as(kind: Any, written: Any) -> Any:
+def _parse(kind: Any, value: Any) -> Any:
+    """Convert JSON to dataclasses; keys that older versions wrote are ignored."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(kind).validate_python(written)
+    return TypeAdapter(kind).validate_python(value)
 
 
-def _learned(
-    told: Suggestion,
+def _with_meta_learner(
+    recorded: Suggestion,
     record: Mapping[str, Any],
     study: Study,
     trial: FrozenTrial,
     source: Source | None,
 ) -> Suggestion | None:
-    """Fit the trees again; ``None`` where they do not expect what they did."""
-    history = _same_past(record["past_studies"], study, trial, source)
-    if history is None or told.explanation is None or record["seed"] is None:
+    """Fit the meta-learner again; ``None`` if it does not predict what it predicted then."""
+    history = _unchanged_past(record["past_studies"], study, trial, source)
+    if history is None or recorded.explanation is None or record["seed"] is None:
         return None
     try:
-        learner = fit_meta_learner(history, told.space, record["seed"])
+        learner = fit_meta_learner(history, recorded.space, record["seed"])
     except HistoryError:
         return None
-    values, base = learner.shap_values([told.params])
-    if abs(base + values.sum() - told.predicted) > _NEAR:
+    values, base = learner.shap_values([recorded.params])
+    if abs(base + values.sum() - recorded.predicted) > _TOLERANCE:
         return None
-    found = explain(learner, told.candidates, history, told.meta_features)
-    kept = replace(told.explanation, values=found.values, configs=found.configs, parts=found.parts)
+    new = explain(learner, recorded.candidates, history, recorded.meta_features)
     return replace(
-        told,
+        recorded,
         learner=learner,
-        explanation=kept,
-        history=replace(history, left_out=told.history.left_out),
+        explanation=replace(
+            recorded.explanation, values=new.values, configs=new.configs, parts=new.parts
+        ),
+        history=replace(history, left_out=recorded.history.left_out),
     )
 
 
-def _same_past(
+def _unchanged_past(
     counts: Mapping[str, int], study: Study, trial: FrozenTrial, source: Source | None
 ) -> History | None:
+    """Read the recorded past studies; ``None`` if their numbers of trials have changed."""
     past = read_past(study, source, None)
-    past = replace(past, studies=tuple(one for one in past.studies if one.name in counts))
+    past = replace(past, studies=tuple(kept for kept in past.studies if kept.name in counts))
     past = with_own_trials(past, study, before=trial.number)
-    now = {one.name: len(one.trials) for one in past.studies}
-    return past if now == counts else None
+    return past if counts == {kept.name: len(kept.trials) for kept in past.studies} else None
 
 
-def _projected(told: Suggestion, trial: FrozenTrial) -> Projected:
+def _projected(suggestion: Suggestion, trial: FrozenTrial) -> Projected:
     projected = {}
     for name in trial.user_attrs.get(PROJECTED_ATTR, {}):
-        if found := told.value_for(name, trial.distributions[name]):
-            projected[name] = (found[1], trial.params[name])
+        if values := suggestion.value_for(name, trial.distributions[name]):
+            projected[name] = (values[1], trial.params[name])
     return projected

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 
+from optuna_metallmix import MetaLLMiXError
 from optuna_metallmix import Suggestion
 from optuna_metallmix import suggest
 from optuna_metallmix.candidates.selection import Candidate
@@ -99,10 +100,10 @@ def _n_cells(line: str) -> int:
 
 def test_note_tells_choice_reasons_past_and_verdict(suggestion: Suggestion) -> None:
     note = render_note(suggestion, 7, {})
-    assert note.startswith("## Where trial 7 comes from")
-    assert "`scripted` chose it from 3 past studies with 90 trials" in note
+    assert note.startswith("## How trial 7 was chosen")
+    assert "language model `scripted` from 3 past studies with 90 trials" in note
     assert f"**{suggestion.predicted:.2f}**" in note
-    for text in ("As E1 says.", "It fits.", "### The past", "accepted", "source: `llm`"):
+    for text in ("As E1 says.", "It fits.", "### Past studies", "accepted", "source: `llm`"):
         assert text in note
     for name in ("skin", "chest", "retina"):
         assert name in note
@@ -142,7 +143,7 @@ def test_each_value_says_where_it_comes_from(suggestion: Suggestion) -> None:
     assert cells[f"| {other}"].endswith(", projected")
     others = [cells[f"| {one}"] for one in list(suggestion.params)[2:]]
     assert all(re.fullmatch(r"past study '\w+'|candidate 1", one) for one in others)
-    assert "### What was projected" in "\n".join(lines)
+    assert "### Values moved into the objective's space" in "\n".join(lines)
 
 
 def test_tables_stay_well_formed_whatever_the_names(handmade: Handmade) -> None:
@@ -168,13 +169,14 @@ def test_other_peoples_text_is_no_markdown(handmade: Handmade) -> None:
     [
         (
             CostTradeoff(0.3, 1.1, 0.01, 0.03),
-            "about **0.30** of a middling past training. The best predicted candidate would take "
-            "1.10 and is expected to score 0.010 more, within the uncertainty of 0.030.",
+            "about **0.30** times a median past training. The candidate with the best predicted "
+            "score would cost 1.10 and is expected to score 0.010 more, within the uncertainty of "
+            "0.030.",
         ),
         (CostTradeoff(0.3, 1.1, 0.04, 0.03), "score 0.040 more, beyond the uncertainty of 0.030."),
         (
             CostTradeoff(1.1, 1.1, 0.0, 0.03),
-            "training. Nothing more is expected of any other candidate.",
+            "training. No other candidate is expected to score higher.",
         ),
     ],
 )
@@ -183,6 +185,15 @@ def test_note_tells_what_the_cheaper_training_gives_up(
 ) -> None:
     assert told in render_note(replace(suggestion, trade=trade), 0, {})
     assert "Cost:" not in render_note(suggestion, 0, {})
+
+
+def test_models_words_are_left_out_where_there_are_none(suggestion: Suggestion) -> None:
+    assert suggestion.proposal is not None
+    wordless = replace(suggestion, proposal=replace(suggestion.proposal, reasoning="", why=""))
+    note = render_note(wordless, 0, {})
+    assert "own words" not in note
+    assert "### The model's choice\n\nCandidate 1 of" in note
+    assert "### The model's own words, unverified" in render_note(suggestion, 0, {})
 
 
 def test_moved_values_are_shown(suggestion: Suggestion) -> None:
@@ -195,12 +206,12 @@ def test_note_of_the_other_steps_of_the_ladder(suggestion: Suggestion) -> None:
         suggestion, source="meta-learner", proposal=None, verdict=None, reasons=("No model: x.",)
     )
     note = render_note(lower, 0, {})
-    assert "The meta-learner chose it from 3 past studies" in note
+    assert "Chosen by the meta-learner from 3 past studies" in note
     assert "No model: x." in note
     assert "own words" not in note
     empty = Suggestion("base-sampler", {}, {}, {}, History(), reasons=("There is no past.",))
     note = render_note(empty, 0, {})
-    assert "nothing could be suggested" in note
+    assert "no suggestion could be made" in note
     assert "There is no past." in note
     assert _tables(note) == []
 
@@ -261,16 +272,17 @@ def test_note_is_written_where_the_dashboard_reads_it(study: optuna.Study) -> No
     from optuna_dashboard import save_note
 
     save_note(study, "Mine: *keep* | this\n")
-    assert write_note(study, "ours") is None
-    assert write_note(study, "ours again") is None
+    write_note(study, "ours")
+    write_note(study, "ours again")
     assert get_note(study) == f"Mine: *keep* | this\n\n\n{BEGIN}\n\nours again\n\n{END}"
 
 
-def test_absent_dashboard_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_absent_dashboard_is_named_with_the_command_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
-    problem = write_note(optuna.create_study(), "ours")
-    assert problem is not None
-    assert "pip install optuna-dashboard" in problem
+    with pytest.raises(MetaLLMiXError, match="pip install optuna-dashboard"):
+        write_note(optuna.create_study(), "ours")
 
 
 def test_a_bug_of_ours_is_not_taken_for_the_dashboards(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,9 +27,12 @@ from optuna_metallmix.llm import ForeignLLM
 from optuna_metallmix.llm import Message
 from optuna_metallmix.llm import ScriptedLLM
 from optuna_metallmix.llm.protocol import Attempt
+from optuna_metallmix.report.record import as_json
 from optuna_metallmix.report.record import as_record
 from optuna_metallmix.report.record import record_missing
+from optuna_metallmix.report.record import record_missing_note
 from optuna_metallmix.report.record import record_projected
+from optuna_metallmix.report.record import restore_suggestion
 from optuna_metallmix.report.record import write_record
 
 
@@ -102,10 +105,27 @@ def test_people_see_what_the_verdict_was_and_what_the_answers_took(suggestion: S
     seen = _store(None, replace(suggestion, verdict=verdict, attempts=attempts)).user_attrs
     assert seen["metallmix:verdict"] == (
         "accepted; format 5, accuracy 4, completeness 3 of 5; answers: 2, "
-        " 3.5 s, 850 tokens read, 95 tokens written"
+        "3.5 s, 850 tokens read, 95 tokens written"
     )
     unread = _store(None, replace(suggestion, verdict=None, attempts=(Attempt("", ("gone",)),)))
     assert unread.user_attrs["metallmix:verdict"] == "no answer could be read; answers: 1, 0.0 s"
+
+
+def test_record_of_an_older_version_is_read(suggestion: Suggestion) -> None:
+    """Up to 2026-11 verdict and review also had the untrue sentences of the model."""
+    assert suggestion.verdict is not None
+    review = Review("other", {"format": 5}, {"format": "good"})
+    new = replace(suggestion, verdict=replace(suggestion.verdict, review=review))
+    record = json.loads(as_json(new))
+    record["verdict"]["false_claims"] = [["E1 hurt.", "E1 helped."]]
+    record["verdict"]["review"]["false_claims"] = []
+    study = optuna.create_study()
+    trial = study.ask()
+    study._storage.set_trial_system_attr(trial._trial_id, "metallmix:record:0", json.dumps(record))
+    restored = restore_suggestion(study)
+    assert restored is not None
+    assert restored.suggestion.verdict == new.verdict
+    assert restored.suggestion.proposal == new.proposal
 
 
 def test_verdict_review_and_costs_are_on_the_record(suggestion: Suggestion) -> None:
@@ -161,7 +181,7 @@ def test_missing_suggestion_and_note_are_told_on_the_trial() -> None:
     study = optuna.create_study()
     trial = study.ask()
     record_missing(study._storage, trial._trial_id, "no past")
-    record_missing(study._storage, trial._trial_id, "no dashboard", what="note")
+    record_missing_note(study._storage, trial._trial_id, "no dashboard")
     assert study.trials[0].user_attrs == {
         "metallmix:source": "base-sampler",
         "metallmix:reason": "no past",

@@ -58,7 +58,7 @@ def _narrower(trial: optuna.Trial) -> float:
 
 
 def _rows(note: str) -> dict[str, list[str]]:
-    lines = note.partition("### Values, and why")[2].partition("###")[0].splitlines()
+    lines = note.partition("### Suggested values")[2].partition("###")[0].splitlines()
     cells = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")][2:]
     return {row[0]: row[1:] for row in cells}
 
@@ -75,7 +75,7 @@ def test_the_note_has_the_records_numbers(told: Told) -> None:
     assert set(record["params"]) <= set(rows)
     assert f"Expected score: **{record['predicted']:.2f}**" in told.note
     assert f"average of the past, {record['base']:.3f}," in told.note
-    assert f"expected score, {record['predicted']:.3f};" in told.note
+    assert f"expected score, {record['predicted']:.3f}," in told.note
     assert f"rank correlation of **{record['quality']:.2f}**" in told.note
     past = record["past_studies"]
     assert f"{len(past)} past studies with {sum(past.values())} trials" in told.note
@@ -112,7 +112,7 @@ def test_what_is_told_again_is_what_was_told(
     unlinked = re.sub(r"\[(past-\d)\]\(/dashboard/studies/\d+\)", r"\1", own)
     assert report == f"# new\n\n{unlinked}\n\n"
     assert "- answer 1 was refused: " in report
-    assert "### What was projected" in report
+    assert "### Values moved into the objective's space" in report
 
 
 class _Text(HTMLParser):
@@ -129,7 +129,7 @@ def _numbers(text: str) -> list[str]:
 
 
 def test_the_page_has_the_notes_numbers(told: Told, tmp_path: Path) -> None:
-    pytest.importorskip("shap")
+    pytest.importorskip("matplotlib")
     out = tmp_path / "page.html"
     assert main(["explain", "--storage", told.storage, "--study", "new", "--out", str(out)]) == 0
     page = out.read_text(encoding="utf-8")
@@ -146,12 +146,16 @@ def test_the_figures_have_the_records_numbers(told: Told) -> None:
     stored = dashboard._custom_plot_data.get_plotly_graph_objects(
         told.study._storage.get_study_system_attrs(told.study._study_id)
     )
-    (fall,) = json.loads(stored["metallmix-suggestion"])["data"]
+    (bars,) = json.loads(stored["metallmix-suggestion"])["data"]
     record = told.record
-    assert fall["x"][0] == record["base"]
-    assert fall["x"][-1] == record["predicted"]
-    assert sorted(fall["x"][1:-1]) == sorted(record["effects"].values())
-    assert fall["text"][1:-1] == [f"{one:+.3f}" for one in fall["x"][1:-1]]
+    predicted, *effects, base = bars["x"]
+    assert (predicted, base) == (record["predicted"], record["base"])
+    assert sorted(effects) == sorted(record["effects"].values())
+    assert bars["text"] == [
+        f"{predicted:.3f}",
+        *(f"{effect:+.3f}" for effect in effects),
+        f"{base:.3f}",
+    ]
     again = interactive_figures(retell_whole(told))
     for name, text in stored.items():
         assert json.loads(text) == json.loads(again[name].to_json())
