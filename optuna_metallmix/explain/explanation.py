@@ -149,12 +149,12 @@ class Explanation:
     def trust(self) -> str:
         """How far to trust the explanation, in a sentence of Markdown."""
         if self.quality is None:
-            return "How far to trust it: unknown, since there is only one past study."
-        kept = " So only what was best in a past study was offered."
+            return "Reliability: unknown, since there is only one past study."
+        only = " Therefore only the best configurations of past studies were offered."
         return (
-            "How far to trust it: on past studies held out, predicted and true order of the "
-            f"trials agree with a rank correlation of **{self.quality:.2f}** (1 perfect, 0 "
-            f"useless).{kept * (self.quality <= MIN_TRUST)}"
+            "Reliability: on held-out past studies, predicted and true scores have a rank "
+            f"correlation of **{self.quality:.2f}** (1 is perfect, 0 is useless)."
+            f"{only * (self.quality <= MIN_TRUST)}"
         )
 
     def _repr_html_(self) -> str:

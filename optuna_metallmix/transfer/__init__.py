@@ -1,4 +1,4 @@
-"""Trials after the first: a Gaussian process around what the past expects."""
+"""Sample the trials after the first by transfer from past studies."""
 
 from optuna_metallmix.transfer.sampler import TransferSampler
 

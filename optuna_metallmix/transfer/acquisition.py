@@ -1,18 +1,24 @@
-"""past studies + own trials -> the next configuration to try.
+"""Choose the next configuration from past studies and the study's own trials.
 
-A Gaussian process on the study's own trials, around what the past expects of them, while it is
-likelier than not that the past is about this task (``_belief.py``). The second trial is spent
-where it expects middling scores, so that there is something to hold against it. Without the past,
-and with few own trials, a process knows only where nobody has been, which is the corners of the
-space: then the trial is a random one. (Without the guard an inverted past costs +4.7 regret at
-trial 10 on HPOBench, DESIGN.)
+While the past is likely to be about the same task, a Gaussian process of the own trials has the
+past's predictions as its prior mean. The second trial is a probe: a configuration with a middling
+prediction, to test the past. Without the past, early trials are random draws, since a Gaussian
+process of few trials only explores the corners of the space. (Without this guard against negative
+transfer, an inverted past adds 4.7 to the regret at trial 10 on HPOBench; measured 2026-11.)
+
+Notations in this module:
+    n: Number of own trials.
+    m: Number of configurations to choose from.
+    d: Number of coordinates of an encoded configuration.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from itertools import islice
 
 import numpy as np
@@ -22,6 +28,7 @@ from optuna_metallmix.candidates import build_pool
 from optuna_metallmix.candidates import select_diverse
 from optuna_metallmix.history import History
 from optuna_metallmix.metalearner import MIN_TRUST
+from optuna_metallmix.metalearner import Floats
 from optuna_metallmix.metalearner import fit_meta_learner
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
@@ -30,57 +37,55 @@ from optuna_metallmix.space import is_number
 from optuna_metallmix.space import is_ordered
 from optuna_metallmix.space import perturb
 from optuna_metallmix.transfer.gaussian_process import Encoding
-from optuna_metallmix.transfer.gaussian_process import Floats
-from optuna_metallmix.transfer.gaussian_process import fit_process
+from optuna_metallmix.transfer.gaussian_process import fit_gps
 from optuna_metallmix.transfer.gaussian_process import log_expected_improvement
-from optuna_metallmix.transfer.prior_mean import PRIOR
+from optuna_metallmix.transfer.prior_mean import PRIOR_SIMILARITY
 from optuna_metallmix.transfer.prior_mean import PriorMean
-from optuna_metallmix.transfer.prior_mean import belief
+from optuna_metallmix.transfer.prior_mean import task_similarity
 
 
-PROBE = 1
-"""The number of own trials after which one is spent on testing the past."""
-LEAST_BELIEF = 0.5
-"""How likely it has to be that the past is about the task, for it to be used. (Drawing it by that
-likelihood instead: LCBench, mean regret at trial 5 .13 instead of .08, an inverted past on
-HPOBench at 10 .19 instead of .20; 12 and 16 searches, 2026-11.)"""
-N_START = 6
-"""The number of own trials below which one without the past is a random one. (HPOBench with a
-past that carries nothing over, mean regret at trial 10: 1.20 without, .20 with; TPE .19; 2026-11.)
-"""
+N_BEFORE_PROBE = 1
+"""Number of own trials before the probe."""
+MIN_SIMILARITY = 0.5
+"""Minimum task similarity at which the past is used. (Using it with that probability instead: mean
+regret at trial 5 on LCBench .13 instead of .08, at trial 10 with an inverted past on HPOBench .19
+instead of .20; measured 2026-11.)"""
+N_RANDOM_TRIALS = 6
+"""Number of own trials below which a trial without the past is random. (Mean regret at trial 10 on
+HPOBench with a useless past: .20, without random trials 1.20, TPE .19; measured 2026-11.)"""
 MAX_OWN = 200
-"""Most own trials in the process: its cost grows with their cube."""
-PRIOR_TRIALS = 2.0
-"""How many trials' worth of evidence the slope on studies left out is."""
+"""Maximum number of own trials in the Gaussian process, whose cost is cubic in it."""
+SLOPE_WEIGHT = 2.0
+"""Number of own trials that the slope on held-out studies counts for."""
 WIDTHS = (0.1, 0.25, 0.5)
-"""Of perturbations, in unit space. (.03, .1 and .25 end worse: LCBench -.11 instead of -.13 at
-trial 25, HPOBench the same; 34 and 16 searches, 2026-11.)"""
-N_NEAR = 8
-"""Perturbations of each of the three best own trials, at each width."""
+"""Standard deviations of perturbations, in unit space. (Regret at trial 25 with .03, .1 and .25:
+LCBench -.11 instead of -.13, HPOBench the same; measured 2026-11.)"""
+N_PERTURBED = 8
+"""Number of perturbations of each of the three best own trials, for each width."""
 MAX_POOL = 1500
-_IGNORED = 1e-6
-"""Relevance of a parameter that no own trial has had: it cannot tell trials apart."""
+_IRRELEVANT = 1e-6
+"""Relevance of a parameter that no own trial has had."""
 
 
 @dataclass(frozen=True)
-class Step:
-    """The next configuration.
+class NextConfig:
+    """The configuration to try next.
 
     Attributes:
-        params: Its values by name.
-        belief: How likely it is, by the trials before it, that the past is about this task.
+        params: Values by parameter name.
+        similarity: Probability, given the own trials, that the past is about the same task.
     """
 
     params: Config
-    belief: float
+    similarity: float
 
 
 class TransferModel:
-    """What one study knows of the past; read and fitted once, asked for every trial.
+    """Proposes the next configuration of a study; fitted once to past studies.
 
     Args:
-        history: The past studies, without the asking one.
-        space: The search space.
+        history: Past studies, without the current one.
+        space: Search space.
         seed: Seeds the meta-learner and the pool.
 
     Raises:
@@ -90,180 +95,142 @@ class TransferModel:
     def __init__(self, history: History, space: SearchSpace, seed: int) -> None:
         self.space = space
         self.learner = fit_meta_learner(history, space, seed)
-        pool = list(build_pool(self.learner, history, np.random.default_rng(seed)).values())
-        self._random = [one.params for one in pool if one.origin == RANDOM]
-        self._expectation = PriorMean(self.learner, [one.params for one in pool])
-        expected = self._expectation.of([one.params for one in pool])
-        best = np.argsort(-expected, kind="stable")[: MAX_POOL // 2]
-        others = np.setdiff1d(np.arange(len(pool)), best)
+        members = list(build_pool(self.learner, history, np.random.default_rng(seed)).values())
+        configs = [member.params for member in members]
+        self._random = [member.params for member in members if member.origin == RANDOM]
+        self._prior_mean = PriorMean(self.learner, configs)
+        means = self._prior_mean.predict(configs)
+        best = np.argsort(-means, kind="stable")[: MAX_POOL // 2]
+        others = np.setdiff1d(np.arange(len(configs)), best)
         kept = np.concatenate([best, others[-(MAX_POOL - len(best)) :]])
         self._encoding = Encoding(space)
-        self._pool = [pool[int(i)].params for i in kept]
-        self._pool_expected = expected[kept]
-        self._pool_points = self._encoding.points(self._pool)
+        self._pool = [configs[int(i)] for i in kept]
+        self._pool_means = means[kept]
+        self._pool_points = self._encoding.encode(self._pool)
 
-    def next(
-        self,
-        own: Sequence[Config],
-        worths: Floats,
-        rng: np.random.Generator,
-        n_unknown: int = 0,
-    ) -> Step:
-        """Choose what to try after the trials ``own``.
+    def propose(
+        self, own: Sequence[Config], scores: Floats, rng: np.random.Generator, n_pending: int = 0
+    ) -> NextConfig:
+        """Propose the configuration to try after the trials ``own``.
 
         Args:
-            own: Configurations tried so far, shape (n,).
-            worths: What they are worth, more is better, shape (n,), all finite.
-            rng: Draws perturbations, and trials without the past.
-            n_unknown: How many others ask at this moment, who are told the same: so many that
-                are unlike each other are left to them.
+            own: Configurations of own trials, shape (n,).
+            scores: Their scores, larger is better, shape (n,), all finite.
+            rng: Draws perturbations and random trials.
+            n_pending: Number of trials that are being proposed at the same time: as many diverse
+                configurations are left to them.
         """
         if not own:
-            best = _in_order(self._pool, self._pool_expected)
-            return Step(self._after_others(best, n_unknown), PRIOR)
-        own, worths = _most_telling(own, worths)
-        near = self._near(own, worths, rng)
-        expected = self._expectation.of([*own, *near])  # one call: most of its time is per call
-        of_own, of_near = expected[: len(own)], expected[len(own) :]
-        believed = self._belief(of_own, worths)
-        if believed >= LEAST_BELIEF:
-            candidates = self._with_past(own, worths, near, of_own, of_near)
-        else:
-            candidates = self._without_past(own, worths, near, rng)
-        asked = frozenset().union(*own)
-        tried = {_key(one, asked) for one in own}
-        fresh = (one for one in candidates if _key(one, asked) not in tried)
-        return Step(self._after_others(fresh, n_unknown), believed)
-
-    def _after_others(self, promising: Iterator[Config], n_unknown: int) -> Config:
-        first = list(islice(promising, 1 + 30 * n_unknown)) or self._pool[:1]
-        return first[select_diverse(range(len(first)), first, self.space, n_unknown + 1)[-1]]
-
-    def _belief(self, expected: Floats, worths: Floats) -> float:
+            ranked = _sort(self._pool, self._pool_means)
+            return NextConfig(self._leave_to_pending(ranked, n_pending), PRIOR_SIMILARITY)
+        own, scores = _best_and_latest(own, scores)
+        perturbed = self._perturb_best(own, scores, rng)
+        means = self._prior_mean.predict([*own, *perturbed])
+        own_means, means = means[: len(own)], np.append(self._pool_means, means[len(own) :])
         trust = self.learner.trust
-        return belief(expected, worths, trust) if trust > MIN_TRUST else 0.0
-
-    def _with_past(
-        self,
-        own: Sequence[Config],
-        worths: Floats,
-        near: Sequence[Config],
-        of_own: Floats,
-        of_near: Floats,
-    ) -> Iterator[Config]:
-        """Yield candidates, the most promising first; some may have been tried."""
-        points = np.concatenate([self._pool_points, self._encoding.points(near)])
-        expected = np.concatenate([self._pool_expected, of_near])
-        if len(own) == PROBE:
-            worth = self._distances_of_middling(own, points, expected)
+        similarity = task_similarity(own_means, scores, trust) if trust > MIN_TRUST else 0.0
+        use_past = similarity >= MIN_SIMILARITY
+        points = np.concatenate([self._pool_points, self._encoding.encode(perturbed)])
+        if use_past and len(own) == N_BEFORE_PROBE:
+            values = self._probe_values(own, points, means)
         else:
-            slope = self._slope(of_own, worths)
-            means = slope * of_own, slope * expected
-            worth = self._gain(own, worths, points, means, self._expectation.relevance)
-        yield from _in_order([*self._pool, *near], worth)
+            values = self._log_improvement(own, scores, own_means, points, means, use_past)
+        ranked = _sort([*self._pool, *perturbed], values)
+        if not use_past and len(own) < N_RANDOM_TRIALS:
+            draws = rng.permutation(len(self._random))
+            ranked = chain((self._random[int(i)] for i in draws), ranked)
+        untried = _untried(ranked, own)
+        return NextConfig(self._leave_to_pending(untried, n_pending), similarity)
 
-    def _without_past(
-        self,
-        own: Sequence[Config],
-        worths: Floats,
-        near: Sequence[Config],
-        rng: np.random.Generator,
-    ) -> Iterator[Config]:
-        """Yield candidates as :meth:`_with_past` does; while own trials are few, random ones."""
-        if len(own) < N_START:
-            yield from (self._random[int(i)] for i in rng.permutation(len(self._random)))
-        points = np.concatenate([self._pool_points, self._encoding.points(near)])
-        means = np.zeros(len(own)), np.zeros(len(points))
-        worth = self._gain(own, worths, points, means, np.ones_like(self._expectation.relevance))
-        yield from _in_order([*self._pool, *near], worth)
+    def _leave_to_pending(self, ranked: Iterable[Config], n_pending: int) -> Config:
+        """Return the last of the ``n_pending + 1`` best diverse configurations."""
+        best = list(islice(ranked, 1 + 30 * n_pending)) or self._pool[:1]
+        return best[select_diverse(range(len(best)), best, self.space, n_pending + 1)[-1]]
 
-    def _slope(self, expected: Floats, worths: Floats) -> float:
-        """Return how standardised worths grow with what the past expects.
-
-        Least squares, drawn to what it is on studies left out.
-        """
-        centred = expected - expected.mean()
-        slope = centred @ _standard(worths) + PRIOR_TRIALS * self.learner.trust
-        return float(np.clip(slope / (centred @ centred + PRIOR_TRIALS), 0.0, 1.5))
-
-    def _gain(
-        self,
-        own: Sequence[Config],
-        worths: Floats,
-        points: Floats,
-        means: tuple[Floats, Floats],
-        relevance: Floats,
-    ) -> Floats:
-        """Return the log expected improvement of ``points``; ``means`` are the prior means of own
-        trials and of points."""
-        values = _standard(worths)
-        rest = values - means[0]
-        names = frozenset().union(*own)
-        asked = self._encoding.spread([name in names for name in self.space])
-        relevance = np.where(asked > 0, relevance, _IGNORED)
-        process = fit_process(self._encoding.points(own), rest - rest.mean(), relevance)
-        mean, deviation = process.predict(points)
-        return log_expected_improvement(
-            mean + rest.mean() + means[1], deviation, float(values.max())
-        )
-
-    def _distances_of_middling(
-        self, own: Sequence[Config], points: Floats, expected: Floats
-    ) -> Floats:
-        """Return how far from own trials candidates are of which the past expects middling
-        scores; -1 for others."""
+    def _probe_values(self, own: Sequence[Config], points: Floats, means: Floats) -> Floats:
+        """Return the distance of middling configurations to own trials, -1 for others."""
         from scipy.spatial.distance import cdist
 
-        away = cdist(points, self._encoding.points(own)).min(axis=1)
-        middling = np.abs(expected - np.median(self._pool_expected)) < 0.5
-        return np.where(middling, away, -1.0)
+        distances = cdist(points, self._encoding.encode(own)).min(axis=1)
+        is_middling = np.abs(means - np.median(self._pool_means)) < 0.5
+        return np.where(is_middling, distances, -1.0)
 
-    def _near(
-        self, own: Sequence[Config], worths: Floats, rng: np.random.Generator
+    def _log_improvement(
+        self,
+        own: Sequence[Config],
+        scores: Floats,
+        own_means: Floats,
+        points: Floats,
+        means: Floats,
+        use_past: bool,
+    ) -> Floats:
+        """Return the log expected improvement of ``points``, with prior means ``means``."""
+        scores = (scores - scores.mean()) / (float(scores.std()) or 1.0)
+        slope = self._slope(own_means, scores) if use_past else 0.0
+        relevance = self._prior_mean.relevance if use_past else 1.0
+        residuals = scores - slope * own_means
+        names = frozenset().union(*own)
+        is_known = self._encoding.repeat([name in names for name in self.space]) > 0
+        relevance = np.where(is_known, relevance, _IRRELEVANT)
+        own_points = self._encoding.encode(own)
+        (gp,) = fit_gps([(own_points, residuals - residuals.mean())], relevance)
+        mean, deviation = gp.predict(points)
+        mean = mean + residuals.mean() + slope * means
+        return log_expected_improvement(mean, deviation, float(scores.max()))
+
+    def _slope(self, own_means: Floats, scores: Floats) -> float:
+        """Return the slope of standardized scores over prior means, shrunk towards the trust."""
+        centred = own_means - own_means.mean()
+        slope = centred @ scores + SLOPE_WEIGHT * self.learner.trust
+        return float(np.clip(slope / (centred @ centred + SLOPE_WEIGHT), 0.0, 1.5))
+
+    def _perturb_best(
+        self, own: Sequence[Config], scores: Floats, rng: np.random.Generator
     ) -> list[Config]:
-        """Vary the best own trials: numbers a little, choices as their kin have them."""
-        best = [own[int(i)] for i in np.argsort(-worths, kind="stable")[:3]]
-        kin: dict[frozenset[str], list[Config]] = {}
-        for one in [*own, *self._pool]:
-            kin.setdefault(frozenset(one), []).append(one)
+        best = [own[int(i)] for i in np.argsort(-scores, kind="stable")[:3]]
+        by_names: dict[frozenset[str], list[Config]] = {}
+        for config in [*own, *self._pool]:
+            by_names.setdefault(frozenset(config), []).append(config)
         return [
-            self._vary(one, kin[frozenset(one)], width, rng)
-            for one in best
+            self._perturb(config, by_names[frozenset(config)], width, rng)
+            for config in best
             for width in WIDTHS
-            for _ in range(N_NEAR)
+            for _ in range(N_PERTURBED)
         ]
 
-    def _vary(
-        self, config: Config, kin: Sequence[Config], width: float, rng: np.random.Generator
+    def _perturb(
+        self, config: Config, donors: Sequence[Config], width: float, rng: np.random.Generator
     ) -> Config:
-        donor = kin[int(rng.integers(len(kin)))]
-        varied = dict(config)
+        """Perturb numbers, and take choices from a configuration with the same parameters."""
+        donor = donors[int(rng.integers(len(donors)))]
+        perturbed = dict(config)
         for name, value in config.items():
             ordered = is_ordered(self.space[name]) and is_number(value)
             if ordered and rng.random() < 0.6:
-                varied[name] = perturb(self.space[name], value, width, rng)
+                perturbed[name] = perturb(self.space[name], value, width, rng)
             elif not ordered and rng.random() < 0.2:
-                varied[name] = donor[name]
-        return varied
+                perturbed[name] = donor[name]
+        return perturbed
 
 
-def _key(config: Config, asked: frozenset[str]) -> str:
-    """Return what tells configurations apart for this objective: what it has asked for so far."""
-    return config_key({name: value for name, value in config.items() if name in asked})
+def _untried(configs: Iterable[Config], own: Sequence[Config]) -> Iterator[Config]:
+    """Yield the configurations that differ from own trials in a parameter that any of them had."""
+    names = frozenset().union(*own)
+
+    def key(config: Config) -> str:
+        return config_key({name: value for name, value in config.items() if name in names})
+
+    tried = {key(config) for config in own}
+    return (config for config in configs if key(config) not in tried)
 
 
-def _most_telling(own: Sequence[Config], worths: Floats) -> tuple[list[Config], Floats]:
-    """Keep the best and the latest of very many own trials."""
+def _best_and_latest(own: Sequence[Config], scores: Floats) -> tuple[list[Config], Floats]:
+    """Return the best and the latest own trials if there are more than :data:`MAX_OWN`."""
     latest = np.arange(len(own))[-MAX_OWN // 2 :]
-    best = np.argsort(-worths, kind="stable")[: MAX_OWN // 2]
+    best = np.argsort(-scores, kind="stable")[: MAX_OWN // 2]
     kept = np.union1d(best, latest) if len(own) > MAX_OWN else np.arange(len(own))
-    return [own[int(i)] for i in kept], worths[kept]
+    return [own[int(i)] for i in kept], scores[kept]
 
 
-def _in_order(candidates: Sequence[Config], worth: Floats) -> Iterator[Config]:
-    return (candidates[int(i)] for i in np.argsort(-worth, kind="stable"))
-
-
-def _standard(worths: Floats) -> Floats:
-    standard: Floats = (worths - worths.mean()) / (float(worths.std()) or 1.0)
-    return standard
+def _sort(configs: Sequence[Config], values: Floats) -> Iterator[Config]:
+    return (configs[int(i)] for i in np.argsort(-values, kind="stable"))

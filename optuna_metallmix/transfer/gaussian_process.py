@@ -1,4 +1,10 @@
-"""configurations -> points in the unit cube, for a process that measures distances."""
+"""Encode configurations as points, and fit Gaussian processes to their scores.
+
+Notations in this module:
+    n: Number of observed points.
+    m: Number of points to predict.
+    d: Number of coordinates of a point.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from optuna_metallmix.metalearner import Floats
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import choices_of
@@ -19,142 +25,135 @@ from optuna_metallmix.space import labels_of
 from optuna_metallmix.space import to_unit
 
 
-Floats = NDArray[np.float64]
+LENGTH_SCALES = (0.15, 0.3, 0.6, 1.2)
+NOISES = (1e-3, 1e-2, 1e-1)
+"""Noise variances relative to the variance of the signal."""
+PRIOR_WEIGHT = 4.0
+"""Number of observations that the prior of the signal's variance counts for."""
+PRIOR_VARIANCE = 0.5
 
 
 class Encoding:
-    """A number is one coordinate, a choice one for each of its values.
+    """Encodes configurations as points in the unit cube.
 
-    Two different choices are as far apart as numbers at 0 and 0.7; a number that is not active is
-    in the middle.
+    A number is a single coordinate, 0.5 if inactive. A choice has a coordinate for each of its
+    values, scaled such that two different choices have a distance of 0.7.
 
     Args:
-        space: The parameters.
+        space: Parameters to encode.
     """
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
         self._widths = [self._coordinates([{}], name).shape[1] for name in space]
 
-    def points(self, configs: Sequence[Config]) -> Floats:
-        """Return points, shape (n, d)."""
+    def encode(self, configs: Sequence[Config]) -> Floats:
+        """Return the points of ``configs``, shape (len(configs), d)."""
         return np.concatenate([self._coordinates(configs, name) for name in self.space], axis=1)
 
-    def spread(self, by_parameter: Sequence[float] | Floats) -> Floats:
-        """Return by coordinate what is given by parameter, in the order of the space."""
+    def repeat(self, by_parameter: Sequence[float] | Floats) -> Floats:
+        """Repeat a value per parameter for each of its coordinates, shape (d,)."""
         return np.repeat(np.asarray(by_parameter, dtype=np.float64), self._widths)
 
     def _coordinates(self, configs: Sequence[Config], name: str) -> Floats:
         distribution = self.space[name]
         if is_ordered(distribution):
             units = [
-                to_unit(distribution, one[name]) if is_number(one.get(name)) else 0.5
-                for one in configs
+                to_unit(distribution, config[name]) if is_number(config.get(name)) else 0.5
+                for config in configs
             ]
             column: Floats = np.clip(np.array(units, float), 0.0, 1.0)[:, None]
             return column
-        labels = [label_of(distribution, choice) for choice in choices_of(distribution)]
-        known = labels_of(distribution, (one[name] for one in configs if name in one))
-        by_config = iter(known)
-        given = [next(by_config) if name in one else None for one in configs]
-        points: Floats = np.array([[0.5 * (one == label) for label in labels] for one in given])
-        return points.reshape(len(configs), len(labels))
-
-
-LENGTH_SCALES = (0.15, 0.3, 0.6, 1.2)
-NOISES = (1e-3, 1e-2, 1e-1)
-"""Variance of the noise, in units of the signal's."""
-PRIOR_WEIGHT = 4.0
-PRIOR_VARIANCE = 0.5
-"""The signal's variance before anything is seen, and how many trials that counts for."""
+        choices = [label_of(distribution, choice) for choice in choices_of(distribution)]
+        active = (config[name] for config in configs if name in config)
+        labels = iter(labels_of(distribution, active))
+        used = [next(labels) if name in config else None for config in configs]
+        one_hot: Floats = np.array(
+            [[0.5 * (label == other) for other in choices] for label in used]
+        )
+        return one_hot.reshape(len(configs), len(choices))
 
 
 @dataclass(frozen=True)
-class Process:
-    """A fitted process.
+class GaussianProcess:
+    """A Gaussian process with mean zero, fitted to observations.
 
     Attributes:
-        points: Shape (n, d).
-        scales: Length scale of each coordinate, shape (d,).
-        factor: Lower Cholesky factor of the correlation matrix, shape (n, n).
-        weights: The inverse of that matrix times the values, shape (n,).
-        variance: Of the signal.
-        evidence: Log posterior of length scale and noise.
+        points: Observed points, shape (n, d).
+        length_scales: Length scale of each coordinate, shape (d,).
+        cholesky: Lower Cholesky factor of the correlation matrix, shape (n, n).
+        weights: Inverse of the correlation matrix times the observed values, shape (n,).
+        variance: Variance of the signal.
+        log_posterior: Log posterior of the hyperparameters, up to a constant.
     """
 
     points: Floats
-    scales: Floats
-    factor: Floats
+    length_scales: Floats
+    cholesky: Floats
     weights: Floats
     variance: float
-    evidence: float
+    log_posterior: float
 
     def predict(self, points: Floats) -> tuple[Floats, Floats]:
-        """Return mean and standard deviation of the signal, shapes (m,) and (m,)."""
+        """Return the mean and standard deviation of the signal, shapes (m,) and (m,)."""
         from scipy.linalg import solve_triangular
 
-        shared = matern(points, self.points, self.scales)
-        reduced = solve_triangular(self.factor, shared.T, lower=True)
-        left = np.maximum(1.0 - (reduced**2).sum(axis=0), 1e-9)
-        return shared @ self.weights, np.sqrt(left * self.variance)
+        correlations = matern52(points, self.points, self.length_scales)
+        whitened = solve_triangular(self.cholesky, correlations.T, lower=True)
+        remaining = np.maximum(1.0 - (whitened**2).sum(axis=0), 1e-9)
+        return correlations @ self.weights, np.sqrt(remaining * self.variance)
 
 
-def fit_process(points: Floats, values: Floats, relevance: Floats) -> Process:
-    """Fit a process of mean zero.
-
-    Args:
-        points: Shape (n, d), n from 1.
-        values: About standardised, shape (n,).
-        relevance: By coordinate, how much shorter than the others its length scale is, shape (d,).
-    """
-    return fit_alike([(points, values)], relevance)[0]
-
-
-def fit_alike(known: Sequence[tuple[Floats, Floats]], relevance: Floats) -> list[Process]:
-    """Fit a process to each of several functions, with one length scale and noise for all.
+def fit_gps(
+    observations: Sequence[tuple[Floats, Floats]], relevance: Floats
+) -> list[GaussianProcess]:
+    """Fit a Gaussian process to each function, with the best hyperparameters for all of them.
 
     Args:
-        known: Of each function, points and values as :func:`fit_process` takes them.
-        relevance: Likewise.
+        observations: Points of each function, shape (n, d), n >= 1, and their roughly standardized
+            values, shape (n,).
+        relevance: Divisor of the length scale of each coordinate, shape (d,).
     """
     fits = [
-        [_fit(points, values, scale / relevance, scale, noise) for points, values in known]
+        [_fit(points, values, relevance, scale, noise) for points, values in observations]
         for scale in LENGTH_SCALES
         for noise in NOISES
     ]
-    return max(fits, key=lambda alike: sum(one.evidence for one in alike))
+    return max(fits, key=lambda gps: sum(gp.log_posterior for gp in gps))
 
 
-def _fit(points: Floats, values: Floats, scales: Floats, scale: float, noise: float) -> Process:
+def _fit(
+    points: Floats, values: Floats, relevance: Floats, scale: float, noise: float
+) -> GaussianProcess:
     from scipy.linalg import cho_solve
 
-    n = len(values)
-    correlations = matern(points, points, scales) + noise * np.eye(n)
-    factor: Floats = np.linalg.cholesky(correlations).astype(np.float64)
-    weights: Floats = cho_solve((factor, True), values)
+    n, length_scales = len(values), scale / relevance
+    correlations = matern52(points, points, length_scales) + noise * np.eye(n)
+    cholesky: Floats = np.linalg.cholesky(correlations).astype(np.float64)
+    weights: Floats = cho_solve((cholesky, True), values)
     prior = PRIOR_WEIGHT * PRIOR_VARIANCE
     variance = (float(values @ weights) + prior) / (n + PRIOR_WEIGHT)
-    likelihood = -0.5 * (n + PRIOR_WEIGHT) * math.log(variance) - np.log(np.diag(factor)).sum()
-    prior_scale = -0.5 * math.log(scale / 0.4) ** 2
-    prior_noise = -0.25 * (math.log(noise / 1e-2) / math.log(10)) ** 2
-    evidence = float(likelihood) + prior_scale + prior_noise
-    return Process(points, scales, factor, weights, variance, evidence)
+    likelihood = -0.5 * (n + PRIOR_WEIGHT) * math.log(variance) - np.log(np.diag(cholesky)).sum()
+    scale_prior = -0.5 * math.log(scale / 0.4) ** 2
+    noise_prior = -0.25 * (math.log(noise / 1e-2) / math.log(10)) ** 2
+    log_posterior = float(likelihood) + scale_prior + noise_prior
+    return GaussianProcess(points, length_scales, cholesky, weights, variance, log_posterior)
 
 
-def matern(first: Floats, second: Floats, scales: Floats) -> Floats:
-    """Return Matern 5/2 correlations, shape (len(first), len(second))."""
+def matern52(first: Floats, second: Floats, length_scales: Floats) -> Floats:
+    """Return the Matern 5/2 correlations, shape (len(first), len(second))."""
     from scipy.spatial.distance import cdist
 
-    away = math.sqrt(5) * cdist(first / scales, second / scales)
-    correlations: Floats = (1 + away + away**2 / 3) * np.exp(-away)
+    distances = math.sqrt(5) * cdist(first / length_scales, second / length_scales)
+    correlations: Floats = (1 + distances + distances**2 / 3) * np.exp(-distances)
     return correlations
 
 
 def log_expected_improvement(mean: Floats, deviation: Floats, best: float) -> Floats:
     """Return the logarithm of the expected improvement over ``best``, shape (m,).
 
-    The logarithm still tells points apart where the improvement itself is all zeros
-    (Ament et al. 2023, arXiv 2310.20708).
+    Unlike the expected improvement, it does not underflow to zero (Ament et al. 2023, arXiv
+    2310.20708).
     """
     from scipy.stats import norm
 

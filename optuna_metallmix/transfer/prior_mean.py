@@ -1,11 +1,10 @@
-"""past studies + configurations -> what the past expects of them, as smooth as it is sharp.
+"""Predict configurations from past studies alone, and judge whether they are about this task.
 
-The mean of two views of the past, each in standard deviations: the meta-learner's trees, which
-find what acts together, and a Gaussian process on each past study, averaged, which has no steps
-for an optimiser to stop at. (Mean regret at trials 5, 10 and 25 with the trees alone and with
-both: LCBench .09, .01, -.11 and .08, -.03, -.16; HPOBench .110, .086, .051 and .098, .080, .057.
-The processes alone on LCBench: .14, .06, -.09; 34 and 16 searches, 2026-11.) The suggestion, which
-has to be explained, is the trees' alone: there the processes brought nothing.
+The prior mean averages the meta-learner, whose trees model interactions, and a Gaussian process
+per past study, which is smooth and so has no plateaus for the optimizer to stop at. (Mean regret
+at trials 5, 10 and 25 with the trees alone and with both: LCBench .09, .01, -.11 and .08, -.03,
+-.16; HPOBench .110, .086, .051 and .098, .080, .057; measured 2026-11.) The first trial, which has
+to be explained, uses the meta-learner alone: the Gaussian processes did not improve it.
 """
 
 from __future__ import annotations
@@ -15,121 +14,119 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from optuna_metallmix.metalearner import Floats
 from optuna_metallmix.metalearner import MetaLearner
+from optuna_metallmix.metalearner import evenly_spaced
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import config_key
 from optuna_metallmix.transfer.gaussian_process import Encoding
-from optuna_metallmix.transfer.gaussian_process import Floats
-from optuna_metallmix.transfer.gaussian_process import fit_alike
-from optuna_metallmix.transfer.gaussian_process import matern
+from optuna_metallmix.transfer.gaussian_process import fit_gps
+from optuna_metallmix.transfer.gaussian_process import matern52
 
 
 MAX_POINTS = 100
-"""Most trials of a study in its process, evenly from its best to its worst."""
+"""Maximum number of trials of a past study in its Gaussian process."""
 MIN_POINTS = 5
-MAX_KNOWN = 20_000
-"""Most configurations that are remembered."""
+MAX_CACHED = 20_000
+"""Maximum number of configurations whose prior mean is cached."""
+PRIOR_SIMILARITY = 0.8
+"""Probability before the first trial that the past is about the same task: a guess, most users
+name related studies."""
+PAIR_WEIGHT = 3.0
+"""Each of the n (n - 1) / 2 pairs of trials counts ``PAIR_WEIGHT / n``, since there are only about
+n independent comparisons. (Mean regret at trial 10 on LCBench with an inverted past: .40 with 3
+and a prior of .8, .55 with 2 and .9, TPE .45; measured 2026-11.)"""
+MAX_TRUST = 0.95
+"""Higher rank correlations are clipped: a single pair in the wrong order would refute them."""
 
 
 class PriorMean:
-    """What the past expects, of any configuration.
+    """Predicts configurations from past studies, in standard deviations over a pool.
 
     Args:
-        learner: The fitted meta-learner.
-        pool: Configurations over which the unit of what is expected is one standard deviation.
+        learner: Fitted meta-learner.
+        pool: Configurations over which predictions have a standard deviation of 1.
     """
 
     def __init__(self, learner: MetaLearner, pool: Sequence[Config]) -> None:
         self._learner = learner
         self._encoding = Encoding(learner.space)
-        self.relevance = self._encoding.spread(_relevances(learner))
-        """By coordinate of an encoded configuration, how much it matters, relative, in (0, 1]."""
-        self._processes = self._fit_processes()
-        self._units = [max(float(view.std()), 1e-3) for view in self._views(pool)]
-        self._known: dict[str, float] = {}
+        self.relevance = self._encoding.repeat(_relevance(learner))
+        """Relative relevance of each coordinate of an encoded configuration, in (0, 1]."""
+        self._gps = self._fit_gps()
+        self._scales = [max(float(values.std()), 1e-3) for values in self._predictions(pool)]
+        self._cache: dict[str, float] = {}
 
-    def of(self, configs: Sequence[Config]) -> Floats:
-        """Return what is expected of ``configs``, in standard deviations, shape (n,)."""
-        if len(self._known) > MAX_KNOWN:
-            self._known.clear()
-        keys = [config_key(one) for one in configs]
-        new = {key: one for key, one in zip(keys, configs, strict=True) if key not in self._known}
+    def predict(self, configs: Sequence[Config]) -> Floats:
+        """Return the prior means of ``configs``, shape (len(configs),)."""
+        if len(self._cache) > MAX_CACHED:
+            self._cache.clear()
+        keys = [config_key(config) for config in configs]
+        new = {k: config for k, config in zip(keys, configs, strict=True) if k not in self._cache}
         if new:
-            views = self._views(list(new.values()))
-            expected = np.mean([v / unit for v, unit in zip(views, self._units, strict=True)], 0)
-            self._known.update(zip(new, expected.tolist(), strict=True))
-        return np.array([self._known[key] for key in keys])
+            predictions = self._predictions(list(new.values()))
+            scaled = [p / scale for p, scale in zip(predictions, self._scales, strict=True)]
+            self._cache.update(zip(new, np.mean(scaled, axis=0).tolist(), strict=True))
+        return np.array([self._cache[key] for key in keys])
 
-    def _views(self, configs: Sequence[Config]) -> list[Floats]:
-        """Return what the trees and the processes expect, each in a unit of its own."""
-        views = [self._learner.predict(configs).mean]
-        if self._processes:
-            points, scales, weights = self._processes
-            views.append(matern(self._encoding.points(configs), points, scales) @ weights)
-        return views
+    def _predictions(self, configs: Sequence[Config]) -> list[Floats]:
+        """Return the predictions of the meta-learner and of the Gaussian processes, unscaled."""
+        predictions = [self._learner.predict(configs).mean]
+        if self._gps:
+            points, length_scales, weights = self._gps
+            correlations = matern52(self._encoding.encode(configs), points, length_scales)
+            predictions.append(correlations @ weights)
+        return predictions
 
-    def _fit_processes(self) -> tuple[Floats, Floats, Floats] | None:
-        """Fit a process to each study, all alike, so that their sum is one of kernels: their
-        points, length scales and weights."""
+    def _fit_gps(self) -> tuple[Floats, Floats, Floats] | None:
+        """Return the points, length scales and weights of the sum of all studies' processes.
+
+        The sum is a single kernel expansion, since the processes share their hyperparameters.
+        """
         dataset = self._learner.dataset
-        points = self._encoding.points(dataset.configs)
-        known = []
+        points = self._encoding.encode(dataset.configs)
+        observations = []
         for study in range(len(dataset.studies)):
             rows = np.flatnonzero(dataset.groups == study)
-            if len(rows) > MAX_POINTS:  # they stand from best to worst
-                rows = rows[np.linspace(0, len(rows) - 1, MAX_POINTS).round().astype(int)]
+            rows = rows[evenly_spaced(len(rows), MAX_POINTS)]  # from the best to the worst trial
             scores = dataset.scores[rows]
             if len(rows) >= MIN_POINTS and np.ptp(scores) > 0:
-                known.append((points[rows], (scores - scores.mean()) / scores.std()))
-        if not known:
+                observations.append((points[rows], (scores - scores.mean()) / scores.std()))
+        if not observations:
             return None
-        fitted = fit_alike(known, self.relevance)
-        weights = np.concatenate([one.weights for one in fitted])
-        return np.concatenate([one.points for one in fitted]), fitted[0].scales, weights
+        gps = fit_gps(observations, self.relevance)
+        weights = np.concatenate([gp.weights for gp in gps])
+        return np.concatenate([gp.points for gp in gps]), gps[0].length_scales, weights
 
 
-def _relevances(learner: MetaLearner) -> Floats:
-    """Return each parameter's mean absolute SHAP value over the past, as a relative relevance."""
+def _relevance(learner: MetaLearner) -> Floats:
+    """Return the relative relevance of each parameter, from its mean absolute SHAP value."""
     importance = np.abs(learner.past_shap_values[0]).mean(axis=0)
-    relevances: Floats = np.sqrt(np.clip(importance / max(importance.max(), 1e-12), 0.05, 1.0))
-    return relevances
+    relevance: Floats = np.sqrt(np.clip(importance / max(importance.max(), 1e-12), 0.05, 1.0))
+    return relevance
 
 
-PRIOR = 0.8
-"""How likely it is before the first trial; that most pasts people name are related is a guess."""
-PAIR_WEIGHT = 3.0
-"""``n`` trials make n (n - 1) / 2 pairs, but no more independent comparisons than trials: each
-pair counts for this, divided by ``n``. (An inverted past at trial 10 on LCBench: mean regret .55
-with 2 and a prior of .9, .40 with 3 and .8; TPE .45. 12 searches, 2026-11.)"""
-MOST_TRUST = 0.95
-"""A rank correlation above this is not believed: one pair in wrong order would refute it."""
+def task_similarity(prior_means: Floats, scores: Floats, trust: float) -> float:
+    """Return the probability, in [0, 1], that past studies are about the same task.
 
-
-def belief(expected: Floats, found: Floats, trust: float) -> float:
-    """Return how likely it is that the past is about this task, in [0, 1].
+    It guards against negative transfer: it falls if the past predicts own trials in wrong order.
+    If prior means and scores are standard normal with correlation r, the difference of two scores
+    is normal with mean r times the difference of their prior means and variance 2 (1 - r^2).
 
     Args:
-        expected: What the past expects of own trials, in standard deviations, shape (n,).
-        found: What they were worth, more is better, shape (n,).
-        trust: The rank correlation that the past achieves on studies left out, in [0, 1].
+        prior_means: Prior means of own trials, shape (n,).
+        scores: Scores of own trials, larger is better, shape (n,).
+        trust: Rank correlation of predictions on held-out studies, in [0, 1].
     """
     from scipy.stats import norm
 
-    first, second = np.triu_indices(len(found), 1)
-    order = np.sign(found[first] - found[second])
-    told = order != 0
-    gaps = (order * (expected[first] - expected[second]))[told]
-    ratios = norm.logcdf(_certainty(trust) * gaps) - math.log(0.5)
-    weight = PAIR_WEIGHT / max(len(found), 1)
-    odds = math.log(PRIOR / (1 - PRIOR)) + weight * float(ratios.sum())
-    return 1.0 / (1.0 + math.exp(-min(max(odds, -500.0), 500.0)))
-
-
-def _certainty(trust: float) -> float:
-    """Return by how much a gap in what is expected tells the order of what is found.
-
-    Where both are standard normal with correlation ``r``, the difference found is normal with mean
-    ``r`` times the gap and variance 2 (1 - r^2).
-    """
-    r = min(max(trust, 0.0), MOST_TRUST)
-    return r / math.sqrt(2.0 * (1.0 - r * r))
+    first, second = np.triu_indices(len(scores), 1)
+    order = np.sign(scores[first] - scores[second])
+    gaps = (order * (prior_means[first] - prior_means[second]))[order != 0]
+    r = min(max(trust, 0.0), MAX_TRUST)
+    log_ratios = norm.logcdf(r / math.sqrt(2.0 * (1.0 - r * r)) * gaps) - math.log(0.5)
+    weight = PAIR_WEIGHT / max(len(scores), 1)
+    log_odds = math.log(PRIOR_SIMILARITY / (1 - PRIOR_SIMILARITY)) + weight * float(
+        log_ratios.sum()
+    )
+    return 1.0 / (1.0 + math.exp(-min(max(log_odds, -500.0), 500.0)))

@@ -1,4 +1,4 @@
-"""past studies + own trials -> trials 2..n, as a sampler that can be used on its own."""
+"""Sample the trials after the first by transfer from past studies."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.samplers import TPESampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
@@ -22,6 +23,7 @@ from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history import History
 from optuna_metallmix.history import Source
 from optuna_metallmix.history import read_past
+from optuna_metallmix.metalearner import Floats
 from optuna_metallmix.optuna_access import all_trials
 from optuna_metallmix.optuna_access import is_feasible
 from optuna_metallmix.optuna_access import is_single_objective
@@ -36,40 +38,39 @@ from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import contains
 from optuna_metallmix.space import merge_spaces
 from optuna_metallmix.space import project
-from optuna_metallmix.transfer.acquisition import Step
+from optuna_metallmix.transfer.acquisition import NextConfig
 from optuna_metallmix.transfer.acquisition import TransferModel
 
 
 _logger = optuna.logging.get_logger("optuna.metallmix")
 
-BELIEF_ATTR = "metallmix:past-belief"
-"""System attribute: how likely it was before a trial that the past is about its task, 0 to 1."""
+SIMILARITY_ATTR = "metallmix:past-belief"
+"""System attribute of a trial: :attr:`NextConfig.similarity`, in [0, 1]."""
 
-LONGEST_ASKED = timedelta(minutes=5)
-"""How long a trial may take to choose its first value: a language model is asked in the first."""
+MAX_PENDING = timedelta(minutes=5)
+"""Maximum time until a trial's first value, for which a language model may have to answer."""
 
 _Key = tuple[str, str, int]
 
 
 class TransferSampler(BaseSampler):
-    """Goes on learning from past studies in every trial, as long as they help.
+    """Sampler that keeps learning from past studies while this study's results agree with them.
 
-    Each trial is the best expected improvement of a Gaussian process on the study's own trials,
-    around what a meta-learner of the past studies expects, for as long as it is likely that the
-    past is about the same task: a past that misorders the own trials is used less and less, one
-    that orders no past study left out is not used at all. Running trials count as middling,
-    failed and infeasible ones as worst, pruned ones as at most middling.
+    Each trial maximizes the expected improvement of a Gaussian process, whose prior mean is
+    predicted from the past studies. The past is ignored if it predicts this study's trials in the
+    wrong order, or cannot predict past studies that were held out. Running trials count as median,
+    failed and infeasible ones as the worst, pruned ones as median at best.
 
-    Without a past that can be learned from, and with several objectives, ``base_sampler`` makes
-    all trials.
+    ``base_sampler`` samples all trials if nothing can be learned from past studies or if there are
+    several objectives, and parameters that past studies do not have.
 
     Args:
-        source_storage: Where the past studies are; by default the study's own storage.
-        source_study_names: Which of them to use; by default all.
-        base_sampler: Makes what cannot be learned from the past. Default: ``TPESampler(seed)``.
+        source_storage: Storage with the past studies. Default: the study's own storage.
+        source_study_names: Names of the past studies to use. Default: all.
+        base_sampler: Sampler for everything else. Default: ``TPESampler(seed)``.
         seed: Seeds the meta-learner, the candidates and the default base sampler.
-        warn_without_past: Whether it is a warning, or only information, that there is nothing to
-            learn from.
+        warn_without_past: Whether to log a warning, instead of information, if nothing can be
+            learned from past studies.
 
     Raises:
         HistoryError, TypeError, ValueError: As :class:`MetaLLMiXSampler`.
@@ -92,30 +93,29 @@ class TransferSampler(BaseSampler):
         self._bases: dict[_Key, BaseSampler] = {}
         self._pasts: dict[_Key, History] = {}
         self._models: dict[_Key, tuple[SearchSpace, TransferModel | None]] = {}
-        self._said: set[_Key] = set()
-        self._steps: dict[tuple[_Key, int], Step | None] = {}
+        self._warned: set[_Key] = set()
+        self._proposals: dict[tuple[_Key, int], NextConfig | None] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what is read and fitted again where it is needed."""
-        return {**self.__dict__, "_pasts": {}, "_models": {}, "_steps": {}}
+        """Leave out the caches."""
+        return {**self.__dict__, "_pasts": {}, "_models": {}, "_proposals": {}}
 
     def reseed_rng(self) -> None:
         """Reseed the base samplers; own draws are seeded by the trial's number."""
-        self._base_sampler.reseed_rng()
-        for base in list(self._bases.values()):
+        for base in [self._base_sampler, *self._bases.values()]:
             base.reseed_rng()
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Let the base sampler know; nothing slow, since Optuna cannot catch here."""
-        if trial.number == 0:  # a deleted study's name and id may serve a new one
-            for known in (self._bases, self._pasts, self._models):
-                known.pop(study_key(study), None)
+        """Notify the base sampler."""
+        if trial.number == 0:  # a new study may reuse the name and id of a deleted one
+            for by_study in (self._bases, self._pasts, self._models):
+                by_study.pop(study_key(study), None)
         self._base(study).before_trial(study, trial)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """Return nothing where there is a past: its values are served name by name."""
+        """Return an empty space with past studies: values are then sampled independently."""
         if self._has_past(study):
             return {}
         return self._base(study).infer_relative_search_space(study, trial)
@@ -123,7 +123,7 @@ class TransferSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Ask the base sampler, which alone infers a relative search space."""
+        """Delegate to the base sampler."""
         return self._base(study).sample_relative(study, trial, search_space)
 
     def sample_independent(
@@ -133,16 +133,14 @@ class TransferSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """Serve the next configuration's value, moved into the objective's range."""
-        place = study_key(study), trial_id_of(trial)
-        if place not in self._steps:
-            self._steps[place] = self._step(study, trial, {param_name: param_distribution})
-        step = self._steps[place]
-        if step is None or param_name not in step.params:
-            return self._base(study).sample_independent(
-                study, trial, param_name, param_distribution
-            )
-        return project(param_distribution, step.params[param_name])
+        """Return the proposed value, projected onto the objective's distribution."""
+        key = study_key(study), trial_id_of(trial)
+        if key not in self._proposals:
+            self._proposals[key] = self._propose(study, trial, {param_name: param_distribution})
+        proposal = self._proposals[key]
+        if proposal is not None and param_name in proposal.params:
+            return project(param_distribution, proposal.params[param_name])
+        return self._base(study).sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(
         self,
@@ -151,8 +149,8 @@ class TransferSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        """Forget the trial."""
-        self._steps.pop((study_key(study), trial_id_of(trial)), None)
+        """Drop the trial's proposal and notify the base sampler."""
+        self._proposals.pop((study_key(study), trial_id_of(trial)), None)
         self._base(study).after_trial(study, trial, state, values)
 
     def _base(self, study: Study) -> BaseSampler:
@@ -165,132 +163,133 @@ class TransferSampler(BaseSampler):
         if not is_single_objective(study) or not self._past(study).studies:
             return False
         _, model = self._models.get(study_key(study), ({}, True))
-        return bool(model)  # not fitted yet, or fitted
+        return bool(model)  # fitted, or not tried yet
 
     def _past(self, study: Study) -> History:
-        """Read the past once for each study: it does not change while the study runs."""
+        """Read the past once per study: it does not change while the study runs."""
         key = study_key(study)
         if key not in self._pasts:
             try:
                 self._pasts[key] = read_past(study, self._source, self._names)
             except HistoryError as error:
                 self._pasts[key] = History()
-                self._say(study, error)
+                self._log_once(study, error)
         return self._pasts[key]
 
-    def _step(self, study: Study, trial: FrozenTrial, asked: SearchSpace) -> Step | None:
+    def _propose(
+        self, study: Study, trial: FrozenTrial, first_param: SearchSpace
+    ) -> NextConfig | None:
         if not is_single_objective(study):
             return None
-        all_others = [one for one in all_trials(study) if one.number != trial.number]
-        others = [one for one in all_others if one.params]
-        space = {**merge_spaces(one.distributions for one in others), **asked}
-        model = self._model(study, space)
+        others = [other for other in all_trials(study) if other.number != trial.number]
+        own = [other for other in others if other.params]
+        known = {**merge_spaces(other.distributions for other in own), **first_param}
+        model = self._model(study, known)
         if model is None:
             return None
-        own = [(one, fitted) for one in others if (fitted := _within(one.params, model.space))]
-        worths = own_worths([one for one, _ in own], study.direction)
-        rng = np.random.default_rng([self._seed, trial.number])
-        n_unknown = sum(_is_asking(one, trial) for one in all_others)
-        step = model.next([fitted for _, fitted in own], worths, rng, n_unknown)
-        storage_of(study).set_trial_system_attr(trial_id_of(trial), BELIEF_ATTR, step.belief)
-        return step
+        configs = [_fit_into(other.params, model.space) for other in own]
+        own = [other for other, config in zip(own, configs, strict=True) if config]
+        proposal = model.propose(
+            [config for config in configs if config],
+            own_scores(own, study.direction),
+            np.random.default_rng([self._seed, trial.number]),
+            n_pending=sum(_is_pending(other, trial) for other in others),
+        )
+        storage = storage_of(study)
+        storage.set_trial_system_attr(trial_id_of(trial), SIMILARITY_ATTR, proposal.similarity)
+        return proposal
 
     def _model(self, study: Study, known: SearchSpace) -> TransferModel | None:
-        """Return the fitted past, fitted again only where the objective shows a new parameter."""
+        """Return the fitted model; it is refitted if the objective shows a new distribution."""
         key = study_key(study)
         fitted = self._models.get(key)
-        if fitted is not None and all(fitted[0].get(name) == one for name, one in known.items()):
+        if fitted is not None and known.items() <= fitted[0].items():
             return fitted[1]
         model = None
         try:
-            past = _related(self._past(study), known)
-            model = TransferModel(past, {**_askable(past, known), **known}, self._seed)
+            past = _with_known_params(self._past(study), known)
+            model = TransferModel(past, {**_possible_params(past, known), **known}, self._seed)
         except HistoryError as error:
-            self._say(study, error)
+            self._log_once(study, error)
         self._models[key] = known, model
         return model
 
-    def _say(self, study: Study, error: HistoryError) -> None:
-        if study_key(study) in self._said:
+    def _log_once(self, study: Study, error: HistoryError) -> None:
+        if study_key(study) in self._warned:
             return
-        self._said.add(study_key(study))
+        self._warned.add(study_key(study))
         base = type(self._base_sampler).__name__
         _logger.log(
             self._level,
-            f"Study {study.study_name!r} learns from no past, {base} makes its trials: {error}",
+            f"Study {study.study_name!r} learns from no past study, {base} samples its trials: "
+            f"{error}",
         )
 
 
-def _is_asking(other: FrozenTrial, trial: FrozenTrial) -> bool:
-    """Tell whether an earlier trial may be choosing its values at this moment, in another worker.
+def _is_pending(other: FrozenTrial, trial: FrozenTrial) -> bool:
+    """Return whether an earlier trial may still be without values in another worker.
 
-    One that began long before has been left behind by a worker that is gone.
+    A trial that started long before was abandoned by its worker.
     """
     if other.state is not TrialState.RUNNING or other.params or other.number > trial.number:
         return False
     if trial.datetime_start is None or other.datetime_start is None:
         return False
-    return trial.datetime_start - other.datetime_start < LONGEST_ASKED
+    return trial.datetime_start - other.datetime_start < MAX_PENDING
 
 
-def _related(past: History, known: SearchSpace) -> History:
-    related = tuple(one for one in past.studies if set(one.space) & set(known))
-    if not related:
+def _with_known_params(past: History, known: SearchSpace) -> History:
+    studies = tuple(study for study in past.studies if study.space.keys() & known.keys())
+    if not studies:
         raise HistoryError(
-            "no past study has a parameter of this objective. Pass source_storage= with studies "
-            "that have."
+            "No past study has a parameter of this objective. Pass a storage with related studies "
+            "as `source_storage`."
         )
-    return replace(past, studies=related)
+    return replace(past, studies=studies)
 
 
-def _askable(past: History, known: SearchSpace) -> SearchSpace:
-    """Return the past's parameters that the objective has asked for, or may under a condition."""
+def _possible_params(past: History, known: SearchSpace) -> SearchSpace:
+    """Return the past's parameters that the objective has, or may have under a condition."""
+    conditional = {
+        name
+        for study in past.studies
+        for trial in study.trials
+        for name in study.space.keys() - trial.params.keys()
+    }
     return {
         name: distribution
-        for name, distribution in merge_spaces(one.space for one in past.studies).items()
-        if name in known or len(known) == 1 or _is_conditional(past, name)
+        for name, distribution in merge_spaces(study.space for study in past.studies).items()
+        if name in known or len(known) == 1 or name in conditional
     }
 
 
-def _is_conditional(past: History, name: str) -> bool:
-    return any(
-        name in study.space and any(name not in trial.params for trial in study.trials)
-        for study in past.studies
-    )
+def own_scores(trials: Sequence[FrozenTrial], direction: StudyDirection) -> Floats:
+    """Return the scores of own trials, larger is better, shape (n,), all finite.
 
-
-def own_worths(trials: Sequence[FrozenTrial], direction: Any) -> np.ndarray[Any, Any]:
-    """Return what own trials are worth: shape (n,), more is better, all finite.
-
-    The bad tail is cut at three times the best's distance from the middle, so that one diverged
+    Scores are clipped at three times the distance of the best from the median, so that a diverged
     training does not make all others look alike.
     """
-    sign = 1.0 if direction is optuna.study.StudyDirection.MAXIMIZE else -1.0
-    complete = [
-        sign * one.values[0]
-        for one in trials
-        if one.state is TrialState.COMPLETE and is_feasible(one)
-    ]
-    finite = [value for value in complete if np.isfinite(value)]
+    sign = 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
+    complete = [t for t in trials if t.state is TrialState.COMPLETE and is_feasible(t)]
+    finite = [sign * t.values[0] for t in complete if np.isfinite(t.values[0])]
     if not finite:
         return np.zeros(len(trials))
-    middle, best = float(np.median(finite)), max(finite)
-    worst = max(min(finite), middle - 3 * (best - middle)) if best > middle else min(finite)
-    return np.array([_worth(one, sign, middle, worst) for one in trials])
+    median, best = float(np.median(finite)), max(finite)
+    worst = max(min(finite), median - 3 * (best - median)) if best > median else min(finite)
+    return np.array([_score(trial, sign, median, worst) for trial in trials])
 
 
-def _worth(trial: FrozenTrial, sign: float, middle: float, worst: float) -> float:
-    if trial.state is TrialState.RUNNING or trial.state is TrialState.WAITING:
-        return middle
-    value = trial.value if trial.state is not TrialState.FAIL else None
+def _score(trial: FrozenTrial, sign: float, median: float, worst: float) -> float:
+    if trial.state in (TrialState.RUNNING, TrialState.WAITING):
+        return median
+    value = None if trial.state is TrialState.FAIL else trial.value
     if value is None or not is_feasible(trial) or not np.isfinite(value):
         return worst
-    worth = max(sign * value, worst)
-    return min(worth, middle) if trial.state is TrialState.PRUNED else worth
+    score = max(sign * value, worst)
+    return min(score, median) if trial.state is TrialState.PRUNED else score
 
 
-def _within(params: Config, space: SearchSpace) -> dict[str, Any]:
-    """Move a trial's values into the space as it is known now."""
+def _fit_into(params: Config, space: SearchSpace) -> dict[str, Any]:
     return {
         name: value if contains(space[name], value) else project(space[name], value)
         for name, value in params.items()

@@ -9,16 +9,16 @@ from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history.history import History
 from optuna_metallmix.space.search_space import contains
 from optuna_metallmix.space.search_space import merge_spaces
-from optuna_metallmix.transfer.acquisition import N_START
-from optuna_metallmix.transfer.acquisition import PROBE
+from optuna_metallmix.transfer.acquisition import N_BEFORE_PROBE
+from optuna_metallmix.transfer.acquisition import N_RANDOM_TRIALS
 from optuna_metallmix.transfer.acquisition import TransferModel
-from optuna_metallmix.transfer.acquisition import _most_telling
+from optuna_metallmix.transfer.acquisition import _best_and_latest
 
 
 @pytest.fixture(scope="module")
 def model(learned) -> TransferModel:
     history = learned.history
-    return TransferModel(history, merge_spaces(one.space for one in history.studies), seed=0)
+    return TransferModel(history, merge_spaces(study.space for study in history.studies), seed=0)
 
 
 def own_trials(model: TransferModel, n: int) -> list[dict]:
@@ -30,89 +30,94 @@ def expected(model: TransferModel, own: list[dict]) -> np.ndarray:
     return model.learner.predict(own).mean
 
 
-def test_without_own_trials_it_tries_what_the_past_expects_most_of(model) -> None:
-    step = model.next([], np.zeros(0), np.random.default_rng(0))
+def test_without_own_trials_it_proposes_the_best_prediction(model) -> None:
+    proposal = model.propose([], np.zeros(0), np.random.default_rng(0))
     best = max(expected(model, model._pool))
-    assert expected(model, [step.params])[0] == pytest.approx(best)
+    assert expected(model, [proposal.params])[0] == pytest.approx(best)
 
 
-@pytest.mark.parametrize("n", [1, 2, PROBE, PROBE + 1, 12])
-def test_every_step_is_new_and_in_the_space(model, n: int) -> None:
+@pytest.mark.parametrize("n", [1, 2, N_BEFORE_PROBE, N_BEFORE_PROBE + 1, 12])
+def test_proposals_are_untried_and_in_the_space(model, n: int) -> None:
     own = own_trials(model, n)
-    step = model.next(own, expected(model, own), np.random.default_rng(0))
-    assert step.params not in own
-    assert all(contains(model.space[name], value) for name, value in step.params.items())
-    assert ("momentum" in step.params) is (step.params["optimizer"] == "sgd")
+    proposal = model.propose(own, expected(model, own), np.random.default_rng(0))
+    assert proposal.params not in own
+    assert all(contains(model.space[name], value) for name, value in proposal.params.items())
+    assert ("momentum" in proposal.params) is (proposal.params["optimizer"] == "sgd")
 
 
-def test_a_past_that_orders_own_trials_is_believed(model) -> None:
+def test_past_that_ranks_own_trials_is_similar(model) -> None:
     own = own_trials(model, 8)
-    assert model.next(own, expected(model, own), np.random.default_rng(0)).belief > 0.99
+    assert model.propose(own, expected(model, own), np.random.default_rng(0)).similarity > 0.99
 
 
-def test_a_past_that_misorders_own_trials_is_not(model) -> None:
+def test_past_that_inverts_own_trials_is_not_similar(model) -> None:
     own = own_trials(model, 8)
-    assert model.next(own, -expected(model, own), np.random.default_rng(0)).belief < 0.01
+    assert model.propose(own, -expected(model, own), np.random.default_rng(0)).similarity < 0.01
 
 
-def test_a_past_that_carries_nothing_over_is_not_used(model, monkeypatch) -> None:
+def test_past_without_trust_is_not_used(model, monkeypatch) -> None:
     monkeypatch.setattr(model.learner, "quality", 0.02)
     own = own_trials(model, 8)
-    assert model.next(own, expected(model, own), np.random.default_rng(0)).belief == 0.0
+    assert model.propose(own, expected(model, own), np.random.default_rng(0)).similarity == 0.0
 
 
-def test_few_trials_without_the_past_are_random_ones(model, monkeypatch) -> None:
-    """A process that knows little would go to the corners of the space."""
+def test_early_trials_without_the_past_are_random(model, monkeypatch) -> None:
     monkeypatch.setattr(model.learner, "quality", 0.0)
-    own = own_trials(model, N_START - 1)
-    drawn = [model.next(own, expected(model, own), np.random.default_rng(i)) for i in range(9)]
-    assert all(step.params in model._random for step in drawn)
-    assert len({str(step.params) for step in drawn}) > 1
-    more = own_trials(model, N_START)
-    steps = [model.next(more, expected(model, more), np.random.default_rng(i)) for i in range(9)]
-    assert any(step.params not in model._random for step in steps)
+    own = own_trials(model, N_RANDOM_TRIALS - 1)
+    drawn = [model.propose(own, expected(model, own), np.random.default_rng(i)) for i in range(9)]
+    assert all(proposal.params in model._random for proposal in drawn)
+    assert len({str(proposal.params) for proposal in drawn}) > 1
+    more = own_trials(model, N_RANDOM_TRIALS)
+    later = [
+        model.propose(more, expected(model, more), np.random.default_rng(i)) for i in range(9)
+    ]
+    assert any(proposal.params not in model._random for proposal in later)
 
 
-def test_the_probe_is_a_configuration_of_which_the_past_expects_little(model) -> None:
-    own = [dict(one) for one in model._pool[:PROBE]]
-    probe = model.next(own, expected(model, own), np.random.default_rng(0)).params
+def test_probe_has_a_middling_prediction(model) -> None:
+    own = [dict(config) for config in model._pool[:N_BEFORE_PROBE]]
+    probe = model.propose(own, expected(model, own), np.random.default_rng(0)).params
     middle = np.median(expected(model, model._pool))
     assert abs(expected(model, [probe])[0] - middle) < abs(expected(model, own)[0] - middle)
 
 
-def test_own_trials_overrule_the_past_where_they_are_many(model) -> None:
-    """Where only weight on the wrong side is good, the search ends up there."""
+def test_many_own_trials_overrule_the_past(model) -> None:
+    """The search moves to where the own trials are good, against the past."""
     own, rng = own_trials(model, 6), np.random.default_rng(0)
     for _ in range(14):
         own.append(
-            dict(model.next(own, np.array([-one["depth"] for one in own], float), rng).params)
+            dict(
+                model.propose(
+                    own, np.array([-config["depth"] for config in own], float), rng
+                ).params
+            )
         )
-    assert min(one["depth"] for one in own[6:]) == 1
+    assert min(config["depth"] for config in own[6:]) == 1
 
 
-def test_equal_own_values_do_not_hurt(model) -> None:
+def test_equal_own_scores_are_accepted(model) -> None:
     own = own_trials(model, 5)
-    assert model.next(own, np.zeros(5), np.random.default_rng(0)).params not in own
+    assert model.propose(own, np.zeros(5), np.random.default_rng(0)).params not in own
 
 
-def test_it_repeats_exactly(model) -> None:
+def test_same_seed_same_proposal(model) -> None:
     own = own_trials(model, 5)
     first, second = (
-        model.next(own, expected(model, own), np.random.default_rng(7)).params for _ in range(2)
+        model.propose(own, expected(model, own), np.random.default_rng(7)).params for _ in range(2)
     )
     assert first == second
 
 
-def test_very_many_own_trials_are_thinned_to_the_best_and_the_latest() -> None:
+def test_many_own_trials_are_reduced_to_the_best_and_the_latest() -> None:
     own = [{"x": i} for i in range(500)]
-    kept, worths = _most_telling(own, np.array([-float(i) for i in range(500)]))
+    kept, scores = _best_and_latest(own, np.array([-float(i) for i in range(500)]))
     assert len(kept) <= 200
     assert {"x": 0} in kept
     assert {"x": 499} in kept
-    assert worths[0] == 0.0
+    assert scores[0] == 0.0
 
 
-def test_nothing_to_learn_is_said(learned) -> None:
+def test_empty_past_is_a_history_error(learned) -> None:
     space = learned.learner.space
     with pytest.raises(HistoryError, match="no past trial"):
         TransferModel(replace(learned.history, studies=()), space, seed=0)

@@ -5,62 +5,62 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from optuna_metallmix.transfer.gaussian_process import Process
-from optuna_metallmix.transfer.gaussian_process import fit_alike
-from optuna_metallmix.transfer.gaussian_process import fit_process
+from optuna_metallmix.transfer.gaussian_process import GaussianProcess
+from optuna_metallmix.transfer.gaussian_process import fit_gps
 from optuna_metallmix.transfer.gaussian_process import log_expected_improvement
-from optuna_metallmix.transfer.gaussian_process import matern
+from optuna_metallmix.transfer.gaussian_process import matern52
 
 
 @pytest.fixture
-def fitted() -> tuple[np.ndarray, np.ndarray, Process]:
+def fitted() -> tuple[np.ndarray, np.ndarray, GaussianProcess]:
     points = np.random.default_rng(0).random((25, 2))
     values = np.sin(5 * points[:, 0])
-    return points, values, fit_process(points, values - values.mean(), np.array([1.0, 0.3]))
+    (gp,) = fit_gps([(points, values - values.mean())], np.array([1.0, 0.3]))
+    return points, values, gp
 
 
-def test_it_passes_through_what_is_known(fitted) -> None:
-    points, values, process = fitted
-    mean, deviation = process.predict(points)
+def test_mean_interpolates_the_observations(fitted) -> None:
+    points, values, gp = fitted
+    mean, deviation = gp.predict(points)
     np.testing.assert_allclose(mean, values - values.mean(), atol=0.05)
     assert deviation.max() < 0.15
 
 
-def test_processes_fitted_alike_share_their_scales_and_nothing_else(fitted) -> None:
+def test_functions_share_only_their_hyperparameters(fitted) -> None:
     points, values, alone = fitted
     values = values - values.mean()
     rough = np.random.default_rng(3).standard_normal(25)
-    smooth, other = fit_alike([(points, values), (points, rough)], np.array([1.0, 0.3]))
-    np.testing.assert_array_equal(smooth.scales, other.scales)
+    smooth, other = fit_gps([(points, values), (points, rough)], np.array([1.0, 0.3]))
+    np.testing.assert_array_equal(smooth.length_scales, other.length_scales)
     assert np.corrcoef(smooth.predict(points)[0], values)[0, 1] > 0.9
-    again = fit_alike([(points, values)] * 2, np.array([1.0, 0.3]))
+    again = fit_gps([(points, values)] * 2, np.array([1.0, 0.3]))
     np.testing.assert_array_equal(again[1].weights, alone.weights)
 
 
-def test_it_is_less_sure_far_from_what_is_known(fitted) -> None:
-    points, _, process = fitted
-    _, near = process.predict(points[:1] + 0.01)
-    _, far = process.predict(np.array([[3.0, 3.0]]))
+def test_deviation_is_larger_far_from_the_observations(fitted) -> None:
+    points, _, gp = fitted
+    _, near = gp.predict(points[:1] + 0.01)
+    _, far = gp.predict(np.array([[3.0, 3.0]]))
     assert far[0] > 5 * near[0]
 
 
-def test_it_predicts_between_what_is_known(fitted) -> None:
-    _, values, process = fitted
+def test_mean_is_accurate_between_the_observations(fitted) -> None:
+    _, values, gp = fitted
     asked = np.random.default_rng(1).random((50, 2)) * 0.8 + 0.1
-    mean, _ = process.predict(asked)
+    mean, _ = gp.predict(asked)
     assert np.abs(mean + values.mean() - np.sin(5 * asked[:, 0])).mean() < 0.1
 
 
 def test_repeated_points_and_equal_values_can_be_fitted() -> None:
-    process = fit_process(np.full((6, 3), 0.5), np.zeros(6), np.ones(3))
-    mean, deviation = process.predict(np.array([[0.5, 0.5, 0.5], [0.0, 1.0, 0.0]]))
+    (gp,) = fit_gps([(np.full((6, 3), 0.5), np.zeros(6))], np.ones(3))
+    mean, deviation = gp.predict(np.array([[0.5, 0.5, 0.5], [0.0, 1.0, 0.0]]))
     assert mean.tolist() == [0.0, 0.0]
     assert 0 < deviation[0] < deviation[1]
 
 
-def test_correlations_are_those_of_a_kernel() -> None:
+def test_correlations_are_positive_definite() -> None:
     points = np.random.default_rng(2).random((10, 4))
-    correlations = matern(points, points, np.full(4, 0.5))
+    correlations = matern52(points, points, np.full(4, 0.5))
     np.testing.assert_allclose(np.diag(correlations), 1.0)
     np.testing.assert_allclose(correlations, correlations.T)
     assert np.linalg.eigvalsh(correlations).min() > 0
@@ -69,12 +69,12 @@ def test_correlations_are_those_of_a_kernel() -> None:
 @pytest.mark.parametrize(("mean", "best"), [(0.3, 0.0), (0.0, 0.5), (-1.0, 1.0)])
 def test_expected_improvement_is_the_integral(mean: float, best: float) -> None:
     expected, _ = quad(lambda y: max(y - best, 0.0) * norm.pdf(y, mean, 0.4), best, best + 10)
-    found = log_expected_improvement(np.array([mean]), np.array([0.4]), best)
-    assert np.exp(found[0]) == pytest.approx(expected, rel=1e-6)
+    log_ei = log_expected_improvement(np.array([mean]), np.array([0.4]), best)
+    assert np.exp(log_ei[0]) == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_logarithm_still_tells_hopeless_points_apart() -> None:
+def test_log_expected_improvement_does_not_underflow() -> None:
     means = np.array([-40.0, -30.0, -20.0, -6.0, -5.0, -4.0])
-    found = log_expected_improvement(means, np.ones(6), 0.0)
-    assert np.isfinite(found).all()
-    assert (np.diff(found) > 0).all()
+    log_ei = log_expected_improvement(means, np.ones(6), 0.0)
+    assert np.isfinite(log_ei).all()
+    assert (np.diff(log_ei) > 0).all()

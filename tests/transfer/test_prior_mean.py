@@ -8,7 +8,7 @@ import pytest
 from optuna_metallmix.history.history import History
 from optuna_metallmix.metalearner.dataset import build_meta_dataset
 from optuna_metallmix.metalearner.meta_learner import MetaLearner
-from optuna_metallmix.transfer.gaussian_process import fit_process
+from optuna_metallmix.transfer.gaussian_process import fit_gps
 from optuna_metallmix.transfer.prior_mean import MIN_POINTS
 from optuna_metallmix.transfer.prior_mean import PriorMean
 
@@ -20,79 +20,77 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
 @pytest.fixture(scope="module")
 def past(learned) -> tuple[MetaLearner, list[dict]]:
     learner = learned.learner
-    return learner, [dict(one) for one in learner.dataset.configs]
+    return learner, [dict(config) for config in learner.dataset.configs]
 
 
-def test_it_orders_trials_of_the_past(past) -> None:
+def test_prior_mean_ranks_past_trials(past) -> None:
     learner, configs = past
-    expected = PriorMean(learner, configs).of(configs)
+    expected = PriorMean(learner, configs).predict(configs)
     assert rank_correlation(expected, learner.dataset.scores) > 0.7
 
 
-def test_the_processes_are_each_study_s_own_on_average(past) -> None:
+def test_gaussian_processes_are_the_average_over_studies(past) -> None:
     learner, configs = past
-    expectation = PriorMean(learner, configs)
-    _, found = expectation._views(configs[:7])
-    assert expectation._processes is not None
-    dataset, encoding = learner.dataset, expectation._encoding
+    prior_mean = PriorMean(learner, configs)
+    _, predicted = prior_mean._predictions(configs[:7])
+    assert prior_mean._gps is not None
+    dataset, encoding = learner.dataset, prior_mean._encoding
     sums = np.zeros(7)
     for study in range(len(dataset.studies)):
         rows = np.flatnonzero(dataset.groups == study)
         scores = dataset.scores[rows]
-        process = fit_process(
-            encoding.points([configs[i] for i in rows]),
-            (scores - scores.mean()) / scores.std(),
-            expectation.relevance,
-        )
-        sums += process.predict(encoding.points(configs[:7]))[0]
-    assert rank_correlation(found, sums) > 0.9  # each with a length scale of its own
+        points = encoding.encode([configs[i] for i in rows])
+        values = (scores - scores.mean()) / scores.std()
+        (gp,) = fit_gps([(points, values)], prior_mean.relevance)
+        sums += gp.predict(encoding.encode(configs[:7]))[0]
+    assert rank_correlation(predicted, sums) > 0.9  # with different length scales
 
 
-def test_its_unit_is_the_pool_s_deviation(past) -> None:
+def test_unit_is_the_standard_deviation_of_the_pool(past) -> None:
     learner, configs = past
-    expectation = PriorMean(learner, configs)
-    views = expectation._views(configs)
-    for view, unit in zip(views, expectation._units, strict=True):
-        assert view.std() == pytest.approx(unit)
+    prior_mean = PriorMean(learner, configs)
+    predictions = prior_mean._predictions(configs)
+    for values, scale in zip(predictions, prior_mean._scales, strict=True):
+        assert values.std() == pytest.approx(scale)
 
 
-def test_what_is_remembered_is_what_is_computed(past, monkeypatch) -> None:
+def test_cached_values_are_the_computed_ones(past, monkeypatch) -> None:
     learner, configs = past
-    expectation = PriorMean(learner, configs)
-    first = expectation.of(configs[:5])
-    monkeypatch.setattr(expectation, "_views", None)
-    np.testing.assert_array_equal(expectation.of(configs[4::-1]), first[::-1])
+    prior_mean = PriorMean(learner, configs)
+    first = prior_mean.predict(configs[:5])
+    monkeypatch.setattr(prior_mean, "_predictions", None)
+    np.testing.assert_array_equal(prior_mean.predict(configs[4::-1]), first[::-1])
     monkeypatch.undo()
-    np.testing.assert_allclose(PriorMean(learner, configs).of(configs[:5]), first)
+    np.testing.assert_allclose(PriorMean(learner, configs).predict(configs[:5]), first)
 
 
-def test_not_everything_is_remembered(past, monkeypatch) -> None:
-    monkeypatch.setattr("optuna_metallmix.transfer.prior_mean.MAX_KNOWN", 3)
+def test_cache_is_bounded(past, monkeypatch) -> None:
+    monkeypatch.setattr("optuna_metallmix.transfer.prior_mean.MAX_CACHED", 3)
     learner, configs = past
-    expectation = PriorMean(learner, configs)
+    prior_mean = PriorMean(learner, configs)
     for start in range(0, 20, 5):
-        expectation.of(configs[start : start + 5])
-    assert len(expectation._known) <= 8
+        prior_mean.predict(configs[start : start + 5])
+    assert len(prior_mean._cache) <= 8
 
 
-def test_studies_of_few_trials_are_left_to_the_trees(learned) -> None:
+def test_small_studies_have_no_gaussian_process(learned) -> None:
     studies = tuple(
-        replace(one, trials=one.trials[: MIN_POINTS - 1]) for one in learned.history.studies
+        replace(study, trials=study.trials[: MIN_POINTS - 1]) for study in learned.history.studies
     )
     history = History(studies=studies)
     dataset = build_meta_dataset(history, learned.learner.space)
     learner = MetaLearner(seed=0).fit(dataset)
-    expectation = PriorMean(learner, dataset.configs)
-    assert expectation._processes is None
+    prior_mean = PriorMean(learner, dataset.configs)
+    assert prior_mean._gps is None
     mean = learner.predict(dataset.configs).mean
-    np.testing.assert_allclose(expectation.of(dataset.configs), mean / mean.std())
+    np.testing.assert_allclose(prior_mean.predict(dataset.configs), mean / mean.std())
 
 
-def test_relevances_follow_what_the_past_shows(past) -> None:
+def test_relevance_follows_the_shap_values(past) -> None:
     learner, configs = past
-    expectation = PriorMean(learner, configs)
+    prior_mean = PriorMean(learner, configs)
     importance = np.abs(learner.past_shap_values[0]).mean(axis=0)
-    spread = expectation._encoding.spread(importance)
-    assert expectation.relevance.max() == 1.0
-    assert expectation.relevance.min() > 0.2
-    assert expectation.relevance[spread.argmax()] == 1.0
+    spread = prior_mean._encoding.repeat(importance)
+    assert prior_mean.relevance.max() == 1.0
+    assert prior_mean.relevance.min() > 0.2
+    assert prior_mean.relevance[spread.argmax()] == 1.0

@@ -20,9 +20,9 @@ from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.metalearner.dataset import MetaDataset
 from optuna_metallmix.metalearner.meta_learner import MetaLearner
 from optuna_metallmix.transfer import sampler as transfer_sampler
-from optuna_metallmix.transfer.sampler import BELIEF_ATTR
-from optuna_metallmix.transfer.sampler import LONGEST_ASKED
-from optuna_metallmix.transfer.sampler import own_worths
+from optuna_metallmix.transfer.sampler import MAX_PENDING
+from optuna_metallmix.transfer.sampler import SIMILARITY_ATTR
+from optuna_metallmix.transfer.sampler import own_scores
 
 
 pytest.register_assert_rewrite("optuna.testing.pytest_samplers")
@@ -51,7 +51,7 @@ def past() -> optuna.storages.InMemoryStorage:
 
 @pytest.mark.filterwarnings("default")
 class TestSuite(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjectiveSamplerTestCase):
-    """All 126 cases, without a past, as for every study before its first companion."""
+    """All cases of Optuna's suite without past studies."""
 
     @pytest.fixture
     def sampler(self) -> Callable[[], BaseSampler]:
@@ -60,7 +60,7 @@ class TestSuite(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjectiveSam
 
 @pytest.mark.filterwarnings("default")
 class TestSuiteWithPast(BasicSamplerTestCase, MultiObjectiveSamplerTestCase):
-    """With a past whose ``x`` has been of another range than the suite's."""
+    """The suite with past studies whose ``x`` has another range."""
 
     @pytest.fixture
     def sampler(self, past) -> Callable[[], BaseSampler]:
@@ -68,21 +68,21 @@ class TestSuiteWithPast(BasicSamplerTestCase, MultiObjectiveSamplerTestCase):
         return lambda: TransferSampler(source_storage=past, base_sampler=base)
 
 
-def test_it_goes_on_from_what_the_past_knows(past) -> None:
+def test_search_continues_from_the_past(past) -> None:
     study = optuna.create_study(sampler=TransferSampler(source_storage=past, seed=0))
     study.optimize(objective, n_trials=12)
     assert study.trials[0].params["kind"] == "b"
     assert study.trials[0].value < 1.0
     assert study.best_value < 0.2
-    beliefs = [trial.system_attrs[BELIEF_ATTR] for trial in study.trials]
-    assert all(0 <= belief <= 1 for belief in beliefs)
+    similarities = [trial.system_attrs[SIMILARITY_ATTR] for trial in study.trials]
+    assert all(0 <= similarity <= 1 for similarity in similarities)
     assert len({tuple(sorted(trial.params.items())) for trial in study.trials}) == 12
 
 
 def test_it_is_the_default_after_the_first_trial(past) -> None:
     study = optuna.create_study(sampler=MetaLLMiXSampler(source_storage=past, llm=False, seed=0))
     study.optimize(objective, n_trials=3)
-    assert [BELIEF_ATTR in trial.system_attrs for trial in study.trials] == [False, True, True]
+    assert [SIMILARITY_ATTR in trial.system_attrs for trial in study.trials] == [False, True, True]
 
 
 def test_the_suggestion_and_later_trials_share_one_meta_learner(past, monkeypatch) -> None:
@@ -98,7 +98,7 @@ def test_the_suggestion_and_later_trials_share_one_meta_learner(past, monkeypatc
     assert len(fitted) == 1
 
 
-def test_without_a_past_it_is_its_base_sampler() -> None:
+def test_without_past_studies_the_base_sampler_is_used() -> None:
     values = []
     for sampler in (TransferSampler(seed=3), TPESampler(seed=3)):
         study = optuna.create_study(sampler=sampler)
@@ -107,19 +107,18 @@ def test_without_a_past_it_is_its_base_sampler() -> None:
     assert values[0] == values[1]
 
 
-def test_an_unrelated_past_leaves_the_base_sampler_alone(told) -> None:
+def test_unrelated_past_uses_the_base_sampler(told) -> None:
     storage = optuna.storages.InMemoryStorage()
     other = optuna.create_study(storage=storage, study_name="other")
     other.optimize(lambda trial: trial.suggest_float("unrelated", 0, 1), n_trials=20)
     study = optuna.create_study(storage=storage, sampler=TransferSampler(seed=0))
     study.optimize(objective, n_trials=15)
-    assert [one for one in told.warnings if "learns from no past" in one]
-    assert len(told.warnings) == 1
+    assert ["learns from no past study" in warning for warning in told.warnings] == [True]
     assert study.best_value < 10
 
 
-def test_what_the_objective_does_not_ask_for_does_not_count(past) -> None:
-    """The past knows two more parameters: trials that differ in them alone are the same trial."""
+def test_configurations_differ_in_parameters_of_the_objective(past) -> None:
+    """Trials that differ only in another parameter of the past are the same trial."""
 
     def smaller(trial: optuna.Trial) -> float:
         return trial.suggest_int("x", 0, 10)
@@ -137,7 +136,7 @@ def test_what_the_objective_does_not_ask_for_does_not_count(past) -> None:
     assert study.best_value == 0
 
 
-def test_a_seed_repeats(past) -> None:
+def test_same_seed_same_trials(past) -> None:
     values = []
     for _ in range(2):
         study = optuna.create_study(sampler=TransferSampler(source_storage=past, seed=5))
@@ -146,7 +145,7 @@ def test_a_seed_repeats(past) -> None:
     assert values[0] == values[1]
 
 
-def test_it_pickles_in_the_middle_of_a_study(tmp_path: Path) -> None:
+def test_pickling_in_the_middle_of_a_study(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path / 'studies.db'}"
     random = optuna.samplers.RandomSampler(seed=0)
     optuna.create_study(storage=storage, study_name="past", sampler=random).optimize(
@@ -159,17 +158,17 @@ def test_it_pickles_in_the_middle_of_a_study(tmp_path: Path) -> None:
         storage=storage, study_name="one", sampler=pickle.loads(pickle.dumps(sampler))
     )
     again.optimize(objective, n_trials=2)
-    assert all(BELIEF_ATTR in trial.system_attrs for trial in again.trials)
+    assert all(SIMILARITY_ATTR in trial.system_attrs for trial in again.trials)
 
 
-def test_threads_share_it(past) -> None:
+def test_threads_share_the_sampler(past) -> None:
     study = optuna.create_study(sampler=TransferSampler(source_storage=past, seed=0))
     study.optimize(objective, n_trials=12, n_jobs=4)
     assert all(trial.state is TrialState.COMPLETE for trial in study.trials)
 
 
-def test_workers_that_ask_at_once_are_told_different_things(past) -> None:
-    """With ``n_jobs`` the first trials all begin before one of them has a value."""
+def test_concurrent_trials_get_different_configurations(past) -> None:
+    """With ``n_jobs`` several trials start before any of them has a value."""
     sampler = TransferSampler(source_storage=past, seed=0)
     study = optuna.create_study(sampler=sampler)
     trials = [study.ask() for _ in range(4)]
@@ -179,10 +178,10 @@ def test_workers_that_ask_at_once_are_told_different_things(past) -> None:
     assert len(set(params)) == 4
 
 
-def test_a_trial_that_was_left_behind_keeps_nothing_from_others(past, monkeypatch) -> None:
+def test_abandoned_trial_is_not_pending(past, monkeypatch) -> None:
     first = []
-    for longest in (LONGEST_ASKED, -LONGEST_ASKED):
-        monkeypatch.setattr(transfer_sampler, "LONGEST_ASKED", longest)
+    for longest in (MAX_PENDING, -MAX_PENDING):
+        monkeypatch.setattr(transfer_sampler, "MAX_PENDING", longest)
         study = optuna.create_study(sampler=TransferSampler(source_storage=past, seed=0))
         study.ask()
         trial = study.ask()
@@ -193,7 +192,7 @@ def test_a_trial_that_was_left_behind_keeps_nothing_from_others(past, monkeypatc
     assert first[0] != alone.trials[0].params == first[1]
 
 
-def test_other_ranges_than_the_pasts_are_honoured(past) -> None:
+def test_ranges_of_the_objective_are_respected(past) -> None:
     def narrower(trial: optuna.Trial) -> float:
         x = trial.suggest_float("x", 5.0, 6.0)
         trial.suggest_categorical("kind", ["a", "c"])
@@ -205,7 +204,7 @@ def test_other_ranges_than_the_pasts_are_honoured(past) -> None:
     assert study.best_value < 5.2
 
 
-def test_worths_are_finite_and_more_is_better() -> None:
+def test_own_scores_are_finite_and_larger_is_better() -> None:
     def trial(value: float | None, state: TrialState = TrialState.COMPLETE, **attributes):
         space = {"x": FloatDistribution(0, 1)}
         return create_trial(
@@ -226,15 +225,15 @@ def test_worths_are_finite_and_more_is_better() -> None:
         trial(0.1, TrialState.PRUNED),
         trial(0.5, constraints=[1.0]),
     ]
-    worths = own_worths(trials, StudyDirection.MINIMIZE)
-    assert np.isfinite(worths).all()
-    assert worths[:3].tolist() == [-1.0, -2.0, -3.0]
-    assert worths[3] == worths[4] == worths[5] == worths[7] == worths.min()
-    assert worths[3] > -100
-    assert worths[6] <= np.median(worths[:4])
+    scores = own_scores(trials, StudyDirection.MINIMIZE)
+    assert np.isfinite(scores).all()
+    assert scores[:3].tolist() == [-1.0, -2.0, -3.0]
+    assert scores[3] == scores[4] == scores[5] == scores[7] == scores.min()
+    assert scores[3] > -100
+    assert scores[6] <= np.median(scores[:4])
 
 
-def test_bad_arguments_are_said_at_once(tmp_path: Path) -> None:
+def test_invalid_arguments_raise(tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match=r"absent\.db"):
         TransferSampler(source_storage=f"sqlite:///{tmp_path / 'absent.db'}")
     with pytest.raises(ValueError, match="seed"):
