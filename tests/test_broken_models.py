@@ -126,7 +126,7 @@ REFUSED: dict[str, tuple[Reply, str]] = {
     "raises TimeoutError": (raises(TimeoutError("slow")), "raised TimeoutError (slow)"),
     "raises LLMError": (raises(LLMError("It is out of order.")), "It is out of order."),
     "picks the worst": (pick_the_worst, "answer 2 was not used"),
-    "returns None": (text(None), "answered NoneType, not str"),
+    "returns None": (text(None), "returned NoneType instead of str"),
     "returns bytes": (text(b"{}"), "answered bytes, not str"),
     "returns a list": (text(["{}"]), "answered list, not str"),
     "returns a dict": (right, "answered dict, not str"),

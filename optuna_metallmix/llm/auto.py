@@ -8,6 +8,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from typing import TypeAlias
 
@@ -116,9 +117,9 @@ def check_spec(spec: LLMSpec) -> None:
             accepted string.
     """
     if spec is None:
-        _check_text(os.environ.get(MODEL_VARIABLE) or "none", MODEL_VARIABLE)
+        _finder(os.environ.get(MODEL_VARIABLE) or "none", MODEL_VARIABLE)
     elif isinstance(spec, str):
-        _check_text(spec, "llm")
+        _finder(spec, "llm")
     elif spec is False or isinstance(spec, os.PathLike):
         return
     elif isinstance(spec, type) or not callable(getattr(spec, "generate", None)):
@@ -154,9 +155,9 @@ def resolve_llm(spec: LLMSpec = None) -> Resolved:
     check_spec(spec)
     if spec is None:
         name = os.environ.get(MODEL_VARIABLE)
-        return Resolved(_named(name)) if name else _automatic()
+        return Resolved(_finder(name, MODEL_VARIABLE)()) if name else _automatic()
     if isinstance(spec, str):
-        return Resolved(_named(spec))
+        return Resolved(_finder(spec, "llm")())
     if isinstance(spec, bool):
         return Resolved(None)
     if isinstance(spec, os.PathLike):
@@ -174,18 +175,25 @@ def release(llm: LLM | None) -> None:
         llm.close()
 
 
-def _named(spec: str) -> LLM | None:
-    if spec == "none":
-        return None
-    if spec == "embedded":
-        return EmbeddedLLM()
-    if spec == "ollama":
-        return _best_of_ollama()
-    if spec.startswith("ollama:"):
-        return OllamaLLM(spec.removeprefix("ollama:"))
+def _finder(spec: str, source: str) -> Callable[[], LLM | None]:
+    """Parse ``spec``, whose ``source`` an error names, into a function that finds its model."""
+    finders: dict[str, Callable[[], LLM | None]] = {
+        "none": lambda: None,
+        "ollama": _best_of_ollama,
+        "embedded": EmbeddedLLM,
+    }
+    if spec in finders:
+        return finders[spec]
     if is_spec(spec):
-        return openai_model(spec)
-    return EmbeddedLLM(spec)
+        try:
+            return partial(openai_model, *read_spec(spec))
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from error
+    if re.match(r"ollama:\s*\S", spec):
+        return lambda: OllamaLLM(spec.removeprefix("ollama:"))
+    if spec.lower().endswith(".gguf"):
+        return lambda: EmbeddedLLM(spec)
+    raise ValueError(f"{source}={spec!r} names no language model. Accepted are {_ACCEPTED}.")
 
 
 def _automatic() -> Resolved:
@@ -208,15 +216,3 @@ def _best_of_ollama() -> OllamaLLM:
         "Ollama has no installed local text model with a large enough context (installed: "
         f"{listed}): run `ollama pull qwen3:8b`."
     )
-
-
-def _check_text(spec: str, source: str) -> None:
-    if is_spec(spec):
-        try:
-            read_spec(spec)
-        except ValueError as error:
-            raise ValueError(f"{source}: {error}") from error
-        return
-    is_known = spec in ("none", "ollama", "embedded") or spec.lower().endswith(".gguf")
-    if not is_known and not re.match(r"ollama:\s*\S", spec):
-        raise ValueError(f"{source}={spec!r} names no language model. Accepted are {_ACCEPTED}.")

@@ -52,40 +52,24 @@ def reason_of(body: object, secret: str = "") -> str:
     return (reason.replace(secret, "***") if secret else reason)[:_MAX_REASON]
 
 
-class Retries:
-    """Up to three attempts at a request, sharing one time-out.
+def retry(
+    request: Callable[[float], _T], is_transient: Callable[[Exception], bool], deadline: float
+) -> _T:
+    """Return what ``request`` returns, from the third attempt at the latest.
 
-    Attributes:
-        count: Number of attempts so far.
+    Args:
+        request: Called with the seconds that are left, above 0.
+        is_transient: Whether an error may go away by itself, so that a retry makes sense.
+        deadline: When to give up, as a time of the monotonic clock.
+
+    Raises:
+        Exception: Whatever the last attempt raised.
     """
-
-    def __init__(self, timeout: float) -> None:
-        """Start the clock: all attempts and pauses together take at most ``timeout`` seconds."""
-        self.count = 0
-        self._end = monotonic() + timeout
-
-    def run(self, request: Callable[[float], _T], is_transient: Callable[[Exception], bool]) -> _T:
-        """Return what ``request`` returns, from the third attempt at the latest.
-
-        Args:
-            request: Called with the seconds that are left, above 0.
-            is_transient: Whether an error may go away by itself, so that a retry makes sense.
-
-        Raises:
-            Exception: Whatever the last attempt raised.
-        """
-        for pause in _PAUSES:
-            try:
-                return self._attempt(request)
-            except Exception as error:
-                if not is_transient(error) or self._seconds_left() <= pause:
-                    raise
-            sleep(pause)
-        return self._attempt(request)
-
-    def _attempt(self, request: Callable[[float], _T]) -> _T:
-        self.count += 1
-        return request(max(self._seconds_left(), 0.001))
-
-    def _seconds_left(self) -> float:
-        return self._end - monotonic()
+    for pause in _PAUSES:
+        try:
+            return request(max(deadline - monotonic(), 0.001))
+        except Exception as error:
+            if not is_transient(error) or deadline - monotonic() <= pause:
+                raise
+        sleep(pause)
+    return request(max(deadline - monotonic(), 0.001))

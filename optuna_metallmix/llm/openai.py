@@ -19,7 +19,7 @@ from typing import Any
 import optuna
 
 from optuna_metallmix.errors import LLMError
-from optuna_metallmix.llm.http import Retries
+from optuna_metallmix.llm.http import retry
 from optuna_metallmix.llm.openai_server import DEFAULT_URL
 from optuna_metallmix.llm.openai_server import check_client
 from optuna_metallmix.llm.openai_server import checked_url
@@ -29,7 +29,6 @@ from optuna_metallmix.llm.openai_server import describe_not_openai
 from optuna_metallmix.llm.openai_server import is_transient
 from optuna_metallmix.llm.openai_server import is_unreachable
 from optuna_metallmix.llm.openai_server import open_client
-from optuna_metallmix.llm.openai_server import read_spec
 from optuna_metallmix.llm.openai_server import refusal_reason
 from optuna_metallmix.llm.openai_server import served_models
 from optuna_metallmix.llm.protocol import Message
@@ -136,13 +135,16 @@ class OpenAILLM:
     ) -> tuple[object, bool]:
         import openai
 
-        retries = Retries(self.timeout)
+        deadline = time.monotonic() + self.timeout
+
+        def send(messages: Sequence[Message], schema: Mapping[str, Any] | None) -> object:
+            return retry(lambda _: self._ask(client, messages, schema), is_transient, deadline)
+
         try:
-            return retries.run(lambda _: self._ask(client, messages, schema), is_transient), True
+            return send(messages, schema), True
         except (openai.BadRequestError, openai.UnprocessableEntityError):
             # If the schema is not the reason, the second request is refused as well.
-            messages = _with_schema(messages, schema)
-            return retries.run(lambda _: self._ask(client, messages, None), is_transient), False
+            return send(_with_schema(messages, schema), None), False
 
     def _ask(
         self,
@@ -225,16 +227,14 @@ class OpenAILLM:
         return None
 
 
-def openai_model(spec: str) -> OpenAILLM:
-    """Create the model of ``"openai:URL#MODEL"``; without ``MODEL``, the first that is listed.
+def openai_model(base_url: str, model: str | None) -> OpenAILLM:
+    """Create a model by its name, or the first model that the server lists.
 
     Models with ``embed`` in their name are only used if there is no other.
 
     Raises:
         LLMError: As :class:`OpenAILLM` and :func:`served_models`, or the server lists no model.
-        ValueError: As :func:`read_spec`.
     """
-    base_url, model = read_spec(spec)
     if model is None:
         names = served_models(base_url)
         if not names:

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING
 from typing import Any
 
 from optuna_metallmix.errors import LLMError
-from optuna_metallmix.llm.http import Retries
+from optuna_metallmix.llm.http import retry
 from optuna_metallmix.llm.ollama.errors import client_errors
 from optuna_metallmix.llm.ollama.errors import counted_tokens
 from optuna_metallmix.llm.ollama.errors import describe_failure
@@ -58,6 +59,7 @@ class Chat:
         may_grow: Whether ``num_ctx`` is an estimate, not a setting of the user.
         has_answered: Whether the server has answered before, so that it may just be restarting
             if it refuses a connection.
+        n_attempts: Number of requests so far.
     """
 
     server: Server
@@ -72,6 +74,7 @@ class Chat:
     limit: int | None
     may_grow: bool
     has_answered: bool
+    n_attempts: int = 0
 
     def ask(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> ollama.ChatResponse:
         """Ask; retry after a transient error, and once with a larger context.
@@ -79,15 +82,17 @@ class Chat:
         Raises:
             LLMError: There is no answer.
         """
-        retries = Retries(self.timeout)
+        deadline = monotonic() + self.timeout
         while True:
             try:
-                return retries.run(
-                    lambda seconds: self._send(messages, schema, seconds), self._is_transient
+                return retry(
+                    lambda seconds: self._send(messages, schema, seconds),
+                    self._is_transient,
+                    deadline,
                 )
             except client_errors() as error:
                 if not self._grow(error):
-                    sentence = self._describe(error, messages, retries.count)
+                    sentence = self._describe(error, messages)
                     raise LLMError(self.server.without_secrets(sentence)) from error
 
     def text(self, response: ollama.ChatResponse) -> str:
@@ -123,6 +128,7 @@ class Chat:
     def _send(
         self, messages: Sequence[Message], schema: Mapping[str, Any], seconds: float
     ) -> ollama.ChatResponse:
+        self.n_attempts += 1
         with open_client(self.server, seconds) as client:
             response: ollama.ChatResponse = client.chat(
                 self.model,
@@ -161,10 +167,10 @@ class Chat:
     def _subject(self) -> str:
         return f"Model {self.model!r} of Ollama at {self.server.address}"
 
-    def _describe(self, error: Exception, messages: Sequence[Message], n_attempts: int) -> str:
+    def _describe(self, error: Exception, messages: Sequence[Message]) -> str:
         import ollama
 
-        attempts = f", tried {n_attempts} times" if n_attempts > 1 else ""
+        attempts = f", tried {self.n_attempts} times" if self.n_attempts > 1 else ""
         if is_missing(error, self.model):
             return self._describe_missing()
         if is_too_long(error):
