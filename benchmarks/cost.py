@@ -228,7 +228,7 @@ def _page(table: pd.DataFrame) -> Iterator[str]:
         f"Quick-Tune, {table['task'].nunique()} image sets, each held out once, "
         f"{table['seed'].nunique()} seeds: one pick from the set's own recorded runs. Regret: "
         "(best - picked) / (best - median) of the set's accuracies; lower is better. Seconds: "
-        "duration of the picked run, all epochs; x middling: the same as a multiple of the median "
+        "duration of the picked run, all epochs; x median: the same as a multiple of the median "
         "of the set's runs that were not aborted; ratio: as a multiple of the best predicted "
         "pick's, geometric mean. Means over sets with 95 % bootstrap intervals. Runs that hit the "
         "recorders' time limit (about 57,000 s) count with their results up to then."
@@ -249,7 +249,7 @@ def _page(table: pd.DataFrame) -> Iterator[str]:
 
 def _rows(table: pd.DataFrame) -> Iterator[str]:
     yield from header(
-        "method", "regret", "extra regret", "seconds", "x middling", "ratio", "aborted"
+        "method", "regret", "extra regret", "seconds", "x median", "ratio", "aborted"
     )
     wide = table.pivot(index=["task", "seed"], columns="method")
     for method in METHODS:

@@ -1,13 +1,11 @@
-"""what a language model adds, measured on HPOBench's grid, where every true value is known.
+"""Measure what a language model adds on HPOBench's grid, where every true value is known.
 
     python -m benchmarks models [--llm embedded ...]     # which model should be used?
     python -m benchmarks ablation [--llm embedded ...]   # what is each part of the prompt worth?
 
-`models` is the library's own ``compare-models`` with scripted models beside the real ones: one
-that reads the evidence and nothing else, one that takes what stands first, one that takes the
-last, one that draws. `ablation` asks the same model in all ways: no model, no reasoning, reasoning
-without SHAP evidence, with it, with its effects shuffled, and with a past whose scores are
-shuffled.
+`models` runs the library's ``compare_models`` on real models and on scripted ones: a reader of the
+evidence, the first candidate, the last, and a random one. `ablation` asks the same model without
+reasoning, without SHAP evidence, with both, with shuffled evidence and with a permuted history.
 """
 
 from __future__ import annotations
@@ -22,7 +20,6 @@ import numpy as np
 from benchmarks.families.hpobench import N_PAST
 from benchmarks.families.hpobench import SPACE
 from benchmarks.families.hpobench import load_tasks
-from benchmarks.methods.hostile import HostileLLM
 from benchmarks.methods.reader import ReaderLLM
 from benchmarks.methods.reader import ShuffledEvidence
 from benchmarks.methods.scripted import ScriptedChooser
@@ -47,18 +44,20 @@ from optuna_metallmix.llm import resolve_llm
 from optuna_metallmix.prompt import PROMPT_VERSION
 
 
-class FirstLLM(ScriptedChooser):
-    """Takes what stands first."""
+class FixedPositionLLM(ScriptedChooser):
+    """Chooses the first candidate (``index=0``) or the last (``index=-1``)."""
 
-    name = "scripted: the first"
+    def __init__(self, index: int, name: str) -> None:
+        super().__init__()
+        self._index, self.name = index, name
 
     def choose(self, candidates: Sequence[int], prompt: str) -> int:
-        """Choose."""
-        return candidates[0]
+        """Return the candidate at the position."""
+        return candidates[self._index]
 
 
-class DrawnLLM(ScriptedChooser):
-    """Draws anew for every question."""
+class RandomLLM(ScriptedChooser):
+    """Chooses a random candidate for every question."""
 
     name = "scripted: at random"
 
@@ -67,7 +66,7 @@ class DrawnLLM(ScriptedChooser):
         self._rng = np.random.default_rng(seed)
 
     def choose(self, candidates: Sequence[int], prompt: str) -> int:
-        """Choose."""
+        """Return a random candidate."""
         return int(self._rng.choice(candidates))
 
 
@@ -84,50 +83,55 @@ def add_ablation(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--llm", nargs="+", default=["embedded"], help="as the sampler takes them")
-    parser.add_argument("--tasks", type=int, help="the first so many only")
+    parser.add_argument(
+        "--llm", nargs="+", default=["embedded"], help="models, as for the sampler"
+    )
+    parser.add_argument("--tasks", type=int, help="number of tasks (default: all)")
     parser.add_argument("--seed", type=int, default=0)
 
 
 def _models(args: argparse.Namespace) -> None:
     code = code_of_library()
-    reader, last = ReaderLLM(), HostileLLM(worst=True, seed=args.seed)
-    reader.name, last.name = "scripted: adds up the evidence", "scripted: the last"
-    models = [*args.llm, reader, FirstLLM(), last, DrawnLLM(args.seed)]
-    found = _compare(_past(args), models, n_orders=6)
-    _write("models", "Which model should be used?", found, code)
+    reader = ReaderLLM()
+    reader.name = "scripted: adds up the evidence"
+    first = FixedPositionLLM(0, "scripted: the first")
+    last = FixedPositionLLM(-1, "scripted: the last")
+    models = [*args.llm, reader, first, last, RandomLLM(args.seed)]
+    result = _compare(_past(args), models, n_orders=6)
+    _write("models", "Which model should be used?", result, code)
 
 
 def _ablation(args: argparse.Namespace) -> None:
     code = code_of_library()
     past = _past(args)
-    rows: list[ModelAnswer] = []
+    answers: dict[tuple[str, str], ModelAnswer] = {}
     for spec in args.llm:
         llm = resolve_llm(spec).llm
         if llm is None:
-            raise SystemExit(f"{spec!r} is no language model.")
-        rows += _ways(past, llm, rows == [])
+            raise SystemExit(f"{spec!r} is not a language model.")
+        for answer in _ablate(past, llm):  # the baselines are the same for each model
+            answers.setdefault((answer.model, answer.study), answer)
         release(llm)
-    found = ModelAnswers(tuple(rows), {})
-    _write("ablation", "What is each part of the prompt worth?", found, code)
+    result = ModelAnswers(tuple(answers.values()), {})
+    _write("ablation", "What is each part of the prompt worth?", result, code)
 
 
-def _ways(past: Past, llm: LLM, is_first: bool) -> Iterator[ModelAnswer]:
-    """Yield the rows of all ways of asking, and before them, once, of not asking."""
+def _ablate(past: Past, llm: LLM) -> Iterator[ModelAnswer]:
+    """Yield the answers to each form of the prompt, named after it."""
     for prompt in ("plain", "cot", "cot+shap"):
-        found = _compare(past, [llm], prompt=prompt, judge=False)
-        yield from _renamed(found, f", {prompt}", with_none=is_first and prompt == "plain")
-    found = _compare(past, [ShuffledEvidence(llm, past.seed)], judge=False)
-    yield from _renamed(found, "", with_none=False)
-    found = _compare(past, [llm], judge=False, permuted=True)
-    yield from _renamed(found, ", permuted history", with_none=is_first)
+        result = _compare(past, [llm], prompt=prompt, judge=False)
+        yield from _rename(result, f", {prompt}", baseline=NO_MODEL)
+    shuffled = _compare(past, [ShuffledEvidence(llm, past.seed)], judge=False)
+    yield from _rename(shuffled, "", baseline=NO_MODEL)
+    permuted = _compare(past, [llm], judge=False, permuted=True)
+    suffix = ", permuted history"
+    yield from _rename(permuted, suffix, baseline=NO_MODEL + suffix)
 
 
-def _renamed(found: ModelAnswers, suffix: str, *, with_none: bool) -> Iterator[ModelAnswer]:
-    for one in found.answers:
-        if one.model != NO_MODEL or with_none:
-            is_true = one.model == NO_MODEL and suffix == ", plain"
-            yield one if is_true else replace(one, model=one.model + suffix)
+def _rename(result: ModelAnswers, suffix: str, *, baseline: str) -> Iterator[ModelAnswer]:
+    for answer in result.answers:
+        is_baseline = answer.model == NO_MODEL
+        yield replace(answer, model=baseline if is_baseline else answer.model + suffix)
 
 
 def _compare(
@@ -138,7 +142,7 @@ def _compare(
     n_orders: int = 0,
     **options: object,
 ) -> ModelAnswers:
-    tasks = {one.name: one for one in past.tasks}
+    tasks = {task.name: task for task in past.tasks}
 
     def evaluate(name: str, params: Config) -> float:
         return float(tasks[name].values([params])[0])
@@ -164,18 +168,18 @@ def _past(args: argparse.Namespace) -> Past:
     )
 
 
-def _write(name: str, title: str, found: ModelAnswers, code: str) -> None:
+def _write(name: str, title: str, result: ModelAnswers, code: str) -> None:
     RESULTS.mkdir(exist_ok=True)
-    head = [
+    parts = [
         f"# {name}",
         f"{title} HPOBench, MLP tasks, exact grid, {N_PAST} random past trials on each; regrets "
-        "are against the held-out study's own trials.",
+        "are relative to the held-out study's own trials.",
         f"{ran_with()}, library code {code}, prompt version {PROMPT_VERSION}. "
         f"Written by:\n\n    {typed_command()}",
-        as_markdown(found),
+        as_markdown(result),
         f"![{title}]({name}.png)",
     ]
-    (RESULTS / f"{name}.md").write_text("\n\n".join(head) + "\n", encoding="utf-8")
-    write_csv(found, RESULTS / f"{name}.csv")
-    draw(found).savefig(RESULTS / f"{name}.png", dpi=150)
-    print(as_markdown(found))
+    (RESULTS / f"{name}.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_csv(result, RESULTS / f"{name}.csv")
+    draw(result).savefig(RESULTS / f"{name}.png", dpi=150)
+    print(as_markdown(result))

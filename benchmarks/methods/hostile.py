@@ -1,6 +1,6 @@
-"""a prompt -> a valid answer that means harm: what is the worst a language model can do?
+"""Give valid answers with bad choices, to measure the worst a language model can do.
 
-It answers in range and in the shape asked for, and cites evidence that exists.
+Its answers match the schema, stay in range, and cite evidence that exists.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from benchmarks.methods.scripted import ScriptedChooser
 
 
 class HostileLLM(ScriptedChooser):
-    """Chooses a random candidate, or always the last.
+    """Chooses a random candidate or the last.
 
     Args:
-        worst: Whether it always takes the last candidate, which is predicted worst.
-        seed: Seeds its choices.
+        worst: Whether to choose the last candidate, which has the worst prediction.
+        seed: Seed of the random choices.
     """
 
     def __init__(self, *, worst: bool, seed: int) -> None:
@@ -28,7 +28,7 @@ class HostileLLM(ScriptedChooser):
         self._candidate: int | None = None
 
     def choose(self, candidates: Sequence[int], prompt: str) -> int:
-        """Choose once, and insist."""
+        """Return the same candidate for every question."""
         if self._candidate is None:
             drawn = int(self._rng.integers(len(candidates)))
             self._candidate = max(candidates) if self._worst else candidates[drawn]

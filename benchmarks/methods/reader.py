@@ -1,8 +1,8 @@
-"""a prompt -> the candidate that its evidence speaks most for, and evidence that is true of it.
+"""Choose the candidate that the evidence in the prompt supports most, as an ideal reader would.
 
-No real model reads so well: where it is hurt by evidence that was shuffled, the evidence was
-read, and where it gains nothing by true evidence, there was nothing in it beyond the candidates'
-order. `ShuffledEvidence` does the shuffling, for any model.
+If shuffled evidence hurts this model, it depends on the evidence; if true evidence does not help
+it, the evidence adds nothing to the order of the candidates. `ShuffledEvidence` shuffles the
+evidence for any model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from optuna_metallmix.llm import Message
 
 
 WORD = r'"(?:[^"\\]|\\.)*"|[\w./-]+'
-"""A name or value as the prompt writes it: quoted as in JSON where it is not plain."""
+"""A name or value as written in the prompt; a JSON string if it is not a plain word."""
 EFFECT = re.compile(rf"^(E\d+: (?:{WORD}) .*?)((?:helped|hurt): [+-][\d.]+)( \()", re.MULTILINE)
 EVIDENCE = re.compile(
     rf"^(E\d+): ({WORD}) (?:from ({WORD}) to ({WORD})|= ({WORD})) "
@@ -36,12 +36,12 @@ VALUE = re.compile(rf"({WORD})=({WORD})")
 
 @dataclass(frozen=True)
 class Line:
-    """One line of evidence as it was read.
+    """A line of evidence parsed from the prompt.
 
     Attributes:
-        parameter: What it is about.
-        values: The bounds of a range, or one value.
-        effect: In score units.
+        parameter: Name of the parameter.
+        values: The bounds of a range, or a single value.
+        effect: SHAP effect in score units.
     """
 
     parameter: str
@@ -49,7 +49,7 @@ class Line:
     effect: float
 
     def covers(self, value: str) -> bool:
-        """Tell whether it is about this value."""
+        """Return whether the evidence is about this value."""
         if len(self.values) == 1:
             return value == self.values[0]
         low, high = map(float, self.values)
@@ -57,27 +57,27 @@ class Line:
 
 
 class ReaderLLM(ScriptedChooser):
-    """Adds up the effects of a candidate's values and takes the candidate with the most."""
+    """Chooses the candidate with the largest sum of effects."""
 
     name = "reader"
 
     def choose(self, candidates: Sequence[int], prompt: str) -> int:
-        """Choose; of equal ones the first."""
+        """Return the candidate with the largest sum of effects; ties go to the first."""
         lines, configs = read_evidence(prompt), read_candidates(prompt)
-        return max(candidates, key=lambda one: round(_sum(lines, configs[one]), 9))
+        return max(candidates, key=lambda number: round(_sum(lines, configs[number]), 9))
 
     def rank(self, evidence: Sequence[str], candidate: int, prompt: str) -> Sequence[str]:
-        """Put first what speaks for the candidate, the largest effect foremost."""
+        """Sort by support for the candidate, strongest first."""
         lines, config = read_evidence(prompt), read_candidates(prompt)[candidate]
-        return sorted(evidence, key=lambda one: -_support(lines[one], config))
+        return sorted(evidence, key=lambda id_: -_support(lines[id_], config))
 
 
 class ShuffledEvidence(LLM):
-    """Lets another model read a prompt whose effects were dealt anew among the evidence lines.
+    """Shuffles the effects among the evidence lines of a prompt before a model reads it.
 
     Args:
         llm: The model.
-        seed: Seeds the dealing, which is the same for every message.
+        seed: Seed of the permutation, which is the same for every message.
     """
 
     def __init__(self, llm: LLM, seed: int) -> None:
@@ -87,24 +87,24 @@ class ShuffledEvidence(LLM):
 
     @property
     def last_usage(self) -> object:
-        """What the model's latest answer took, where it tells."""
+        """Token usage of the model's last answer, if it reports any."""
         return getattr(self._llm, "last_usage", None)
 
     def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:
-        """Ask the model about the shuffled prompt."""
-        shuffled = [{**one, "content": self.shuffle(one["content"])} for one in messages]
+        """Ask the model with shuffled prompts."""
+        shuffled = [{**m, "content": self.shuffle(m["content"])} for m in messages]
         return self._llm.generate(shuffled, schema=schema)
 
     def shuffle(self, text: str) -> str:
-        """Return the text with its effects, signs included, on other lines.
+        """Return the text with the effects, signs included, permuted among the lines.
 
-        What each parameter does in all is dealt anew too: it would tell the truth otherwise.
+        Parameter importances are permuted too: they would reveal the true effects otherwise.
         """
         rng = np.random.default_rng(self._seed)
-        effects = [found.group(2) for found in EFFECT.finditer(text)]
-        dealt = iter(rng.permutation(effects).tolist())
-        shuffled = EFFECT.sub(lambda found: found.group(1) + next(dealt) + found.group(3), text)
-        return IMPORTANCE.sub(lambda found: _dealt(found, rng), shuffled)
+        effects = [match.group(2) for match in EFFECT.finditer(text)]
+        permuted = iter(rng.permutation(effects).tolist())
+        shuffled = EFFECT.sub(lambda match: match[1] + next(permuted) + match[3], text)
+        return IMPORTANCE.sub(lambda match: _permuted_importances(match, rng), shuffled)
 
 
 def read_evidence(prompt: str) -> dict[str, Line]:
@@ -112,7 +112,7 @@ def read_evidence(prompt: str) -> dict[str, Line]:
     return {
         id_: Line(
             _plain(parameter),
-            tuple(_plain(one) for one in (low, high, choice) if one),
+            tuple(_plain(word) for word in (low, high, choice) if word),
             float(effect),
         )
         for id_, parameter, low, high, choice, effect in EVIDENCE.findall(prompt)
@@ -120,7 +120,7 @@ def read_evidence(prompt: str) -> dict[str, Line]:
 
 
 def read_candidates(prompt: str) -> dict[int, dict[str, str]]:
-    """Return the candidates' values, as they are written, by number."""
+    """Return the values of the candidates, as written, by number."""
     listed = prompt.partition("\nCandidates:\n")[2].partition("\n\n")[0]
     return {
         int(number): {_plain(name): _plain(value) for name, value in VALUE.findall(config)}
@@ -128,13 +128,12 @@ def read_candidates(prompt: str) -> dict[int, dict[str, str]]:
     }
 
 
-def _dealt(found: re.Match[str], rng: np.random.Generator) -> str:
-    """Return the line of importances with its numbers on other parameters."""
-    told = re.findall(rf"({WORD}) (\d\.\d\d)", found.group(1))
-    numbers = rng.permutation([number for _, number in told]).tolist()
-    listed = [f"{name} {number}" for (name, _), number in zip(told, numbers, strict=True)]
-    head = found.group().removesuffix(found.group(1))
-    return head + ", ".join(listed)
+def _permuted_importances(match: re.Match[str], rng: np.random.Generator) -> str:
+    """Return the line of importances with its numbers permuted among the parameters."""
+    pairs = re.findall(rf"({WORD}) (\d\.\d\d)", match[1])
+    numbers = rng.permutation([number for _, number in pairs]).tolist()
+    listed = [f"{name} {number}" for (name, _), number in zip(pairs, numbers, strict=True)]
+    return match[0].removesuffix(match[1]) + ", ".join(listed)
 
 
 def _plain(word: str) -> str:
@@ -143,14 +142,14 @@ def _plain(word: str) -> str:
 
 def _sum(lines: Mapping[str, Line], config: Mapping[str, str]) -> float:
     return sum(
-        one.effect
-        for one in lines.values()
-        if one.parameter in config and one.covers(config[one.parameter])
+        line.effect
+        for line in lines.values()
+        if line.parameter in config and line.covers(config[line.parameter])
     )
 
 
 def _support(line: Line, config: Mapping[str, str]) -> float:
-    """Return by how much a line speaks for a configuration: what hurt speaks for other values."""
+    """Return a line's support for a configuration; a harmful value supports all other values."""
     if line.parameter not in config:
         return 0.0
     return line.effect if line.covers(config[line.parameter]) else -line.effect

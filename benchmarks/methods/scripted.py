@@ -1,7 +1,6 @@
-"""a choice and a citation -> an answer in the shape asked for: what scripted models share.
+"""Answer prompts by code: the base class of the scripted models.
 
-They learn from a refusal which evidence speaks against their choice, and as reviewers find
-everything excellent.
+After a refusal they cite other evidence; as reviewers they rate everything excellent.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from optuna_metallmix.llm import Message
 
 
 N_ATTEMPTS = 4
-"""More than the default: a scripted model is to have its way where it can."""
+"""More than the default, so that a scripted model gets its choice accepted if possible."""
 
 
 class ScriptedChooser(LLM):
-    """Answers by code; what it chooses and cites is left to others."""
+    """Answers in the requested schema; subclasses choose the candidate and rank the evidence."""
 
     def __init__(self) -> None:
         self._refused: set[str] = set()
@@ -32,15 +31,15 @@ class ScriptedChooser(LLM):
         """Return the number of the candidate to take."""
 
     def rank(self, evidence: Sequence[str], candidate: int, prompt: str) -> Sequence[str]:
-        """Return what might be cited, best first; as it stands unless a model reads it."""
+        """Return the evidence that may be cited, best first; by default in the given order."""
         return evidence
 
     def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:
         """Answer a question or review a proposal."""
         properties = schema["properties"]
         if "candidate" not in properties:
-            return json.dumps({name: _praise(one) for name, one in properties.items()})
-        prompt = next(one["content"] for one in messages if one["role"] == "user")
+            return json.dumps({name: _praise(schema) for name, schema in properties.items()})
+        prompt = next(message["content"] for message in messages if message["role"] == "user")
         candidate = self.choose(properties["candidate"]["enum"], prompt)
         answer: dict[str, Any] = {"why": "It suits best."}
         if "reasoning" in properties:
@@ -51,12 +50,12 @@ class ScriptedChooser(LLM):
         return json.dumps({**answer, "candidate": candidate})
 
     def _cite(self, known: Sequence[str], messages: Sequence[Message]) -> str:
-        """Cite what is most likely true: the first that was not refused yet."""
-        if not any(one["role"] == "assistant" for one in messages):
+        """Cite the first evidence that was not refused yet."""
+        if not any(message["role"] == "assistant" for message in messages):
             self._refused = set()
         self._refused |= set(re.findall(r'^- "(E\d+) ', messages[-1]["content"], re.MULTILINE))
-        return next((one for one in known if one not in self._refused), known[0])
+        return next((id_ for id_ in known if id_ not in self._refused), known[0])
 
 
-def _praise(described: Mapping[str, Any]) -> int | str:
-    return 5 if described["type"] == "integer" else "excellent"
+def _praise(schema: Mapping[str, Any]) -> int | str:
+    return 5 if schema["type"] == "integer" else "excellent"
