@@ -18,6 +18,7 @@ from optuna_metallmix.space.search_space import from_json
 from optuna_metallmix.space.search_space import is_number
 from optuna_metallmix.space.search_space import is_ordered
 from optuna_metallmix.space.search_space import label_of
+from optuna_metallmix.space.search_space import labels_of
 from optuna_metallmix.space.search_space import merge_spaces
 from optuna_metallmix.space.search_space import perturb
 from optuna_metallmix.space.search_space import project
@@ -192,3 +193,11 @@ def test_a_label_identifies_a_choice_of_its_own_type() -> None:
     distribution = CategoricalDistribution([0, 0.0])
     for label, choice in choice_labels(distribution).items():
         assert type(from_json(distribution, label)) is type(choice)
+
+
+def test_labels_of_many_values_are_those_of_each() -> None:
+    distribution = CategoricalDistribution([1, True, "1", None, math.nan])
+    values = [None, 1, True, 1, "1", math.nan, None]
+    labels = labels_of(distribution, iter(values))
+    assert labels == [label_of(distribution, value) for value in values]
+    assert len(set(labels)) == 5
