@@ -1,4 +1,4 @@
-"""Proposals of a language model: parsed, checked and judged."""
+"""Parse, check and review the proposals of a language model."""
 
 from optuna_metallmix.judge.dialogue import Dialogue
 from optuna_metallmix.judge.dialogue import hold_dialogue

@@ -1,4 +1,4 @@
-"""what is known + language model -> its attempts, and the proposal that was accepted, if any."""
+"""Ask a language model for a proposal until the judge accepts one."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from optuna_metallmix.prompt import suggestion_schema
 
 @dataclass(frozen=True)
 class Dialogue:
-    """A conversation that is over.
+    """A finished conversation with a language model.
 
     Attributes:
         attempts: All answers, in order.
-        proposal: The accepted proposal; ``None`` where none was.
-        verdict: The judge's on the last answer that could be read; ``None`` where none could.
+        proposal: The accepted proposal; ``None`` if no answer was accepted.
+        verdict: The verdict on the last answer that could be parsed; ``None`` if none could.
     """
 
     attempts: tuple[Attempt, ...]
@@ -37,54 +37,55 @@ class Dialogue:
 
 
 def hold_dialogue(question: Question, llm: LLM, reviewer: LLM | None, n_attempts: int) -> Dialogue:
-    """Ask, check, judge; quote a refusal back; stop at the first accepted answer.
+    """Ask until an answer is accepted; each further question quotes the reasons of the refusal.
 
     Args:
-        question: What is asked about.
-        llm: The language model.
-        reviewer: The language model that judges; ``None`` to judge by code and meta-learner.
-        n_attempts: How often the model may answer, from 1.
+        question: The question.
+        llm: The language model that proposes.
+        reviewer: The language model that reviews; ``None`` for no review.
+        n_attempts: Maximum number of answers, at least 1.
     """
-    shown = prompt_view(question)
-    asked = suggestion_messages(shown)
-    messages, talk = asked, Dialogue(())
+    view = prompt_view(question)
+    asked = suggestion_messages(view)
+    messages, dialogue = asked, Dialogue(())
     for _ in range(n_attempts):
-        schema = suggestion_schema(shown, may_change=not talk.attempts)
+        schema = suggestion_schema(view, may_change=not dialogue.attempts)
         attempt = ask(llm, messages, schema)
-        talk = replace(talk, attempts=(*talk.attempts, attempt))
-        if attempt.failures:  # no answer at all: asking again would wait as long again
+        dialogue = replace(dialogue, attempts=(*dialogue.attempts, attempt))
+        if attempt.failures:  # without an answer, asking again would wait just as long
             break
-        talk = _weigh(shown, talk, reviewer)
-        if talk.proposal is not None:
+        dialogue = _judge_latest(dialogue, view, reviewer)
+        if dialogue.proposal is not None:
             break
-        latest = talk.attempts[-1]
+        latest = dialogue.attempts[-1]
         messages = [*asked, *refusal(latest.answer, latest.failures)]
-    return talk
+    return dialogue
 
 
-def read_answer(answer: str, shown: PromptView) -> Proposal:
-    """Read an answer by what the model was shown.
+def read_answer(answer: str, view: PromptView) -> Proposal:
+    """Parse an answer against what the model was shown.
 
     Raises:
-        ProposalError: It is none that was asked for.
+        ProposalError: The answer does not fit the question.
     """
     return parse_proposal(
         answer,
-        shown.question.space,
-        shown.candidates,
-        shown.explanation,
-        reasoned=shown.question.variant.reasons,
+        view.question.space,
+        view.candidates,
+        view.explanation,
+        reasoned=view.question.variant.reasons,
+        prompt="\n".join(message["content"] for message in suggestion_messages(view)),
     )
 
 
-def _weigh(shown: PromptView, talk: Dialogue, reviewer: LLM | None) -> Dialogue:
-    """Check and judge the latest answer, by what the model was shown."""
-    *before, latest = talk.attempts
-    question = replace(shown.question, explanation=shown.explanation)
+def _judge_latest(dialogue: Dialogue, view: PromptView, reviewer: LLM | None) -> Dialogue:
+    *before, latest = dialogue.attempts
     try:
-        proposal = read_answer(latest.answer, shown)
+        proposal = read_answer(latest.answer, view)
     except ProposalError as error:
-        return replace(talk, attempts=(*before, replace(latest, failures=(str(error),))))
+        failed = replace(latest, failures=(str(error),))
+        return replace(dialogue, attempts=(*before, failed))
+    question = replace(view.question, explanation=view.explanation)  # what could be cited
     verdict = judge_proposal(proposal, question, reviewer)
-    judged = (*before, replace(latest, failures=verdict.failures))
-    return Dialogue(judged, proposal if verdict.accepted else None, verdict)
+    attempts = (*before, replace(latest, failures=verdict.failures))
+    return Dialogue(attempts, proposal if verdict.accepted else None, verdict)

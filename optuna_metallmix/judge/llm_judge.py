@@ -1,14 +1,13 @@
-"""proposal -> another language model's review of it, with the paper's rubric.
+"""Let another language model review a proposal, with the rubric of the MetaLLMiX paper.
 
-Format, accuracy, completeness (arXiv 2509.09387), each from 1 to 5 with one sentence. A review
-refuses only where it can be relied on: an unusable review, or low scores that the model gives to
-everything, refuse nothing, and the note says so.
+Format, accuracy and completeness (arXiv 2509.09387) are scored from 1 to 5, with a sentence each.
+Only a reliable review can refuse: an unusable review, or low scores from a model that gives them
+to a known good proposal too, refuse nothing, and the review's note says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
@@ -16,36 +15,31 @@ from typing import Any
 
 from optuna_metallmix.candidates import Candidate
 from optuna_metallmix.candidates import best_predicted
-from optuna_metallmix.explain import bearing
+from optuna_metallmix.explain import evidence_sign
 from optuna_metallmix.judge.proposal import Proposal
 from optuna_metallmix.judge.proposal import read_object
-from optuna_metallmix.judge.proposal import shorten
+from optuna_metallmix.judge.proposal import readable_text
 from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import Attempt
 from optuna_metallmix.llm import Message
 from optuna_metallmix.llm import ask
 from optuna_metallmix.llm import model_name
-from optuna_metallmix.prompt import MAX_REASONING
-from optuna_metallmix.prompt import MAX_WHY
-from optuna_metallmix.prompt import SECTION_TOKENS
 from optuna_metallmix.prompt import PromptView
 from optuna_metallmix.prompt import Question
+from optuna_metallmix.prompt import closed_object
 from optuna_metallmix.prompt import configuration
-from optuna_metallmix.prompt import estimate_tokens
 from optuna_metallmix.prompt import evidence_section
-from optuna_metallmix.prompt import extents
-from optuna_metallmix.prompt import first_fitting
-from optuna_metallmix.prompt import narrow
+from optuna_metallmix.prompt import fit_view
 from optuna_metallmix.space import Config
 from optuna_metallmix.text import quote
 
 
 CRITERIA = ("format", "accuracy", "completeness")
-"""What the language model judges, after the paper's "format, accuracy, and completeness"."""
+"""The criteria of the paper: "format, accuracy, and completeness"."""
 LOWEST_SCORE = 2
-"""A score below this refuses: 1 means unusable."""
+"""Lower scores refuse a proposal: 1 means unusable."""
 MAX_REMARK = 120
-"""Most characters of the sentence on each criterion."""
+"""Maximum number of characters of the sentence on each criterion."""
 
 _RUBRIC = (
     "You review a colleague's choice of hyperparameters before anything is trained. Score it from "
@@ -58,14 +52,14 @@ _RUBRIC = (
 
 @dataclass(frozen=True)
 class Review:
-    """What a language model says of a proposal.
+    """A language model's review of a proposal.
 
     Attributes:
         reviewer: The model's name.
-        scores: Its scores, 1 to 5, by criterion; empty where there are none.
-        remarks: Its sentence on each.
-        note: Why its scores refuse nothing, where they do not count.
-        attempts: Its answers, with what they took: the review and, after a low score, the control.
+        scores: Scores from 1 to 5 by criterion; empty if the review is unusable.
+        remarks: The model's unverified sentence on each criterion; empty if it was not readable.
+        note: Why the scores cannot refuse; ``None`` if they can.
+        attempts: The review's answer and, after a low score, that of the control.
     """
 
     reviewer: str
@@ -76,102 +70,98 @@ class Review:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """What the review refuses the proposal for, one sentence each."""
+        """The reasons for which the review refuses the proposal, one sentence each."""
         return () if self.note else self.low
 
     @property
     def low(self) -> tuple[str, ...]:
-        """The criteria scored below ``LOWEST_SCORE``, each with its sentence."""
+        """The criteria scored below ``LOWEST_SCORE``, with their remarks."""
         return tuple(
-            f"{one}: {self.remarks[one]} ({score} of 5)"
-            for one, score in self.scores.items()
+            f"{criterion}: {self.remarks[criterion] or 'no reason given'} ({score} of 5)"
+            for criterion, score in self.scores.items()
             if score < LOWEST_SCORE
         )
 
 
 def review(proposal: Proposal, question: Question, reviewer: LLM) -> Review:
-    """Ask for a review.
+    """Ask for a review, and after a low score for a control review.
 
-    After a low score the same model reviews what is known to be right, too: the smallest models
-    give everything the same score (measured with SmolLM2-135M, 2026-11: 1 of 5 for all).
+    The control reviews the best predicted candidate with true reasons, because the smallest
+    models give every proposal the same score (SmolLM2-135M: 1 of 5, measured 2026-11).
     """
-    reasons = f"{proposal.reasoning} {proposal.why}"
-    found = _scored(proposal.params, reasons, question, reviewer)
-    if found.note or not found.low:
-        return found
+    reasons = f"{proposal.reasoning} {proposal.why}".strip()
+    result = _ask_for_scores(proposal.params, reasons, question, reviewer)
+    if result.note or not result.low:
+        return result
     best = best_predicted(question.candidates)
-    control = _scored(best.params, _known_reasons(question), question, reviewer)
-    found = replace(found, attempts=found.attempts + control.attempts)
+    control = _ask_for_scores(best.params, _true_reasons(question), question, reviewer)
+    note = control.note
     if control.low:
         note = "its scores do not count: it refuses a proposal known to be right, too."
-        return replace(found, note=note)
-    return replace(found, note=control.note)
+    return replace(result, note=note, attempts=result.attempts + control.attempts)
 
 
 def review_messages(params: Config, reasons: str, question: Question) -> list[Message]:
-    """Ask for a review of a configuration and the reasons given for it, as far as it has room."""
+    """Ask for a review of a configuration and the reasons given for it."""
     asked = replace(question, candidates=(Candidate(1, params, ""),))
-    drafts = (_told(narrow(asked, one), reasons) for one in extents(asked))
-    told = first_fitting(drafts, estimate_tokens, SECTION_TOKENS)
-    return [{"role": "system", "content": _RUBRIC}, {"role": "user", "content": told}]
+    content = _review_content(fit_view(asked, lambda v: _review_content(v, reasons)), reasons)
+    return [{"role": "system", "content": _RUBRIC}, {"role": "user", "content": content}]
 
 
 def review_schema() -> dict[str, Any]:
-    """Return the JSON schema of a review: a sentence before each score."""
+    """Return the JSON schema of a review, in which a sentence precedes each score."""
     properties: dict[str, Any] = {}
     for criterion in CRITERIA:
         properties[f"{criterion}_remark"] = {"type": "string", "maxLength": MAX_REMARK}
         properties[f"{criterion}_score"] = {"type": "integer", "enum": [1, 2, 3, 4, 5]}
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+    return closed_object(properties)
 
 
-def _told(shown: PromptView, reasons: str) -> str:
-    chosen = "Chosen configuration: " + configuration(
-        shown.candidates[0].params, shown.space, shown.extent.text
-    )
-    if shown.left_out:
-        chosen += f", and {shown.left_out} more that had little effect"
-    parts = [chosen, "The colleague's reasons: " + quote(reasons, MAX_REASONING + MAX_WHY + 1)]
-    if shown.explanation is not None and shown.explanation.evidence:
-        parts.insert(0, evidence_section(shown))
+def _review_content(view: PromptView, reasons: str) -> str:
+    limit = view.caps.text
+    chosen = f"Chosen configuration: {configuration(view.candidates[0].params, view.space, limit)}"
+    if view.left_out:
+        chosen += f", and {view.left_out} more that had little effect"
+    parts = [chosen, f"The colleague's reasons: {quote(reasons, 8 * limit)}"]
+    if view.explanation is not None and view.explanation.evidence:
+        parts.insert(0, evidence_section(view))
     return "\n\n".join(parts)
 
 
-def _scored(params: Config, reasons: str, question: Question, reviewer: LLM) -> Review:
-    """Ask once; where no scores come, the review's note says why."""
+def _ask_for_scores(params: Config, reasons: str, question: Question, reviewer: LLM) -> Review:
+    """Ask once; the note of a review without scores says what failed."""
     messages = review_messages(params, reasons, question)
     attempt = ask(reviewer, messages, review_schema())
-    asked = Review(model_name(reviewer), attempts=(attempt,))
+    result = Review(model_name(reviewer), attempts=(attempt,))
     try:
         if attempt.failures:
             raise ValueError(attempt.failures[0])
         answer = read_object(attempt.answer, f"{CRITERIA[0]}_score")
-        scores = {one: _score(answer.get(f"{one}_score")) for one in CRITERIA}
+        scores = {name: _check_score(answer.get(f"{name}_score")) for name in CRITERIA}
     except ValueError as error:
-        return replace(asked, note=" ".join(f"there is no usable review: {error}".split()))
-    remarks = {one: shorten(str(answer.get(f"{one}_remark", "")), MAX_REMARK) for one in CRITERIA}
-    return replace(asked, scores=scores, remarks=remarks)
+        return replace(result, note=" ".join(f"there is no usable review: {error}".split()))
+    prompt = "\n".join(message["content"] for message in messages)
+    remarks = {
+        name: readable_text(str(answer.get(f"{name}_remark", "")), prompt, MAX_REMARK)
+        for name in CRITERIA
+    }
+    return replace(result, scores=scores, remarks=remarks)
 
 
-def _known_reasons(question: Question) -> str:
-    """Write true reasons for the best candidate, by code."""
+def _true_reasons(question: Question) -> str:
+    """Write reasons for the best candidate that are known to be true."""
     candidate, explanation = best_predicted(question.candidates), question.explanation
     if explanation is None:
         return f"Nothing is known of this task, so the start is the {candidate.origin}."
-    speaking: Sequence[str] = [
-        one.sentence
-        for one in explanation.evidence
-        if bearing(one, question.space, candidate.params) > 0
+    supporting = [
+        item.sentence
+        for item in explanation.evidence
+        if evidence_sign(item, question.space, candidate.params) > 0
     ]
-    return f"Candidate {candidate.number} is expected to do best. {'; '.join(speaking[:3])}."
+    return f"Candidate {candidate.number} is expected to do best. {'; '.join(supporting[:3])}."
 
 
-def _score(value: object) -> int:
+def _check_score(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 5:
         return value
     raise ValueError(f"{str(value)[:40]!r} is not a score from 1 to 5")

@@ -1,9 +1,8 @@
-"""a model's answer -> the one JSON object in it.
+"""Parse the answer of a language model into a proposal.
 
-Ollama and the embedded model are held to the schema and write the object alone. Other people's
-models put thoughts before it, a code fence or a sentence around it: what was meant is clear as
-long as there is one object that could be meant. Of two different ones none is guessed at, nor is
-a key that is given twice.
+Ollama and the embedded model are bound to the schema and write a JSON object only. Other models
+may add thoughts, a code fence or prose, so the object is extracted from the answer. An answer with
+several different objects, or with a repeated key, is ambiguous and rejected.
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from difflib import SequenceMatcher
+from itertools import pairwise
 from typing import Any
 from typing import ClassVar
 
@@ -32,83 +33,109 @@ from optuna_metallmix.text import format_number
 
 
 _THOUGHTS = re.compile(r"^.*</think(?:ing)?>", re.DOTALL)
+_WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")
+"""Words; characters of Chinese and Japanese, which have no spaces, count as words."""
+_MIN_COPIED_WORDS = 8
+"""Shorter runs occur in ordinary sentences: "1 is expected to do best", "lr from 0.1 to 0.2"."""
 
 
-class _TwiceError(ValueError):
-    """An object has a key twice."""
+class _DuplicateKeyError(ValueError):
+    """A JSON object contains a key twice."""
 
 
 def read_object(answer: str, key: str) -> dict[str, Any]:
-    """Return the object that an answer consists of, else the only one in it that has ``key``.
+    """Return the JSON object that an answer consists of, or the only object with ``key`` in it.
 
     Raises:
-        ValueError: There is none, or no telling which; the sentence says so.
+        ValueError: The answer has no such object, or several different ones.
     """
     text = answer.strip().removeprefix("\ufeff").strip()
     if not text:
         raise ValueError("Invalid JSON: it is empty")
     try:
-        return _object(_DECODER.decode(text))
+        value = _DECODER.decode(text)
     except RecursionError:
         raise ValueError("Invalid JSON: its brackets are nested too deep") from None
     except json.JSONDecodeError as error:
-        return _only([one for one in _inside(_THOUGHTS.sub("", text)) if key in one], error)
+        objects = [item for item in _objects_in(_THOUGHTS.sub("", text)) if key in item]
+        if not objects:
+            raise ValueError(f"Invalid JSON: {error.msg} at character {error.pos}") from None
+        if any(item != objects[0] for item in objects):
+            raise ValueError(f"it has {len(objects)} different objects instead of one") from None
+        return objects[0]
+    if not isinstance(value, dict):
+        kinds = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+        raise ValueError(f"it is {kinds.get(type(value), 'a number')}")
+    return value
 
 
-def _only(found: Sequence[dict[str, Any]], error: json.JSONDecodeError) -> dict[str, Any]:
-    if not found:
-        raise ValueError(f"Invalid JSON: {error.msg} at character {error.pos}")
-    if any(one != found[0] for one in found):
-        raise ValueError(f"there are {len(found)} different ones, and one was asked for")
-    return found[0]
-
-
-def _inside(text: str) -> Iterator[dict[str, Any]]:
-    """Give each JSON object in a text, those within another one left out."""
-    place = text.find("{")
-    while place >= 0:
+def _objects_in(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects in a text, without those nested in another object."""
+    start = text.find("{")
+    while start >= 0:
         try:
-            found, end = _DECODER.raw_decode(text, place)
+            value, end = _DECODER.raw_decode(text, start)
         except json.JSONDecodeError:
-            end = place + 1
-        except RecursionError:  # what follows is nested as deep
+            end = start + 1
+        except RecursionError:  # the rest is nested as deeply
             return
         else:
-            yield found
-        place = text.find("{", end)
+            yield value
+        start = text.find("{", end)
 
 
-def _object(found: object) -> dict[str, Any]:
-    if not isinstance(found, dict):
-        kinds = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
-        raise ValueError(f"it is {kinds.get(type(found), 'a number')}")
-    return found
-
-
-def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    unique: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
-            raise _TwiceError(f"{key[:40]!r} is given twice")
-        found[key] = value
-    return found
+        if key in unique:
+            raise _DuplicateKeyError(f"{key[:40]!r} is given twice")
+        unique[key] = value
+    return unique
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_once, strict=False)  # line breaks within texts
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique_keys, strict=False)  # allows line breaks
+
+
+def readable_text(text: str, prompt: str, limit: int) -> str:
+    """Return a model's prose, shortened to ``limit`` characters, or ``""`` if it is degenerate.
+
+    Small models fill free-text fields with numbers, repeated phrases or lines of the prompt.
+    At most half of a readable text repeats itself or is copied from the prompt.
+
+    Args:
+        text: What the model wrote.
+        prompt: The messages it was sent.
+        limit: Maximum number of characters of the result.
+    """
+    text = text.strip()
+    if len(text) >= limit:  # models bound to a schema are cut off within a word or number
+        text = (text[: limit - 1].rpartition(" ")[0] or text[: limit - 1]) + "…"
+    words = _WORDS.findall(text.lower())
+    if not any(character.isalpha() for character in text):
+        return ""
+    pairs = list(pairwise(words))
+    if len(set(pairs)) < 0.6 * len(pairs):
+        return ""
+    matcher = SequenceMatcher(None, words, _WORDS.findall(prompt.lower()), autojunk=False)
+    copied = [match.size for match in matcher.get_matching_blocks()]
+    n_copied = sum(size for size in copied if size >= _MIN_COPIED_WORDS)
+    return "" if n_copied > len(words) / 2 else text
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a language model proposes.
+    """The proposal of a language model.
 
     Attributes:
-        answer: The answer's text as it came.
-        evidence: The ids of the evidence it cites.
-        reasoning: Its own words, before it chose; at most ``MAX_REASONING`` characters.
-        candidate: The number of the candidate it chose.
-        changes: The values it changed in it; what it only repeated is not here.
-        why: One sentence for people; at most ``MAX_WHY`` characters.
-        params: The resulting configuration, every value in the search space.
+        answer: The raw answer.
+        evidence: The ids of the evidence that it cites.
+        reasoning: The model's unverified reasoning before its choice, at most ``MAX_REASONING``
+            characters; empty if it was not readable.
+        candidate: The number of the chosen candidate.
+        changes: The changed values by parameter, without those that equal the candidate's.
+        why: The model's unverified sentence for users, at most ``MAX_WHY`` characters; empty if
+            it was not readable.
+        params: The resulting configuration; every value is in the search space.
     """
 
     answer: str
@@ -122,7 +149,7 @@ class Proposal:
 
 @dataclass(frozen=True)
 class _Answer:
-    """The answer's shape; pydantic, imported on use, checks it without converting anything."""
+    """The expected shape of an answer, checked by pydantic without converting values."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
 
@@ -140,67 +167,56 @@ def parse_proposal(
     explanation: Explanation | None,
     *,
     reasoned: bool = True,
+    prompt: str = "",
 ) -> Proposal:
-    """Parse an answer and check it against what was asked.
-
-    The object may stand in a code fence or among prose, see :func:`read_object`.
+    """Parse an answer and check it against the question.
 
     Args:
-        answer: The answer's text.
-        space: What may be suggested, by name.
-        candidates: Those it was shown.
-        explanation: With the evidence it was shown; ``None`` without a past.
-        reasoned: Whether it was to reason before it chose.
+        answer: The raw answer.
+        space: The search space by parameter name.
+        candidates: The candidates that the model was shown.
+        explanation: The explanation with the shown evidence; ``None`` without a past.
+        reasoned: Whether a reasoning was asked for.
+        prompt: The messages that the model was sent, to recognize text copied from them.
 
     Raises:
-        ProposalError: It is not the JSON object asked for, or names a candidate, evidence,
-            parameter or value that does not exist; the message says which, for the model to mend.
+        ProposalError: The answer is not the requested JSON object, or names a candidate,
+            evidence, parameter or value that does not exist.
     """
     parsed = _parse(answer)
     if reasoned and parsed.reasoning is None:
         raise ProposalError("It is not the JSON object asked for: reasoning: Field required.")
-    chosen = {one.number: one for one in candidates}.get(parsed.candidate)
+    chosen = next((c for c in candidates if c.number == parsed.candidate), None)
     if chosen is None:
         number = str(parsed.candidate)[:20]
         raise ProposalError(f"There is no candidate {number}: choose a number given.")
-    _check_cited(parsed.evidence, explanation)
+    _check_ids(parsed.evidence, explanation)
     changes = {
-        name: _changed(name, raw, space)
+        name: _changed_value(name, raw, space)
         for name, raw in parsed.changes.items()
-        if not _is_repeated(name, raw, space, chosen.params)
+        if not _is_unchanged(name, raw, space, chosen.params)
     }
     return Proposal(
         answer=answer,
         evidence=tuple(dict.fromkeys(parsed.evidence)),
-        reasoning=shorten(parsed.reasoning or "", MAX_REASONING),
+        reasoning=readable_text(parsed.reasoning or "", prompt, MAX_REASONING),
         candidate=parsed.candidate,
         changes=changes,
-        why=shorten(parsed.why, MAX_WHY),
+        why=readable_text(parsed.why, prompt, MAX_WHY),
         params={**chosen.params, **changes},
     )
 
 
-def shorten(text: str, limit: int) -> str:
-    """Keep of a model's words what was asked for, up to the last whole word.
-
-    At the limit a model that is held to the schema has been cut in mid-word, or in mid-number.
-    """
-    text = text.strip()
-    if len(text) < limit:
-        return text
-    return (text[: limit - 1].rpartition(" ")[0] or text[: limit - 1]) + "…"
-
-
-def _check_cited(cited: Sequence[str], explanation: Explanation | None) -> None:
-    known = {one.id for one in explanation.evidence} if explanation else set()
-    if unknown := [one for one in cited if one not in known]:
+def _check_ids(cited: Sequence[str], explanation: Explanation | None) -> None:
+    known = {item.id for item in explanation.evidence} if explanation else set()
+    if unknown := [name for name in cited if name not in known]:
         raise ProposalError(f"There is no evidence {unknown[0][:20]!r}: cite the ids given.")
     if known and not cited:
         raise ProposalError("No evidence is cited: cite the ids that speak for the choice.")
 
 
-def _is_repeated(name: str, raw: Any, space: SearchSpace, chosen: Config) -> bool:
-    """Tell whether a model wrote down what the candidate has, as rounded as it was shown."""
+def _is_unchanged(name: str, raw: Any, space: SearchSpace, chosen: Config) -> bool:
+    """Return whether a value equals the candidate's, in the precision of the prompt."""
     if name not in chosen or name not in space:
         return False
     if not isinstance(raw, str):
@@ -208,7 +224,7 @@ def _is_repeated(name: str, raw: Any, space: SearchSpace, chosen: Config) -> boo
     return bool(raw == label_of(space[name], chosen[name]))
 
 
-def _changed(name: str, raw: Any, space: SearchSpace) -> Any:
+def _changed_value(name: str, raw: Any, space: SearchSpace) -> Any:
     if name not in space:
         raise ProposalError(f"There is no parameter {name[:60]!r} to change.")
     try:
@@ -222,13 +238,13 @@ def _parse(answer: str) -> _Answer:
     from pydantic import ValidationError
 
     try:
-        found = read_object(answer, "candidate")
-        return TypeAdapter(_Answer).validate_json(json.dumps(found))  # strict takes no dict as one
+        value = read_object(answer, "candidate")
+        # Strict mode accepts a dataclass as JSON, but not as a dict.
+        return TypeAdapter(_Answer).validate_json(json.dumps(value))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part)[:60] for part in first["loc"]) or "the answer"
-        raise ProposalError(
-            f"It is not the JSON object asked for: {where}: {first['msg']}."
-        ) from error
+        reason = f"{where}: {first['msg']}"
+        raise ProposalError(f"It is not the JSON object asked for: {reason}.") from error
     except (ValueError, RecursionError) as error:
         raise ProposalError(f"It is not the JSON object asked for: {error}.") from error

@@ -1,19 +1,16 @@
-"""The prompt: what a language model is shown and which answer it may give."""
+"""Write the prompts of a language model and the schema of its answer."""
 
 from optuna_metallmix.prompt.context import DEFAULT_VARIANT
 from optuna_metallmix.prompt.context import PROMPT_VERSION
-from optuna_metallmix.prompt.context import SECTION_TOKENS
 from optuna_metallmix.prompt.context import VARIANTS
 from optuna_metallmix.prompt.context import PromptView
 from optuna_metallmix.prompt.context import Question
 from optuna_metallmix.prompt.context import Variant
-from optuna_metallmix.prompt.context import estimate_tokens
-from optuna_metallmix.prompt.context import extents
-from optuna_metallmix.prompt.context import first_fitting
-from optuna_metallmix.prompt.context import narrow
+from optuna_metallmix.prompt.context import fit_view
 from optuna_metallmix.prompt.context import variant_named
 from optuna_metallmix.prompt.messages import MAX_REASONING
 from optuna_metallmix.prompt.messages import MAX_WHY
+from optuna_metallmix.prompt.messages import closed_object
 from optuna_metallmix.prompt.messages import prompt_view
 from optuna_metallmix.prompt.messages import refusal
 from optuna_metallmix.prompt.messages import suggestion_messages
@@ -27,17 +24,14 @@ __all__ = [
     "MAX_REASONING",
     "MAX_WHY",
     "PROMPT_VERSION",
-    "SECTION_TOKENS",
     "VARIANTS",
     "PromptView",
     "Question",
     "Variant",
+    "closed_object",
     "configuration",
-    "estimate_tokens",
     "evidence_section",
-    "extents",
-    "first_fitting",
-    "narrow",
+    "fit_view",
     "prompt_view",
     "refusal",
     "suggestion_messages",

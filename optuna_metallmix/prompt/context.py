@@ -1,26 +1,20 @@
-"""a name -> the variant of the prompt: whether a model reasons first, and on what.
+"""Define what a language model is asked, and select what fits into its prompt.
 
-The two controls tell what each part is worth: `plain` and `cot` see all but the SHAP evidence.
-Without evidence no change can be given a reason that code could check, so none is offered.
+The variants ``plain`` and ``cot`` omit the SHAP evidence; they are the controls that measure what
+the evidence is worth.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from collections.abc import Collection
-from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
-from dataclasses import field
 from dataclasses import replace
 from math import ceil
-from typing import TypeVar
 
 from optuna_metallmix.candidates import Candidate
-from optuna_metallmix.explain import Evidence
 from optuna_metallmix.explain import Explanation
 from optuna_metallmix.history import MetaFeatures
 from optuna_metallmix.metalearner import MetaLearner
@@ -33,18 +27,18 @@ from optuna_metallmix.text import MAX_TEXT
 from optuna_metallmix.text import is_verbatim
 
 
-PROMPT_VERSION = "2"
-"""Counts up with every change of the wording, so that recorded answers can be told apart."""
+PROMPT_VERSION = "3"
+"""Increases with every change of what a model sees, so that recorded answers stay comparable."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way of asking.
+    """A prompt style.
 
     Attributes:
-        name: What a person calls it.
-        reasons: Whether the answer has a reasoning before its choice (chain of thought).
-        evidence: Whether SHAP evidence is shown, to be cited.
+        name: Its name in the public interface.
+        reasons: Whether the answer contains a reasoning before its choice (chain of thought).
+        evidence: Whether SHAP evidence is shown and has to be cited.
     """
 
     name: str
@@ -53,7 +47,7 @@ class Variant:
 
     @property
     def version(self) -> str:
-        """What is recorded of a prompt: version and variant."""
+        """Prompt version and variant, as recorded on the trial."""
         return f"{PROMPT_VERSION} {self.name}"
 
 
@@ -65,26 +59,26 @@ def variant_named(name: str) -> Variant:
     """Return the variant with a name.
 
     Raises:
-        ValueError: There is none; the message says which there are.
+        ValueError: The name is unknown; the message lists the known names.
     """
     for variant in VARIANTS:
         if variant.name == name:
             return variant
-    known = ", ".join(repr(one.name) for one in VARIANTS)
+    known = ", ".join(repr(variant.name) for variant in VARIANTS)
     raise ValueError(f"prompt={name!r} must be one of {known}.")
 
 
 MAX_TOKENS = 3_000
-"""Most tokens of a conversation: a question, its answer where it was refused, and why."""
+"""Maximum of a conversation: the question and, after a refusal, the answer and the reasons."""
 ANSWER_TOKENS = 250
 REFUSAL_TOKENS = 200
 WORDING_TOKENS = 250
-"""Of what frames the sections and a refusal: our own words, so measured, 195 at most."""
+"""Reserved for the fixed wording around the sections and of a refusal (at most 195 measured)."""
 SECTION_TOKENS = MAX_TOKENS - ANSWER_TOKENS - REFUSAL_TOKENS - WORDING_TOKENS
 
 _PIECES = re.compile(r"([A-Za-z]+)|\s(?=[A-Za-z])|(.)", re.DOTALL)
 _UNLIKE_WORDS = re.compile(r"[^aeiouy]{4}|[aeiouy]{4}|.{15}", re.IGNORECASE)
-_ORDINARY = frozenset(
+_COMMON_WORDS = frozenset(
     re.findall(
         "[a-z]+",
         "activation adam adamw alpha and augmentation batch beta best bs choice class classes "
@@ -97,29 +91,12 @@ _ORDINARY = frozenset(
         "units up usual value warmup wd weight whole width",
     )
 )
-"""Words so common that every model has tokens for them, or for their halves."""
-
-T = TypeVar("T")
+"""Words for which, or for whose halves, every tokenizer has tokens."""
 
 
 def estimate_tokens(text: str) -> int:
-    """Return how many tokens a text costs at most, as far as can be told without a tokenizer."""
-    return sum(_cost(found.group(1), found.group(2)) for found in _PIECES.finditer(text))
-
-
-def first_fitting(drafts: Iterable[T], cost: Callable[[T], int], most: int) -> T:
-    """Return the first draft that costs no more than ``most``, else the last; there is one."""
-    for draft in drafts:
-        if cost(draft) <= most:
-            break
-    return draft
-
-
-def whole_lines(lines: Sequence[str], most: int) -> list[str]:
-    """Return the first lines that fit, at least one of any, and how many were left out."""
-    counts = range(len(lines), 0, -1) if lines else (0,)
-    drafts = ([*lines[:n], *([f"- and {len(lines) - n} more"] * (n < len(lines)))] for n in counts)
-    return first_fitting(drafts, lambda draft: estimate_tokens("\n".join(draft)), most)
+    """Return an upper estimate of a text's tokens that holds for common tokenizers."""
+    return sum(_cost(piece.group(1), piece.group(2)) for piece in _PIECES.finditer(text))
 
 
 def _cost(word: str | None, other: str | None) -> int:
@@ -127,7 +104,7 @@ def _cost(word: str | None, other: str | None) -> int:
         return len(other.encode("utf-8", "replace"))
     if not word:
         return 0
-    if word in _ORDINARY:
+    if word in _COMMON_WORDS:
         return ceil(len(word) / 5)
     if not (word.islower() or word.istitle()):
         return ceil(len(word) / 1.25)
@@ -136,17 +113,17 @@ def _cost(word: str | None, other: str | None) -> int:
 
 @dataclass(frozen=True)
 class Question:
-    """What a language model is asked about.
+    """Everything that a language model could be asked about.
 
     Attributes:
-        space: What may be suggested, by name.
-        meta_features: What is known of the target task.
-        candidates: What it chooses from, best first.
-        explanation: Why the past favours them; ``None`` without a past.
+        space: The search space by parameter name.
+        meta_features: Known properties of the target task.
+        candidates: Configurations to choose from, best first.
+        explanation: Why the past favors them; ``None`` without a past.
         learner: The fitted meta-learner; ``None`` without a past.
-        tried: What the asking study has tried, with its values.
-        variant: How it is asked.
-        ranked: Whether the candidates stand best first, and the model is told so.
+        tried: Configurations and objective values of the study's own trials, oldest first.
+        variant: The prompt style.
+        ranked: Whether the candidates are sorted and the model is informed of that.
     """
 
     space: SearchSpace
@@ -161,24 +138,23 @@ class Question:
 
 @dataclass(frozen=True)
 class Caps:
-    """How much of each part is shown at most.
+    """Maximum number of items that a prompt shows of each kind.
 
     Attributes:
-        parameters: Parameters, where a past tells which matter. With all 32 of Quick-Tune a
-            question took 3,900 tokens (SmolLM2-135M: 95 CPU seconds, and nothing but "1.1.1." for
-            reasons, 2026-11).
-        past_parameters: Those of them told of past studies and of what was tried.
+        parameters: Parameters, the most important first. All 32 of Quick-Tune cost 3,900 tokens
+            (SmolLM2-135M: 95 CPU seconds and degenerate text, measured 2026-11).
+        parameters_without_past: The same without a past, when their order is arbitrary.
         features: Meta-features.
-        nearest: Past studies.
-        tried: What was tried on this task, the latest.
+        nearest: Nearest past studies.
+        tried: Latest trials of the study itself.
         evidence: Lines of evidence.
         candidates: Candidates.
-        choices: Choices of one parameter.
-        text: Characters of other people's texts.
+        choices: Choices of each categorical parameter.
+        text: Characters of each name, label or other text that users wrote.
     """
 
     parameters: int = 12
-    past_parameters: int = 12
+    parameters_without_past: int = 40
     features: int = 20
     nearest: int = 5
     tried: int = 5
@@ -188,137 +164,110 @@ class Caps:
     text: int = MAX_TEXT
 
 
-_GIVEN_UP: tuple[tuple[str, int], ...] = (
-    *(("parameters", 24), ("past_parameters", 8), ("nearest", 3), ("features", 12)),
-    *(("choices", 8), ("tried", 3), ("parameters", 16), ("past_parameters", 5), ("evidence", 8)),
-    *(("features", 8), ("choices", 5), ("nearest", 2), ("parameters", 12), ("text", 40)),
-    *(("parameters", 10), ("evidence", 6), ("candidates", 5), ("nearest", 1), ("parameters", 8)),
-    *(("past_parameters", 3), ("candidates", 4), ("text", 28), ("tried", 1), ("parameters", 6)),
-    *(("features", 4), ("evidence", 4), ("candidates", 3), ("choices", 3), ("nearest", 0)),
-    *(("parameters", 4), ("text", 20), ("candidates", 2), ("evidence", 2), ("parameters", 3)),
-    *(("features", 2), ("tried", 0), ("choices", 2), ("candidates", 1), ("parameters", 2)),
-    *(("text", 12), ("evidence", 1)),
-)
-"""What is cut where there is no room, and to what, least relevant first."""
-_WITHOUT_PAST = 40
-"""Parameters shown where no past tells which matter: the model may know."""
+WIDE = Caps(8, 14, features=8, nearest=2, tried=1, evidence=6, candidates=6, choices=5, text=40)
+"""Fits ``SECTION_TOKENS`` for any number of items with names of ordinary length."""
+MINIMAL = Caps(4, 4, features=2, nearest=0, tried=0, evidence=3, candidates=3, choices=3, text=12)
+"""Fits even if every text is long and each of its characters costs four tokens."""
 
 
 @dataclass(frozen=True)
 class PromptView:
-    """What a model is shown of a question.
+    """The part of a question that a model is shown.
 
     Attributes:
-        question: All that is known.
-        extent: How much there is room for.
-        space: The parameters shown, in the order of the space.
-        past_space: Those of them told of past studies and of what was tried.
-        explanation: The explanation with only the evidence and past studies that are shown;
-            ``None`` without a past.
-        candidates: The candidates shown.
-        left_out: How many parameters are not shown.
+        question: The whole question.
+        caps: The limits that were applied.
+        space: The shown parameters, in the order of the search space.
+        explanation: The explanation, reduced to the shown evidence and past studies; ``None``
+            without a past.
+        candidates: The shown candidates.
+        left_out: Number of parameters that are not shown.
     """
 
     question: Question
-    extent: Caps
-    space: SearchSpace = field(default_factory=dict)
-    past_space: SearchSpace = field(default_factory=dict)
-    explanation: Explanation | None = None
-    candidates: tuple[Candidate, ...] = ()
-    left_out: int = 0
+    caps: Caps
+    space: SearchSpace
+    explanation: Explanation | None
+    candidates: tuple[Candidate, ...]
+    left_out: int
 
     @property
     def writable(self) -> Mapping[str, list[str] | None]:
-        """What a model may change, by name: the labels of the choices shown, ``None`` for numbers.
+        """Parameters that the model may change, with the labels it may choose from.
 
-        A name or choice that is not shown as it stands cannot be written. And only parameters
-        with evidence can be changed where there is a past, since a change without is refused.
+        The labels of numerical parameters are ``None``. Names and labels that were shortened
+        cannot be written by the model. With a past, changes need evidence that the model can
+        cite, so only parameters with evidence are writable.
         """
-        names = None if self.explanation is None else _evident(self.explanation.evidence)
-        found: dict[str, list[str] | None] = {}
-        for name in [one for one in self.space if names is None or one in names]:
-            labels = [one for one in self.labels(name) if is_verbatim(one, self.extent.text)]
-            if is_verbatim(name, self.extent.text) and (labels or self._is_number(name)):
-                found[name] = labels or None
-        return found
+        evident = self.space if self.explanation is None else _parameters(self.explanation)
+        writable: dict[str, list[str] | None] = {}
+        for name in (name for name in self.space if name in evident):
+            labels = [label for label in self.labels(name) if is_verbatim(label, self.caps.text)]
+            is_number = not choices_of(self.space[name])
+            if is_verbatim(name, self.caps.text) and (labels or is_number):
+                writable[name] = labels or None
+        return writable
 
     def labels(self, name: str) -> list[str]:
-        """Return the labels of a parameter's choices that are shown, none for a number.
+        """Return the shown choice labels of a parameter; empty for a numerical parameter.
 
-        What candidates and evidence speak of comes before the rest.
+        Choices that candidates or evidence mention take precedence.
         """
         distribution = self.space[name]
         labels: list[str] = json_schema(distribution).get("enum", [])
-        spoken = [
-            label_of(distribution, one.params[name])
-            for one in self.candidates
-            if name in one.params
-        ]
+        mentioned: set[str | None] = {
+            label_of(distribution, candidate.params[name])
+            for candidate in self.candidates
+            if name in candidate.params
+        }
         if self.explanation is not None:
-            about = [one for one in self.explanation.evidence if one.parameter == name]
-            spoken += [one.choice for one in about if one.choice is not None]
-        ranked = sorted(labels, key=lambda label: label not in spoken)
-        kept = set(ranked[: self.extent.choices])
+            evidence = self.explanation.evidence
+            mentioned |= {item.choice for item in evidence if item.parameter == name}
+        ranked = sorted(labels, key=lambda label: label not in mentioned)
+        kept = set(ranked[: self.caps.choices])
         return [label for label in labels if label in kept]
 
-    def _is_number(self, name: str) -> bool:
-        return not choices_of(self.space[name])
+
+def fit_view(question: Question, write: Callable[[PromptView], str]) -> PromptView:
+    """Return the most complete view whose text stays within ``SECTION_TOKENS``.
+
+    Args:
+        question: The question.
+        write: Writes the text of a view.
+    """
+    for caps in (Caps(), WIDE, MINIMAL):
+        view = apply_caps(question, caps)
+        if estimate_tokens(write(view)) <= SECTION_TOKENS:
+            break
+    return view
 
 
-def extents(question: Question) -> Iterator[Caps]:
-    """Yield ever smaller extents, from all that is worth telling to the least."""
-    extent = Caps() if question.explanation else Caps(parameters=_WITHOUT_PAST)
-    yield extent
-    for part, most in _GIVEN_UP:
-        if most < getattr(extent, part):
-            extent = replace(extent, **{part: most})
-            yield extent
-
-
-def narrow(question: Question, extent: Caps) -> PromptView:
-    """Return what of a question there is room for."""
-    candidates = tuple(question.candidates[: extent.candidates])
-    offered = [name for name in question.space if any(name in one.params for one in candidates)]
-    ranked = _ranked(offered, question.explanation)
-    shown = ranked[: extent.parameters]
-    return PromptView(
-        question,
-        extent,
-        space=_only(question.space, shown),
-        past_space=_only(question.space, shown[: extent.past_parameters]),
-        explanation=_cut(question, set(shown), extent),
-        candidates=candidates,
-        left_out=len(offered) - len(shown),
-    )
-
-
-def _ranked(offered: Sequence[str], explanation: Explanation | None) -> list[str]:
-    """Put the parameters with evidence first, as it ranks them, then those of most effect."""
+def apply_caps(question: Question, caps: Caps) -> PromptView:
+    """Select what is shown of a question under given limits."""
+    explanation = question.explanation
+    candidates = tuple(question.candidates[: caps.candidates])
+    offered = [name for name in question.space if any(name in c.params for c in candidates)]
     if explanation is None:
-        return list(offered)
-    evident = list(_evident(explanation.evidence))
-    places = {name: place for place, name in enumerate(evident)}
-    return sorted(
-        offered,
-        key=lambda name: (places.get(name, len(places)), -explanation.importance.get(name, 0.0)),
-    )
+        shown = offered[: caps.parameters_without_past]
+    else:
+        shown = _by_importance(offered, explanation)[: caps.parameters]
+        evidence = explanation.evidence if question.variant.evidence else ()
+        relevant = [item for item in evidence if item.parameter in shown]
+        explanation = replace(
+            explanation,
+            evidence=tuple(relevant[: caps.evidence]),
+            nearest=explanation.nearest[: caps.nearest],
+        )
+    space = {name: question.space[name] for name in offered if name in shown}
+    return PromptView(question, caps, space, explanation, candidates, len(offered) - len(shown))
 
 
-def _cut(question: Question, names: Collection[str], extent: Caps) -> Explanation | None:
-    if question.explanation is None:
-        return None
-    evidence = question.explanation.evidence if question.variant.evidence else ()
-    about = [one for one in evidence if one.parameter in names]
-    return replace(
-        question.explanation,
-        evidence=tuple(about[: extent.evidence]),
-        nearest=question.explanation.nearest[: extent.nearest],
-    )
+def _by_importance(names: Sequence[str], explanation: Explanation) -> list[str]:
+    """Sort parameters: those with evidence in its order, then the others by importance."""
+    places = {name: place for place, name in enumerate(_parameters(explanation))}
+    effects = explanation.importance
+    return sorted(names, key=lambda name: (places.get(name, len(places)), -effects.get(name, 0.0)))
 
 
-def _evident(evidence: Sequence[Evidence]) -> dict[str, None]:
-    return dict.fromkeys(one.parameter for one in evidence)
-
-
-def _only(space: SearchSpace, names: Collection[str]) -> SearchSpace:
-    return {name: one for name, one in space.items() if name in names}
+def _parameters(explanation: Explanation) -> dict[str, None]:
+    return dict.fromkeys(item.parameter for item in explanation.evidence)

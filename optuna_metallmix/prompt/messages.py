@@ -1,12 +1,11 @@
-"""question -> messages and the schema of their answer: every word that is said to a model.
+"""Write the messages that a language model is sent, and the JSON schema of its answer.
 
-What is shown of a question is decided once, by :func:`show`; messages and schema are made from
-that. The question asks for exactly the fields that the schema has.
+Messages and schema are made from the same :class:`PromptView`, and the question asks for exactly
+the fields of the schema.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -14,14 +13,10 @@ from typing import Any
 from optuna_metallmix.llm import Message
 from optuna_metallmix.prompt.context import ANSWER_TOKENS
 from optuna_metallmix.prompt.context import REFUSAL_TOKENS
-from optuna_metallmix.prompt.context import SECTION_TOKENS
 from optuna_metallmix.prompt.context import PromptView
 from optuna_metallmix.prompt.context import Question
 from optuna_metallmix.prompt.context import estimate_tokens
-from optuna_metallmix.prompt.context import extents
-from optuna_metallmix.prompt.context import first_fitting
-from optuna_metallmix.prompt.context import narrow
-from optuna_metallmix.prompt.context import whole_lines
+from optuna_metallmix.prompt.context import fit_view
 from optuna_metallmix.prompt.sections import sections
 from optuna_metallmix.space import json_schema
 from optuna_metallmix.text import quote
@@ -30,11 +25,7 @@ from optuna_metallmix.text import sanitize
 
 MAX_REASONING = 300
 MAX_WHY = 160
-"""Most characters of the two free texts of an answer."""
-
-_MAX_ANSWER = 1_000
-_MAX_FAILURE = 240
-"""Most characters of a refused answer that is quoted back, and of each reason."""
+"""Maximum number of characters of the two free texts of an answer."""
 
 _ROLE = (
     "You choose the first hyperparameter configuration that a new machine-learning task will be "
@@ -66,103 +57,92 @@ _FASTEST = "; 1 trains fastest of those that may do best"
 
 
 def prompt_view(question: Question) -> PromptView:
-    """Decide what of a question is shown: as much as a prompt has room for."""
-    drafts = (narrow(question, extent) for extent in extents(question))
-    return first_fitting(
-        drafts, lambda shown: estimate_tokens("\n\n".join(sections(shown))), SECTION_TOKENS
-    )
+    """Select what is shown of a question, as much as fits into the prompt."""
+    return fit_view(question, lambda view: "\n\n".join(sections(view)))
 
 
-def suggestion_messages(shown: PromptView) -> list[Message]:
+def suggestion_messages(view: PromptView) -> list[Message]:
     """Ask for a first configuration; without a past, from the model's own knowledge."""
-    return _conversation(_ROLE, [*sections(shown), _question(shown)])
+    return [
+        {"role": "system", "content": _ROLE},
+        {"role": "user", "content": "\n\n".join([*sections(view), _instructions(view)])},
+    ]
 
 
-def suggestion_schema(shown: PromptView, *, may_change: bool = True) -> dict[str, Any]:
-    """Return the JSON schema of an answer: it must reason before it can choose."""
+def suggestion_schema(view: PromptView, *, may_change: bool = True) -> dict[str, Any]:
+    """Return the JSON schema of an answer, in which the reasoning precedes the choice."""
     properties: dict[str, Any] = {}
-    if shown.explanation is not None and shown.explanation.evidence:
-        ids = [one.id for one in shown.explanation.evidence]
-        items = {"type": "string", "enum": ids}
+    if view.explanation is not None and view.explanation.evidence:
+        items = _enum([item.id for item in view.explanation.evidence])
         properties["evidence"] = {"type": "array", "items": items, "minItems": 1, "maxItems": 3}
-    if shown.question.variant.reasons:
+    if view.question.variant.reasons:
         properties["reasoning"] = {"type": "string", "maxLength": MAX_REASONING}
-    properties["candidate"] = {"type": "integer", "enum": [one.number for one in shown.candidates]}
-    if may_change and (changes := _changes(shown)):
+    numbers = [candidate.number for candidate in view.candidates]
+    properties["candidate"] = {"type": "integer", "enum": numbers}
+    if may_change and (writable := view.writable):
         properties["changes"] = {
             "type": "object",
-            "properties": changes,
+            "properties": {
+                name: json_schema(view.space[name]) if labels is None else _enum(labels)
+                for name, labels in writable.items()
+            },
             "additionalProperties": False,
         }
     properties["why"] = {"type": "string", "maxLength": MAX_WHY}
-    return _object(properties)
+    return closed_object(properties)
 
 
-def refusal(answer: str, failures: Sequence[str]) -> list[Message]:
-    """Quote a refused answer back, with what was wrong, and leave only the choice."""
-    said = (sanitize(answer, n) for n in _halves(_MAX_ANSWER))
-    wrong = (_reasons(failures, n) for n in _halves(_MAX_FAILURE))
-    told = first_fitting(wrong, estimate_tokens, REFUSAL_TOKENS)
-    return [
-        {"role": "assistant", "content": first_fitting(said, estimate_tokens, ANSWER_TOKENS)},
-        {
-            "role": "user",
-            "content": f"That answer was refused:\n{told}\n"
-            "Answer again: choose a candidate as it stands, and change nothing in it.",
-        },
-    ]
-
-
-def _question(shown: PromptView) -> str:
-    """Ask for the fields of the schema, in its order."""
-    told, head = _FIELDS, ""
-    if shown.explanation is None:
-        told, head = _FIELDS_WITHOUT_PAST, _WITHOUT_PAST
-    elif shown.explanation.evidence:
-        told = _FIELDS_WITH_EVIDENCE
-    elif shown.question.variant.evidence:
-        head = _WITHOUT_EVIDENCE
-    fields = suggestion_schema(shown)["properties"]
-    lines = [f'{i}. "{one}": {told[one]}' for i, one in enumerate(fields, start=1)]
-    text = "\n".join([head + _WHICH, *lines])
-    if not shown.question.ranked:
-        return text.replace(_RANKED, "")
-    return text if shown.candidates[0].cost is None else text.replace(_RANKED, _FASTEST)
-
-
-def _changes(shown: PromptView) -> dict[str, Any]:
-    return {
-        name: json_schema(shown.space[name]) if labels is None else _enum(labels)
-        for name, labels in shown.writable.items()
-    }
-
-
-def _conversation(role: str, parts: Sequence[str]) -> list[Message]:
-    return [
-        {"role": "system", "content": role},
-        {"role": "user", "content": "\n\n".join(parts)},
-    ]
-
-
-def _reasons(failures: Sequence[str], limit: int) -> str:
-    lines = [f"- {quote(one, limit)}" for one in failures]
-    return "\n".join(whole_lines(lines, REFUSAL_TOKENS))
-
-
-def _halves(most: int) -> Iterator[int]:
-    while most > 3:
-        yield most
-        most //= 2
-
-
-def _enum(labels: Sequence[str]) -> dict[str, Any]:
-    return {"type": "string", "enum": list(labels)}
-
-
-def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
+def closed_object(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON schema of an object with exactly the given properties."""
     return {
         "type": "object",
         "properties": dict(properties),
         "required": list(properties),
         "additionalProperties": False,
     }
+
+
+def refusal(answer: str, failures: Sequence[str]) -> list[Message]:
+    """Quote a refused answer with the reasons, and ask for an unchanged candidate."""
+    quoted = sanitize(answer, 400)
+    if estimate_tokens(quoted) > ANSWER_TOKENS:
+        quoted = sanitize(answer, 60)
+    reasons = _list_failures(failures, 2, 160)
+    if estimate_tokens(reasons) > REFUSAL_TOKENS:
+        reasons = _list_failures(failures, 1, 40)
+    return [
+        {"role": "assistant", "content": quoted},
+        {
+            "role": "user",
+            "content": f"That answer was refused:\n{reasons}\n"
+            "Answer again: choose a candidate as it stands, and change nothing in it.",
+        },
+    ]
+
+
+def _list_failures(failures: Sequence[str], n: int, limit: int) -> str:
+    lines = [f"- {quote(failure, limit)}" for failure in failures[:n]]
+    if len(failures) > n:
+        lines.append(f"- and {len(failures) - n} more")
+    return "\n".join(lines)
+
+
+def _instructions(view: PromptView) -> str:
+    """Ask for the fields of the schema, in its order."""
+    descriptions, introduction = _FIELDS, ""
+    if view.explanation is None:
+        descriptions, introduction = _FIELDS_WITHOUT_PAST, _WITHOUT_PAST
+    elif view.explanation.evidence:
+        descriptions = _FIELDS_WITH_EVIDENCE
+    elif view.question.variant.evidence:
+        introduction = _WITHOUT_EVIDENCE
+    fields = suggestion_schema(view)["properties"]
+    lines = [f'{i}. "{name}": {descriptions[name]}' for i, name in enumerate(fields, start=1)]
+    text = "\n".join([introduction + _WHICH, *lines])
+    if not view.question.ranked:
+        return text.replace(_RANKED, "")
+    return text if view.candidates[0].cost is None else text.replace(_RANKED, _FASTEST)
+
+
+def _enum(labels: Sequence[str]) -> dict[str, Any]:
+    return {"type": "string", "enum": list(labels)}

@@ -1,7 +1,7 @@
-"""what is shown -> the sections of a question, each a text of whole lines.
+"""Write the sections of a question: task, search space, evidence and candidates.
 
-Numbers are decimals. Candidates and evidence stand best first, because the smallest models take
-what stands first. What there is no room for is told in a line.
+Candidates and evidence are sorted best first, because the smallest models prefer what comes
+first. Each section states how many items it leaves out.
 """
 
 from __future__ import annotations
@@ -22,86 +22,83 @@ from optuna_metallmix.text import quote
 from optuna_metallmix.text import quote_name
 
 
-def sections(shown: PromptView) -> list[str]:
-    """Write all that comes before the question, in the order in which it is best read."""
-    parts = [_task(shown), _space(shown), _tried(shown)]
-    if shown.explanation is not None:
-        parts += [_trust(shown.explanation.quality), _nearest(shown)]
-        if shown.question.variant.evidence:
-            parts += [_importance(shown), evidence_section(shown)]
-    return [part for part in [*parts, _candidates(shown)] if part]
+def sections(view: PromptView) -> list[str]:
+    """Write everything that comes before the instructions, in reading order."""
+    parts = [_task(view), _space(view), _tried(view)]
+    if view.explanation is not None:
+        parts += [_trust(view.explanation.quality), _nearest(view)]
+        if view.question.variant.evidence:
+            parts += [_importance(view), evidence_section(view)]
+    return [part for part in [*parts, _candidates(view)] if part]
 
 
 def configuration(params: Config, space: SearchSpace, limit: int = MAX_TEXT) -> str:
     """Write a configuration on one line, in the order of the space."""
     return ", ".join(
-        f"{quote_name(one, limit)}={quote_name(label_of(space[one], params[one]), limit)}"
-        for one in space
-        if one in params
+        f"{quote_name(name, limit)}={quote_name(label_of(space[name], params[name]), limit)}"
+        for name in space
+        if name in params
     )
 
 
-def evidence_section(shown: PromptView) -> str:
-    """Write what values helped and hurt, by number."""
-    evidence = shown.explanation.evidence if shown.explanation else ()
+def evidence_section(view: PromptView) -> str:
+    """Write which values helped and hurt in the past."""
+    evidence = view.explanation.evidence if view.explanation else ()
     if not evidence:
         return "Evidence: none."
-    limit = shown.extent.text
+    limit = view.caps.text
     lines = [
-        f"{one.id}: {quote_name(one.parameter, limit)} "
-        f"{one.values if one.choice is None else '= ' + quote_name(one.choice, limit)} "
-        f"{one.outcome}"
-        for one in evidence
+        f"{item.id}: {quote_name(item.parameter, limit)} "
+        f"{item.values if item.choice is None else '= ' + quote_name(item.choice, limit)} "
+        f"{item.outcome}"
+        for item in evidence
     ]
-    asked = shown.question.explanation
-    known = asked.evidence if asked else ()
+    known = view.question.explanation.evidence if view.question.explanation else ()
     head = "Evidence (SHAP effect on the score, 0 = worst and 1 = best trial of a study):"
-    return _listed(head, lines, len(known) - len(lines), "that matter less")
+    return _list(head, lines, len(known) - len(lines), "that matter less")
 
 
-def _task(shown: PromptView) -> str:
-    features = list(shown.question.meta_features.items())
+def _task(view: PromptView) -> str:
+    features = list(view.question.meta_features.items())
     if not features:
         return "Task: nothing is known about it."
-    limit = shown.extent.text
-    told = [
-        f"{quote_name(one, limit)}="
+    limit = view.caps.text
+    shown = [
+        f"{quote_name(name, limit)}="
         f"{quote(value, limit) if isinstance(value, str) else quote_name(format_number(value))}"
-        for one, value in features[: shown.extent.features]
+        for name, value in features[: view.caps.features]
     ]
-    more = len(features) - len(told)
-    return "Task: " + ", ".join(told) + (f", and {more} more" if more else "")
+    more = len(features) - len(shown)
+    return "Task: " + ", ".join(shown) + (f", and {more} more" if more else "")
 
 
-def _space(shown: PromptView) -> str:
-    lines = [
-        f"- {quote_name(one, shown.extent.text)}: {_range(shown, one)}" for one in shown.space
-    ]
-    little = "" if shown.explanation is None else "that had little effect; "
-    return _listed("Search space:", lines, shown.left_out, f"{little}each candidate sets them")
+def _space(view: PromptView) -> str:
+    lines = [f"- {quote_name(name, view.caps.text)}: {_range(view, name)}" for name in view.space]
+    little = "" if view.explanation is None else "that had little effect; "
+    return _list("Search space:", lines, view.left_out, f"{little}each candidate sets them")
 
 
-def _range(shown: PromptView, parameter: str) -> str:
-    distribution = shown.space[parameter]
+def _range(view: PromptView, parameter: str) -> str:
+    distribution = view.space[parameter]
     choices = choices_of(distribution)
     if not choices:
         return describe(distribution)
-    labels = [quote(one, shown.extent.text) for one in shown.labels(parameter)]
+    labels = [quote(label, view.caps.text) for label in view.labels(parameter)]
     more = len(choices) - len(labels)
     return "one of " + ", ".join(labels) + (f" and {more} more" if more else "")
 
 
-def _tried(shown: PromptView) -> str:
-    tried = shown.question.tried
-    latest = tried[max(len(tried) - shown.extent.tried, 0) :]
+def _tried(view: PromptView) -> str:
+    tried = view.question.tried
+    latest = tried[max(len(tried) - view.caps.tried, 0) :]
     if not latest:
         return ""
     lines = [
-        f"- {configuration(params, shown.past_space, shown.extent.text)}: {format_number(value)}"
+        f"- {configuration(params, view.space, view.caps.text)}: {format_number(value)}"
         for params, value in latest
     ]
-    head = f"Already tried on this task, with the objective's value{_part(shown)}:"
-    return _listed(head, lines, len(tried) - len(lines), "before them")
+    head = "Already tried on this task, with the objective's value:"
+    return _list(head, lines, len(tried) - len(lines), "before them")
 
 
 def _trust(quality: float | None) -> str:
@@ -113,49 +110,43 @@ def _trust(quality: float | None) -> str:
     )
 
 
-def _nearest(shown: PromptView) -> str:
-    assert shown.explanation is not None
-    assert shown.question.explanation is not None
-    lines = [_past(one, shown) for one in shown.explanation.nearest]
-    if not lines:
+def _nearest(view: PromptView) -> str:
+    shown = view.explanation.nearest if view.explanation else ()
+    known = view.question.explanation.nearest if view.question.explanation else ()
+    if not shown:
         return ""
-    head = f"Nearest past studies and their best configuration{_part(shown)}:"
-    more = len(shown.question.explanation.nearest) - len(lines)
-    return _listed(head, lines, more, "further away")
+    lines = [_past_study(study, view) for study in shown]
+    head = "Nearest past studies and their best configuration:"
+    return _list(head, lines, len(known) - len(lines), "further away")
 
 
-def _past(study: NearestStudy, shown: PromptView) -> str:
-    limit = shown.extent.text
-    away = "" if study.distance is None else f", distance {study.distance:.2f}"
-    best = configuration(study.best, shown.past_space, limit)
-    return f"- {quote(study.name, limit)} ({study.n_trials} trials{away}): {best}"
+def _past_study(study: NearestStudy, view: PromptView) -> str:
+    limit = view.caps.text
+    distance = "" if study.distance is None else f", distance {study.distance:.2f}"
+    best = configuration(study.best, view.space, limit)
+    return f"- {quote(study.name, limit)} ({study.n_trials} trials{distance}): {best}"
 
 
-def _part(shown: PromptView) -> str:
-    n = len(shown.past_space)
-    return f" ({n} of {len(shown.space)} parameters)" if n < len(shown.space) else ""
-
-
-def _importance(shown: PromptView) -> str:
-    """Tell what each parameter does; what does nothing worth a number is left out."""
-    assert shown.explanation is not None
-    told = [
-        f"{quote_name(one, shown.extent.text)} {effect:.2f}"
-        for one, effect in shown.explanation.importance.items()
-        if one in shown.space and effect >= 0.005
+def _importance(view: PromptView) -> str:
+    """Write each parameter's mean effect, except those that would be rounded to 0.00."""
+    importance = view.explanation.importance if view.explanation else {}
+    effects = [
+        f"{quote_name(name, view.caps.text)} {effect:.2f}"
+        for name, effect in importance.items()
+        if name in view.space and effect >= 0.005
     ]
     head = "What each parameter does to the score (mean SHAP effect, up or down): "
-    return head + ", ".join(told) if told else ""
+    return head + ", ".join(effects) if effects else ""
 
 
-def _candidates(shown: PromptView) -> str:
-    lines = [_candidate(one, shown) for one in shown.candidates]
-    more = len(shown.question.candidates) - len(lines)
-    return _listed("Candidates:", lines, more, "not offered here")
+def _candidates(view: PromptView) -> str:
+    lines = [_candidate(candidate, view) for candidate in view.candidates]
+    more = len(view.question.candidates) - len(lines)
+    return _list("Candidates:", lines, more, "not offered here")
 
 
-def _candidate(candidate: Candidate, shown: PromptView) -> str:
-    values = configuration(candidate.params, shown.space, shown.extent.text)
+def _candidate(candidate: Candidate, view: PromptView) -> str:
+    values = configuration(candidate.params, view.space, view.caps.text)
     text = f"{candidate.number}. {values}"
     if candidate.predicted is None or candidate.spread is None:
         return text
@@ -164,6 +155,6 @@ def _candidate(candidate: Candidate, shown: PromptView) -> str:
     return text if cost is None else f"{text} | training time {cost:.2f} (1 is usual)"
 
 
-def _listed(head: str, lines: Sequence[str], more: int, which: str) -> str:
+def _list(head: str, lines: Sequence[str], more: int, which: str) -> str:
     """Write lines under a head, and how many others there are."""
     return "\n".join([head, *lines, *([f"- and {more} more {which}"] if more else [])])

@@ -1,4 +1,4 @@
-"""A second model reviews: a broken or lying one refuses nothing, a good one is heard."""
+"""Reviews by a second model: only a reliable reviewer can refuse a proposal."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def review(score: int, remark: str = "so it is") -> Reply:
 
 
 class Judge:
-    """Somebody else's model that reviews, in turn, by the replies given."""
+    """A third-party reviewer that gives its replies in turn."""
 
     name = "the judge"
 
@@ -57,7 +57,6 @@ class Judge:
 
 JUDGES: dict[str, tuple[Reply, str]] = {
     "refuses everything": (review(1), "it refuses a proposal known to be right, too"),
-    "refuses by a lie": (review(1, "depth 400 is bad."), "what it says is not true"),
     "rubbish": (text("Looks good to me!"), "no usable review"),
     "empty": (text(""), "no usable review"),
     "scores off the scale": (review(9), "no usable review"),
@@ -83,8 +82,8 @@ def test_broken_judge_refuses_nothing(past: Any, told: Any, case: str) -> None:
     check_inside(study)
 
 
-def test_judge_that_tells_right_from_wrong_is_heard(past: Any, told: Any) -> None:
-    judge = Judge(review(1, "too bold"), review(5))  # the proposal, then what is known to be right
+def test_a_judge_that_accepts_the_control_can_refuse(past: Any, told: Any) -> None:
+    judge = Judge(review(1, "too bold"), review(5))  # the proposal, then the control
     model = ScriptedLLM([choose()] * 2)
     study = run(MetaLLMiXSampler(llm=model, judge=judge, seed=0), past)
     check_step_down(study, told, "meta-learner", "accuracy: too bold (1 of 5)")
@@ -92,7 +91,7 @@ def test_judge_that_tells_right_from_wrong_is_heard(past: Any, told: Any) -> Non
     assert "refused by the model" in study.trials[0].user_attrs["metallmix:verdict"]
 
 
-def test_two_models_each_do_their_part(past: Any, told: Any) -> None:
+def test_one_model_proposes_and_another_reviews(past: Any, told: Any) -> None:
     judge, model = Judge(review(4, "it cites what is true")), ScriptedLLM([choose()])
     study = run(MetaLLMiXSampler(llm=model, judge=judge, seed=0), past)
     first = study.trials[0]

@@ -1,4 +1,4 @@
-"""Citations that do not bear on the choice are refused, the others pass."""
+"""Citations that do not support the choice are refused, the others pass."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from optuna_metallmix.candidates.selection import Candidate
 from optuna_metallmix.explain.explanation import Evidence
 from optuna_metallmix.explain.explanation import Explanation
 from optuna_metallmix.explain.explanation import NearestStudy
-from optuna_metallmix.judge.judge import false_citations
+from optuna_metallmix.judge.judge import check_citations
 from optuna_metallmix.judge.proposal import Proposal
 from optuna_metallmix.prompt.context import Question
 
@@ -82,6 +82,6 @@ def test_citations_bear_on_the_choice_and_point_the_right_way(case: str) -> None
     (number, cited, changes), failure = CITED[case]
     params = {**CANDIDATES[number - 1].params, **changes}
     proposal = Proposal("{}", cited, "", number, changes, "", params)
-    failures = false_citations(proposal, QUESTION)
+    failures = check_citations(proposal, QUESTION)
     assert len(failures) >= 1 if failure else failures == []
     assert failure is None or any(failure in one for one in failures)

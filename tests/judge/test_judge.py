@@ -69,7 +69,7 @@ def _review(score: int, remark: str = "fine") -> str:
         (1, ("E1", "E3")),
     ],
 )
-def test_claims_are_accepted_exactly_where_they_are_true(
+def test_citations_are_accepted_if_and_only_if_they_support_the_choice(
     handmade: Handmade, candidate: int, cited: tuple[str, ...]
 ) -> None:
     params = handmade.candidates[candidate - 1].params
@@ -85,7 +85,7 @@ def test_claims_are_accepted_exactly_where_they_are_true(
     assert len(verdict.failures) == sum(not truth[one] for one in cited)
 
 
-def test_false_claim_is_quoted_with_the_value(handmade: Handmade) -> None:
+def test_a_contradicting_citation_is_quoted_with_the_value(handmade: Handmade) -> None:
     (failure,) = _judge(handmade, _propose(handmade, 2, "E4")).failures
     assert failure.startswith("E4 (depth = 6 hurt: -0.03 (12 trials, 2 studies)) speaks against")
     assert "depth=6" in failure
@@ -137,23 +137,23 @@ def _judge_learned(
     return judge_proposal(proposal, question, None)
 
 
-def test_best_candidate_is_accepted_with_its_expectation(learned: Learned) -> None:
+def test_best_candidate_is_accepted_with_its_prediction(learned: Learned) -> None:
     params = learned.candidates[0].params
     verdict = _judge_learned(learned, Proposal("{}", (), "", 1, {}, "", params))
     assert verdict.accepted
     assert verdict.predicted == pytest.approx(learned.candidates[0].predicted)
 
 
-def test_clearly_worse_proposal_is_refused_with_the_numbers(learned: Learned) -> None:
+def test_clearly_worse_proposal_is_refused_with_both_predictions(learned: Learned) -> None:
     params = {**learned.candidates[0].params, "lr": 0.1}
     verdict = _judge_learned(learned, Proposal("{}", (), "", 1, {}, "", params))
     expected = learned.learner.predict([params]).mean[0]
     assert (verdict.accepted, verdict.refused_by) == (False, "meta-learner")
-    assert f"a score of {expected:.2f} of this" in verdict.failures[0]
-    assert f"and {learned.candidates[0].predicted:.2f} of candidate 1" in verdict.failures[0]
+    assert f"a score of {expected:.2f} for this" in verdict.failures[0]
+    assert f"and {learned.candidates[0].predicted:.2f} for candidate 1" in verdict.failures[0]
 
 
-def test_proposal_is_held_against_the_best_predicted_where_a_cheaper_one_stands_first(
+def test_proposal_is_compared_with_the_best_predicted_candidate_even_if_it_is_not_first(
     learned: Learned,
 ) -> None:
     best, *others = learned.candidates
@@ -166,13 +166,13 @@ def test_proposal_is_held_against_the_best_predicted_where_a_cheaper_one_stands_
     assert judged(best.params).accepted
     refused = judged({**best.params, "lr": 0.1})
     assert refused.refused_by == "meta-learner"
-    assert f"and {best.predicted:.2f} of candidate 2" in refused.failures[0]
+    assert f"and {best.predicted:.2f} for candidate 2" in refused.failures[0]
 
 
-def test_the_first_candidate_as_it_stands_is_never_refused_for_what_is_expected(
+def test_the_unchanged_first_candidate_is_never_refused_for_its_prediction(
     learned: Learned,
 ) -> None:
-    """It may be the cheapest of equals, or a past best that is expected a little less of."""
+    """It may be the cheapest of equals, or the best of a past study with a lower prediction."""
     best, *others = learned.candidates
     first = replace(others[-1], number=1)
     assert (first.predicted or 0.0) < (best.predicted or 0.0) - MARGIN
@@ -184,7 +184,7 @@ def test_the_first_candidate_as_it_stands_is_never_refused_for_what_is_expected(
     assert refused.refused_by == "meta-learner"
 
 
-def test_review_can_refuse_and_its_scores_are_the_verdict_s(handmade: Handmade) -> None:
+def test_review_can_refuse_and_its_scores_are_in_the_verdict(handmade: Handmade) -> None:
     reviewer = ScriptedLLM([_review(1, "no reason"), _review(5)])
     verdict = _judge(handmade, _propose(handmade, 1, "E1"), reviewer)
     assert (verdict.accepted, verdict.refused_by) == (False, "model")

@@ -1,4 +1,4 @@
-"""A language model reviews: it may refuse, where it can be relied on, and never edits."""
+"""Reviews by a language model refuse a proposal only if the model is reliable."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_bad_review_of_a_model_that_refuses_the_control_does_not_count(
         _answer(3) + _answer(4),
     ],
 )
-def test_broken_review_refuses_nothing_and_is_told(handmade: Handmade, answer: Any) -> None:
+def test_broken_review_refuses_nothing_and_is_noted(handmade: Handmade, answer: Any) -> None:
     found = _review(handmade, ScriptedLLM([answer]))
     assert (found.failures, dict(found.scores)) == ((), {})
     assert found.note is not None
@@ -118,12 +118,21 @@ def test_broken_control_refuses_nothing(handmade: Handmade) -> None:
     assert found.note is not None
 
 
+def test_unreadable_remarks_are_left_out(handmade: Handmade) -> None:
+    found = _review(handmade, ScriptedLLM([_answer(1, "1.1.1.1.1"), _answer(5)]))
+    assert set(found.remarks.values()) == {""}
+    assert found.failures[0] == "format: no reason given (1 of 5)"
+    rubric = "format (is every value there and of the right kind), accuracy"
+    found = _review(handmade, ScriptedLLM([_answer(4, rubric)]))
+    assert set(found.remarks.values()) == {""}
+
+
 def test_remarks_are_kept_short(handmade: Handmade) -> None:
     found = _review(handmade, ScriptedLLM([_answer(3, "x" * 5_000)]))
     assert {len(one) for one in found.remarks.values()} == {MAX_REMARK}
 
 
-def test_what_a_review_took_is_kept(handmade: Handmade) -> None:
+def test_the_usage_of_a_review_is_recorded(handmade: Handmade) -> None:
     class Counting(ScriptedLLM):
         last_usage = Usage(100, 20, 0.5)
 

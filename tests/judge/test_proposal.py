@@ -1,3 +1,5 @@
+"""Answers are parsed into proposals inside the search space, or rejected with a sentence."""
+
 from __future__ import annotations
 
 import json
@@ -14,6 +16,7 @@ from optuna_metallmix.candidates.selection import Candidate
 from optuna_metallmix.errors import ProposalError
 from optuna_metallmix.judge.proposal import Proposal
 from optuna_metallmix.judge.proposal import parse_proposal
+from optuna_metallmix.judge.proposal import readable_text
 from optuna_metallmix.prompt.messages import MAX_REASONING
 from optuna_metallmix.prompt.messages import MAX_WHY
 from optuna_metallmix.space.search_space import contains
@@ -54,7 +57,7 @@ def test_good_answer_is_a_proposal(handmade: Handmade) -> None:
     assert type(proposal.params["depth"]) is int
 
 
-def test_whitespace_and_absent_changes_are_no_matter(handmade: Handmade) -> None:
+def test_whitespace_and_absent_changes_are_accepted(handmade: Handmade) -> None:
     answer = {name: value for name, value in GOOD.items() if name != "changes"}
     proposal = _parse(handmade, f"\n {json.dumps(answer, indent=4)}\n\n")
     assert proposal.changes == {}
@@ -75,7 +78,7 @@ def test_whitespace_and_absent_changes_are_no_matter(handmade: Handmade) -> None
         "{}\n{}",
     ],
 )
-def test_one_object_is_read_whatever_stands_around_it(handmade: Handmade, around: str) -> None:
+def test_a_single_object_is_read_whatever_surrounds_it(handmade: Handmade, around: str) -> None:
     answer = around.replace("{{", "\0").replace("{}", _answer()).replace("\0", "{")
     assert _parse(handmade, answer.replace("}}", "}")).params == handmade.candidates[0].params
 
@@ -90,10 +93,80 @@ def test_long_words_are_kept_short(handmade: Handmade) -> None:
     assert proposal.why.endswith("y…")
 
 
-def test_words_that_the_schema_cut_end_with_a_whole_one(handmade: Handmade) -> None:
-    why = ("lr 0.0012 " * 15 + "depth 0.00123456")[:MAX_WHY]
+def test_a_text_that_the_schema_cut_off_ends_with_a_whole_word(handmade: Handmade) -> None:
+    why = (
+        "A small learning rate such as 0.0012 helped most in the nearest past studies of chest "
+        "images, and weight decay hardly mattered there, so I keep it at depth 0.00123456"
+    )[:MAX_WHY]
     assert why.endswith("depth 0.00")
-    assert _parse(handmade, _answer(why=why)).why.endswith("lr 0.0012 depth…")
+    assert _parse(handmade, _answer(why=why)).why.endswith("keep it at depth…")
+
+
+PROMPT = """Evidence (SHAP effect on the score, 0 = worst and 1 = best trial of a study):
+E1: optimizer = adam helped: +0.20 (40 trials, 3 studies)
+E2: lr from 0.0005 to 0.002 helped: +0.12 (20 trials, 3 studies)
+
+Candidates:
+1. lr=0.001235, batch_size=32, depth=3, optimizer=adam, frozen=true | expected score 0.90 +- 0.02
+
+Which configuration should be trained first?
+3. "candidate": the number of the candidate you choose; 1 is expected to do best.
+5. "why": one sentence for the person who will train it."""
+
+UNREADABLE = [
+    "",
+    " \n",
+    "1.1.1.1.1.1.1",
+    "0.0000000000000000001",
+    "...",
+    "1.1.1.1.1.1.1 a",
+    "The the the the",
+    "adam adam adam",
+    "The learning rate helped. The learning rate helped. The learning rate",
+    "The model is a good model and the model is a good model and the model is a good model and",
+    "最好最好最好最好最好",
+    "E1: optimizer = adam helped: +0.20 (40 trials, 3 studies)",
+    "E2: lr from 0.0005 to 0.002 helped: +0.12 (20 trials, 3 studies) optimizer = adam helped",
+    "One sentence for the person who will train it.",
+    "the number of the candidate you choose; 1 is expected to do best",
+    "lr=0.001235, batch_size=32, depth=3, optimizer=adam, frozen=true",
+]
+READABLE = [
+    "Adam.",
+    "It fits.",
+    "Candidate 1 is expected to do best.",
+    "E1: optimizer = adam helped.",
+    "adam helped most, and lr from 0.0005 to 0.002 helped too, so I choose candidate 1.",
+    "The best optimizer is adam, and the best depth is 3, because the data set is small.",
+    "I trust E1: optimizer = adam helped: +0.20 (40 trials, 3 studies), since this task has small "
+    "images and few classes like most past ones.",
+    "Eine kleine Lernrate half in den meisten der früheren Studien, deshalb wähle ich Kandidat 1.",
+    "因为过去的研究中较小的学习率效果更好，所以我选择第一个候选。",
+    "Малая скорость обучения помогла.",
+]
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
+def test_repeated_copied_or_wordless_text_is_left_out(text: str) -> None:
+    assert readable_text(text, PROMPT, 200) == ""
+
+
+@pytest.mark.parametrize("text", READABLE)
+def test_a_sentence_is_kept(text: str) -> None:
+    assert readable_text(f" {text}\n", PROMPT, 200) == text
+
+
+@given(st.text(max_size=400), st.integers(2, 300))
+def test_a_readable_text_is_bounded(text: str, limit: int) -> None:
+    assert len(readable_text(text, PROMPT, limit)) <= limit
+
+
+def test_unreadable_words_are_left_out_of_a_proposal(handmade: Handmade) -> None:
+    answer = _answer(reasoning="1.1.1.1.1.1.1", why=PROMPT.splitlines()[-1])
+    proposal = parse_proposal(
+        answer, handmade.space, handmade.candidates, handmade.explanation, prompt=PROMPT
+    )
+    assert (proposal.reasoning, proposal.why, proposal.answer) == ("", "", answer)
 
 
 def test_evidence_cited_twice_counts_once(handmade: Handmade) -> None:
@@ -128,7 +201,7 @@ def test_rounded_bound_is_repeated_too() -> None:
     assert proposal.params == {"lr": 0.123456}
 
 
-def test_lookalike_choices_are_told_apart() -> None:
+def test_choices_that_look_alike_are_distinguished() -> None:
     space = {"k": CategoricalDistribution([1, True, "1", None])}
     for label, value in (("true", True), ("1", 1), ("1 (str)", "1"), ("null", None)):
         answer = json.dumps({**GOOD, "evidence": [], "changes": {"k": label}})
@@ -212,7 +285,7 @@ def test_what_is_not_the_object_asked_for_is_refused(handmade: Handmade, answer:
         ({"": 0.5}, "There is no parameter '' to change"),
     ],
 )
-def test_change_outside_the_space_is_told(
+def test_change_outside_the_space_is_rejected(
     handmade: Handmade, changes: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(ProposalError) as caught:
@@ -222,18 +295,18 @@ def test_change_outside_the_space_is_told(
 
 
 @pytest.mark.parametrize("number", [0, 4, -1, 10**30])
-def test_unknown_candidate_is_told(handmade: Handmade, number: int) -> None:
+def test_unknown_candidate_is_rejected(handmade: Handmade, number: int) -> None:
     with pytest.raises(ProposalError, match="There is no candidate"):
         _parse(handmade, _answer(candidate=number))
 
 
 @pytest.mark.parametrize("cited", [["E5"], ["e1"], ["E1", "E99"], ["E1 "], [""]])
-def test_unknown_evidence_is_told(handmade: Handmade, cited: list[str]) -> None:
+def test_unknown_evidence_is_rejected(handmade: Handmade, cited: list[str]) -> None:
     with pytest.raises(ProposalError, match=r"There is no evidence .*: cite the ids given"):
         _parse(handmade, _answer(evidence=cited))
 
 
-def test_nothing_cited_is_told(handmade: Handmade) -> None:
+def test_an_answer_without_citations_is_rejected(handmade: Handmade) -> None:
     with pytest.raises(ProposalError, match="No evidence is cited"):
         _parse(handmade, _answer(evidence=[]))
 

@@ -1,7 +1,7 @@
-"""The exact words of a few representative questions, to be read in `tests/golden`.
+"""The exact words of a few representative questions, to be read in `tests/prompt/golden`.
 
 After a change of the wording that is meant, count up `PROMPT_VERSION` and write them anew:
-`METALLMIX_WRITE_GOLDEN=1 python -m pytest tests/test_prompt_golden.py`; then read the difference.
+`METALLMIX_WRITE_GOLDEN=1 python -m pytest tests/prompt/test_golden.py`; then read the difference.
 """
 
 from __future__ import annotations

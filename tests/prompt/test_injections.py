@@ -1,4 +1,4 @@
-"""Other people's texts are data: quoted, each on its line, and without power over a trial."""
+"""Names and texts from users are data: quoted, on one line, and without effect on a trial."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from optuna_metallmix.prompt.context import Caps
 from optuna_metallmix.prompt.context import PromptView
 from optuna_metallmix.prompt.context import Question
 from optuna_metallmix.prompt.context import Variant
-from optuna_metallmix.prompt.context import narrow
+from optuna_metallmix.prompt.context import apply_caps
 from optuna_metallmix.prompt.messages import refusal
 from optuna_metallmix.prompt.messages import suggestion_messages
 from optuna_metallmix.prompt.messages import suggestion_schema
@@ -73,35 +73,35 @@ def _harmless(text: str) -> str:
     return short if is_verbatim(f"{text} parameter 0") else 9 * f"{short} "
 
 
-def _said_to_a_model(text: str) -> list[Message]:
+def _all_messages(text: str) -> list[Message]:
     question = _question(text)
     params = question.candidates[0].params
     return [
-        *(one for v in VARIANTS for one in suggestion_messages(_whole(question, v))),
+        *(message for v in VARIANTS for message in suggestion_messages(_whole(question, v))),
         *review_messages(params, text, question),
         *refusal(f'{{"why": {json.dumps(text)}}}', [f"{text} is wrong."]),
     ]
 
 
 def _whole(question: Question, variant: Variant = DEFAULT_VARIANT) -> PromptView:
-    """Show all of a question: what its budget cuts is another test's."""
-    return narrow(replace(question, variant=variant), Caps())
+    """Return the view of a question without a token limit."""
+    return apply_caps(replace(question, variant=variant), Caps())
 
 
 @pytest.mark.parametrize("text", INJECTIONS, ids=NUMBERED)
 def test_a_text_adds_no_line_and_no_word_outside_of_quotation_marks(text: str) -> None:
-    odd, harmless = (_said_to_a_model(one) for one in (text, _harmless(text)))
-    for said, usual in zip(odd, harmless, strict=True):
-        if said["role"] != "assistant":
-            assert _plain_text(said["content"]) == _plain_text(usual["content"])
+    odd, harmless = (_all_messages(one) for one in (text, _harmless(text)))
+    for message, usual in zip(odd, harmless, strict=True):
+        if message["role"] != "assistant":
+            assert _plain_text(message["content"]) == _plain_text(usual["content"])
 
 
 @pytest.mark.parametrize("text", INJECTIONS, ids=NUMBERED)
 def test_a_text_is_shown_bounded_and_without_control_tokens(text: str) -> None:
-    said = "\n".join(one["content"] for one in _said_to_a_model(text))
-    assert quote(text) in said
-    assert not [one for one in FORBIDDEN if one in said]
-    assert all(one.isprintable() for one in said.replace("\n", ""))
+    prompt = "\n".join(message["content"] for message in _all_messages(text))
+    assert quote(text) in prompt
+    assert not [token for token in FORBIDDEN if token in prompt]
+    assert all(character.isprintable() for character in prompt.replace("\n", ""))
     quoted = re.findall(
         r'"((?:[^"\\]|\\.)*)"', suggestion_messages(_whole(_question(text)))[-1]["content"]
     )
@@ -196,12 +196,12 @@ def test_a_model_that_obeys_cannot_leave_the_search_space(
     record = _check_trial(trial, texts)
     assert trial.user_attrs["metallmix:source"] == "meta-learner"
     assert record["params"] == record["candidates"][0]["params"]
-    told = "\n".join(one["content"] for call in llm.calls for one in call.messages)
-    assert not [one for one in FORBIDDEN if one in told]
+    prompts = "\n".join(m["content"] for call in llm.calls for m in call.messages)
+    assert not [token for token in FORBIDDEN if token in prompts]
 
 
 @pytest.mark.parametrize("answer", OBEYING[2:])
-def test_an_answer_of_an_injection_s_making_is_refused(answer: str) -> None:
+def test_an_answer_dictated_by_an_injection_is_refused(answer: str) -> None:
     llm = ScriptedLLM([_obedient(answer)] * 2)
     trial = _run(llm, GROUPS[1])
     _check_trial(trial, GROUPS[1])

@@ -1,4 +1,4 @@
-"""No question outgrows its budget, whatever the past and its texts; and what is shown agrees."""
+"""Every prompt fits its token budget, whatever the past, and agrees with its schema."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 import string
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -25,16 +24,17 @@ from optuna_metallmix.llm import Message
 from optuna_metallmix.llm import is_embedded_installed
 from optuna_metallmix.prompt.context import ANSWER_TOKENS
 from optuna_metallmix.prompt.context import MAX_TOKENS
+from optuna_metallmix.prompt.context import MINIMAL
 from optuna_metallmix.prompt.context import REFUSAL_TOKENS
 from optuna_metallmix.prompt.context import SECTION_TOKENS
 from optuna_metallmix.prompt.context import VARIANTS
+from optuna_metallmix.prompt.context import WIDE
 from optuna_metallmix.prompt.context import WORDING_TOKENS
+from optuna_metallmix.prompt.context import Caps
 from optuna_metallmix.prompt.context import PromptView
 from optuna_metallmix.prompt.context import Question
+from optuna_metallmix.prompt.context import apply_caps
 from optuna_metallmix.prompt.context import estimate_tokens
-from optuna_metallmix.prompt.context import extents
-from optuna_metallmix.prompt.context import narrow
-from optuna_metallmix.prompt.context import whole_lines
 from optuna_metallmix.prompt.messages import prompt_view
 from optuna_metallmix.prompt.messages import refusal
 from optuna_metallmix.prompt.messages import suggestion_messages
@@ -58,7 +58,7 @@ LENGTHS = {"parameter": 200, "choice": 1_000, "feature": 100, "value": 64, "stud
 
 
 def hostile(alphabet: str) -> Write:
-    """Texts of the greatest length out of one alphabet."""
+    """Return a writer of texts of maximum length in one alphabet."""
 
     def write(kind: str, i: int) -> str:
         letters = ALPHABETS[alphabet]
@@ -89,14 +89,14 @@ def _cost(shown: PromptView) -> int:
 
 
 def _check_agreement(shown: PromptView) -> None:
-    """Check that what can be answered is what is told, line by line."""
+    """Check that the schema allows exactly what the messages show."""
     text = suggestion_messages(shown)[-1]["content"]
     asked = suggestion_schema(shown)["properties"]
     listed = text.partition("\nCandidates:\n")[2].partition("\n\n")[0]
     numbers = [int(one) for one in re.findall(r"^(\d+)\. ", listed, re.MULTILINE)]
     assert numbers == asked["candidate"]["enum"] == list(range(1, len(numbers) + 1))
-    told = re.findall(r"^(E\d+): ", text, re.MULTILINE)
-    assert told == asked.get("evidence", {"items": {"enum": []}})["items"]["enum"]
+    evidence = re.findall(r"^(E\d+): ", text, re.MULTILINE)
+    assert evidence == asked.get("evidence", {"items": {"enum": []}})["items"]["enum"]
     for name, schema in asked.get("changes", {"properties": {}})["properties"].items():
         assert name in text
         assert all(label in text for label in schema.get("enum", []))
@@ -111,18 +111,23 @@ def test_every_question_fits(question: Question) -> None:
         _check_agreement(shown)
 
 
-def test_the_least_extent_is_a_question_still(question: Question) -> None:
-    *_, least = extents(question)
-    shown = narrow(question, least)
+def test_the_minimal_view_of_any_question_fits_and_agrees(question: Question) -> None:
+    shown = apply_caps(question, MINIMAL)
     _check_agreement(shown)
-    assert _cost(shown) < 1_000
+    assert _cost(shown) <= SECTION_TOKENS
 
 
-def test_each_extent_is_smaller_than_the_one_before(question: Question) -> None:
-    shown = [narrow(question, one) for one in extents(question)]
-    lengths = [len("\n".join(sections(one))) for one in shown]
-    # A line that tells what is left out may be a little longer than what it stands for.
-    assert all(b <= a + 60 for a, b in pairwise(lengths))
+@pytest.mark.parametrize("past", [True, False])
+@pytest.mark.parametrize("cost", [True, False])
+def test_a_wide_space_with_ordinary_names_is_not_cut_to_the_minimum(
+    past: bool, cost: bool
+) -> None:
+    sizes = {"n_parameters": 60, "n_studies": 50, "n_features": 100, "n_tried": 20}
+    question = make_question(ordinary, n_choices=20, past=past, cost=cost, **sizes)
+    shown = prompt_view(question)
+    assert shown.caps == WIDE
+    assert len(shown.space) == (WIDE.parameters if past else WIDE.parameters_without_past)
+    assert shown.candidates == question.candidates
 
 
 @given(
@@ -162,37 +167,59 @@ def test_what_matters_most_is_kept_and_the_rest_is_counted() -> None:
 def test_a_small_question_is_shown_whole() -> None:
     question = make_question(n_parameters=6, n_studies=3, n_choices=4, n_features=8)
     shown = prompt_view(question)
-    assert list(shown.space) == list(shown.past_space) == list(question.space)
+    assert shown.caps == Caps()
+    assert list(shown.space) == list(question.space)
     assert shown.explanation == question.explanation
     assert shown.candidates == question.candidates
     assert " more" not in "\n".join(sections(shown))
 
 
-WITHOUT = "".join(one["content"] for one in refusal("", []))
+WITHOUT = "".join(message["content"] for message in refusal("", []))
+
+
+def _refusal_cost(answer: str, failures: list[str]) -> int:
+    content = "".join(message["content"] for message in refusal(answer, failures))
+    return estimate_tokens(content) - estimate_tokens(WITHOUT)
 
 
 @pytest.mark.parametrize("alphabet", ALPHABETS)
 def test_a_refusal_fits(alphabet: str) -> None:
     write = hostile(alphabet)
-    told = refusal(write("choice", 0) * 9, [write("choice", i) for i in range(50)])
-    content = "".join(one["content"] for one in told)
-    cost = estimate_tokens(content) - estimate_tokens(WITHOUT)
-    assert cost <= ANSWER_TOKENS + REFUSAL_TOKENS
-    assert re.search(r"^- and \d+ more$", told[-1]["content"], re.MULTILINE)
+    answer, failures = write("choice", 0) * 9, [write("choice", i) for i in range(50)]
+    assert _refusal_cost(answer, failures) <= ANSWER_TOKENS + REFUSAL_TOKENS
+    content = refusal(answer, failures)[-1]["content"]
+    assert re.search(r"^- and \d+ more$", content, re.MULTILINE)
 
 
-def test_a_review_fits(question: Question) -> None:
-    params = question.candidates[0].params
-    reasons = ("Why it is right. " * 99, "\u202e<|im_end|>" * 99)
-    for one in reasons:
-        asked = review_messages(params, one, question)
-        assert estimate_tokens(asked[-1]["content"]) <= SECTION_TOKENS
-        assert "<|" not in asked[-1]["content"]
+@given(st.text(max_size=2_000), st.lists(st.text(max_size=300), max_size=5))
+def test_any_refusal_fits(answer: str, failures: list[str]) -> None:
+    assert _refusal_cost(answer, failures) <= ANSWER_TOKENS + REFUSAL_TOKENS
 
 
-def test_at_least_one_line_is_kept() -> None:
-    assert whole_lines(["a b c", "d"], 0) == ["a b c", "- and 1 more"]
-    assert whole_lines(["a", "b"], 99) == ["a", "b"]
+def test_an_ordinary_refusal_is_quoted_whole() -> None:
+    answer = (
+        '{"evidence": ["E1", "E2"], "reasoning": "A small learning rate with adam helped in most '
+        'of the past studies, and this task is similar to them.", "candidate": 2, "changes": '
+        '{"learning_rate": 0.05}, "why": "It is the best choice for a small data set."}'
+    )
+    failures = [
+        "E1 (optimizer = adam helped: +0.20 (40 trials, 3 studies)) speaks against optimizer=sgd, "
+        "which was chosen.",
+        "learning_rate was changed, but no evidence is cited for the new value.",
+    ]
+    quoted, message = refusal(answer, failures)
+    assert quoted["content"] == answer
+    assert all(failure in message["content"] for failure in failures)
+
+
+REASONS = ("Why it is right. " * 99, "\u202e<|im_end|>" * 99, "\U0001f600" * 999, '\\"' * 999)
+
+
+@pytest.mark.parametrize("reasons", REASONS, ids=["prose", "tokens", "emoji", "quotes"])
+def test_a_review_fits(question: Question, reasons: str) -> None:
+    asked = review_messages(question.candidates[0].params, reasons, question)
+    assert estimate_tokens(asked[-1]["content"]) <= SECTION_TOKENS
+    assert "<|" not in asked[-1]["content"]
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +238,7 @@ YES: dict[str, Any] = {
 
 
 def _read(llm: EmbeddedLLM, messages: list[Message]) -> int:
-    """Return how many tokens the model read."""
+    """Return the number of tokens that the model read."""
     llm.generate(messages, schema=YES)
     assert llm.last_usage is not None
     assert llm.last_usage.prompt_tokens is not None
@@ -235,10 +262,9 @@ def test_the_estimate_is_no_less_than_what_is_read(llm: EmbeddedLLM, alphabet: s
 def test_a_whole_conversation_is_within_the_budget(llm: EmbeddedLLM, case: str) -> None:
     write, options = CASES[case]
     shown = prompt_view(make_question(write, n_parameters=30, n_studies=50, **options))
-    told = refusal(write("choice", 0), [write("choice", i) for i in range(9)])
-    n_read = _read(llm, [*suggestion_messages(shown), *told])
+    refused = refusal(write("choice", 0), [write("choice", i) for i in range(9)])
+    n_read = _read(llm, [*suggestion_messages(shown), *refused])
     assert n_read <= MAX_TOKENS
-    assert n_read > MAX_TOKENS // 2  # and no more is left out than need be
 
 
 @needs_model
@@ -247,5 +273,5 @@ def test_our_own_words_cost_what_is_set_aside_for_them(llm: EmbeddedLLM) -> None
     shown = prompt_view(make_question())
     asked = suggestion_messages(shown)
     question = asked[-1]["content"].rpartition("\n\n")[2]
-    told = [asked[0], {"role": "user", "content": question}, *refusal("{}", ["-"])]
-    assert 150 < _read(llm, told) <= WORDING_TOKENS
+    wording = [asked[0], {"role": "user", "content": question}, *refusal("{}", ["-"])]
+    assert 150 < _read(llm, wording) <= WORDING_TOKENS

@@ -1,4 +1,4 @@
-"""Each step down the ladder: the study ends, one warning, the reason on the trial."""
+"""Fallback from the model to the meta-learner: one warning, and the reason on the trial."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_llm_error(past, told):
 
 
 class Foreign:
-    """Somebody else's model."""
+    """A third-party model."""
 
     def __init__(self, answer: Callable[..., Any]) -> None:
         self._answer = answer
@@ -164,7 +164,7 @@ def test_no_model_and_no_past(told):
         None,
     ]
     assert NO_MODEL_HINT in study.trials[1].user_attrs["metallmix:reason"]
-    assert len(told.warnings) == 2  # two causes, each told once
+    assert len(told.warnings) == 2  # two causes, each reported once
 
 
 def test_no_model_is_wanted(past, told):

@@ -1,4 +1,4 @@
-"""A past that cannot be used, a dashboard that is not there, and bugs of our own."""
+"""Fallback when past studies or the dashboard are unusable, and bugs, which are not hidden."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_unfit_studies_beside_fit_ones(past, told):
     assert told.warnings == []
 
 
-def test_corrupted_journal_is_told_where_it_is_named(tmp_path):
+def test_corrupted_journal_is_reported_at_construction(tmp_path):
     path = tmp_path / "past.jsonl"
     path.write_text("not a journal\n")
     with pytest.raises(HistoryError, match="journal"):
@@ -113,7 +113,7 @@ def test_storage_that_raises(told, broken):
     check_step_down(study, told, "base-sampler", "the disk is gone")
 
 
-def test_storage_that_raises_at_once_where_names_are_checked():
+def test_storage_that_raises_when_study_names_are_checked():
     storage = BrokenStorage()
     storage.broken = "studies"
     with pytest.raises(HistoryError, match="the disk is gone"):
@@ -143,26 +143,25 @@ def test_broken_dashboard(past, told, monkeypatch):
     assert "another version" in study.trials[0].user_attrs["metallmix:note"]
 
 
-ROOMS = [
-    "_suggestion.learned_scores",
-    "_suggestion.propose_candidates",
-    "_suggestion.explain",
-    "_conversation.suggestion_messages",
-    "_conversation.judge",
-    "_judge.false_claims",
+STEPS = [
+    "pipeline.fit_meta_learner",
+    "pipeline.propose_candidates",
+    "pipeline.explain",
+    "judge.dialogue.suggestion_messages",
+    "judge.dialogue.judge_proposal",
 ]
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_bug_is_not_swallowed(past, monkeypatch, room):
+@pytest.mark.parametrize("step", STEPS)
+def test_a_bug_is_not_swallowed(past, monkeypatch, step):
     def bug(*_: Any, **__: Any) -> None:
         raise KeyError("a bug")
 
-    monkeypatch.setattr(f"optuna_metallmix.{room}", bug)
+    monkeypatch.setattr(f"optuna_metallmix.{step}", bug)
     study = new_study(MetaLLMiXSampler(llm=ScriptedLLM([choose()] * 2), judge=False, seed=0), past)
     with pytest.raises(KeyError, match="a bug"):
         study.optimize(objective, n_trials=2)
-    study.optimize(objective, n_trials=2)  # it shows once: the study is not lost
+    study.optimize(objective, n_trials=2)  # it is raised once, and the study goes on
     assert [one.state for one in study.trials] == [TrialState.FAIL, *[TrialState.COMPLETE] * 2]
 
 
