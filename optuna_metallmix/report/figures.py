@@ -43,7 +43,7 @@ MAX_POINTS = 120
 """Past trials in the beeswarm: a figure is stored with its study, in pieces of 2 kB."""
 MAX_STUDIES = 60
 MAX_NAMED = 15
-"""Studies whose name is written on the map."""
+"""Most studies whose names are written on the map; with more they would overlap."""
 MAX_BESTS = 20
 _MAX_NAME = 40
 _N_GRID = 15
@@ -86,7 +86,7 @@ class Points:
         size: The diameter in pixels.
         edge: The color of the outline; ``None`` for no outline.
         is_star: Whether they are stars instead of circles.
-        names: What is written beside the first of them, at most n.
+        names: What is written above stars and below circles, shape (n,); empty for nothing.
     """
 
     x: Floats
@@ -144,7 +144,7 @@ class FigureSpec:
         title: The title.
         x, y: The axes.
         layers: What is drawn, from back to front.
-        is_equal: Whether a unit is as long on both axes.
+        is_equal: Whether a unit has the same length on both axes.
     """
 
     name: str
@@ -167,7 +167,7 @@ def describe_figures(suggestion: Suggestion) -> tuple[FigureSpec, ...]:
 
 
 def _effects(explanation: Explanation | None) -> FigureSpec | None:
-    """Describe a beeswarm of SHAP values over an even part of the past trials."""
+    """Describe a beeswarm of the SHAP values of past trials, evenly sampled."""
     if explanation is None or not explanation.configs:
         return None
     names = list(explanation.importance)[:MAX_PARAMETERS]
@@ -305,7 +305,7 @@ def _grid(suggestion: Suggestion, name: str) -> _Grid:
 
 
 def _shown_choices(suggestion: Suggestion, name: str, choices: Sequence[Any]) -> list[Any]:
-    """Return the choices to show: the suggested one, and of many those of past bests first."""
+    """Return the choices to show, at most ``_N_GRID``: first the suggestion's and past bests'."""
     distribution = suggestion.space[name]
     studies = suggestion.history.studies
     bests = [study.trials[0].params.get(name) for study in studies if study.trials]
@@ -333,10 +333,11 @@ def _positions(
 def _study_map(suggestion: Suggestion) -> FigureSpec | None:
     """Describe a map of past studies; ``None`` with fewer than two.
 
-    Distances are those of the meta-features, or where not all studies have some in common those
-    of the best configurations, without the study itself, which has none.
+    Distances are those of the meta-features. If a distance is unknown, those of the best
+    configurations are used, and the study itself, which has none, is not on the map.
     """
-    past = [s for s in suggestion.history.studies if not s.is_target and s.space]  # read ones
+    # A restored past whose trials were not read has no spaces.
+    past = [study for study in suggestion.history.studies if not study.is_target and study.space]
     if len(past) < 2:
         return None
     away = distances(suggestion.meta_features, [study.meta_features for study in past])
@@ -352,8 +353,9 @@ def _study_map(suggestion: Suggestion) -> FigureSpec | None:
     names = tuple(_short(study.name) for study in kept)
     texts = tuple(f"{name}, {len(s.trials)} trials" for name, s in zip(names, kept, strict=True))
     here = (_THIS_STUDY,) * n_own
+    named = names if len(names) <= MAX_NAMED else ()
     layers = (
-        Points(x[n_own:], y[n_own:], texts, BLUE, size=10, names=names[:MAX_NAMED]),
+        Points(x[n_own:], y[n_own:], texts, BLUE, size=10, names=named),
         Points(x[:n_own], y[:n_own], here, VERMILION, size=16, is_star=True, names=here),
     )
     more = f", {len(past) - len(kept)} more left out" if len(past) > len(kept) else ""
@@ -364,12 +366,8 @@ def _study_map(suggestion: Suggestion) -> FigureSpec | None:
 def _feature_distances(suggestion: Suggestion, past: Sequence[PastStudy]) -> Floats | None:
     """Return distances by meta-features, the study itself first; ``None`` if one is unknown."""
     features = [suggestion.meta_features, *(study.meta_features for study in past)]
-    rows = [distances(own, features) for own in features]
-    if any(distance is None for row in rows for distance in row):
-        return None
-    apart: Floats = np.array(rows, float)
-    mean: Floats = (apart + apart.T) / 2
-    return mean
+    apart = np.array([distances(own, features) for own in features], float)  # None becomes NaN
+    return None if np.isnan(apart).any() else (apart + apart.T) / 2
 
 
 def _config_distance(first: PastStudy, second: PastStudy, space: SearchSpace) -> float:

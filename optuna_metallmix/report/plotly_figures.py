@@ -121,7 +121,7 @@ def _points(layer: Points) -> dict[str, Any]:
         "x": layer.x.tolist(),
         "y": layer.y.tolist(),
         "text": [_text(name) for name in layer.names],
-        "textposition": "top center",
+        "textposition": "top center" if layer.is_star else "bottom center",
         "hovertext": [_text(text) for text in layer.texts],
         "hoverinfo": "text+x",
         "marker": marker,

@@ -123,13 +123,15 @@ def _draw_points(axes: Any, layer: Points) -> None:
     if has_shades:
         bar = axes.figure.colorbar(drawn, label="value, low to high", ticks=[0, 1])
         bar.ax.set_yticklabels(["low", "high"])
+    side = 1 if layer.is_star else -1
+    options: dict[str, Any] = {"xytext": (0, side * (layer.size / 2 + 1))}
+    options |= {
+        "textcoords": "offset points",
+        "ha": "center",
+        "va": "bottom" if layer.is_star else "top",
+        "color": INK,
+    }
     for name, x, y in zip(layer.names, layer.x, layer.y, strict=False):
-        options = {
-            "xytext": (0, layer.size / 2 + 1),
-            "textcoords": "offset points",
-            "ha": "center",
-            "color": INK,
-        }
         axes.annotate(_text(name), (x, y), **options)
 
 

@@ -55,6 +55,10 @@ RECORD_ATTR = "metallmix:record"
 
 _CHUNK = 2045
 """Longest system attribute that Optuna itself writes (``optuna/samplers/_tpe/sampler.py``)."""
+_AS_RECORDED = (
+    *("source", "params", "meta_features", "model", "prompt_version"),
+    *("predicted", "effects", "seconds"),
+)
 _UNREAD_TRIAL = PastTrial({}, 0.0, None, None)
 """Takes the place of past trials that are counted but not read."""
 _TOLERANCE = 1e-6
@@ -205,24 +209,17 @@ def _from_record(record: Mapping[str, Any]) -> Suggestion:
         PastStudy(name, {}, (_UNREAD_TRIAL,) * n, {}) for name, n in record["past_studies"].items()
     )
     return Suggestion(
-        source=record["source"],
-        params=record["params"],
+        **{name: record[name] for name in _AS_RECORDED},
         space=space,
-        meta_features=record["meta_features"],
         history=History(studies, record["left_out"]),
         candidates=_parse(tuple[Candidate, ...], record["candidates"]),
         explanation=_explanation(record, space),
-        model=record["model"],
         model_build=record.get("model_build"),
-        prompt_version=record["prompt_version"],
         proposal=_parse(Proposal | None, record["proposal"]),
         verdict=_parse(Verdict | None, record["verdict"]),
         attempts=_parse(tuple[Attempt, ...], record["attempts"]),
-        predicted=record["predicted"],
-        effects=record["effects"],
         trade=_parse(CostTradeoff | None, record["trade"]),
         reasons=tuple(record["reasons"]),
-        seconds=record["seconds"],
     )
 
 

@@ -1,4 +1,4 @@
-"""A real optuna-dashboard on a real file, and a real browser that looks at it."""
+"""Fixtures: a real optuna-dashboard on a file, and Chromium to open its pages."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "ci-output"
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PATIENCE = 60_000
-"""Milliseconds that a page may take; a busy machine is no defect."""
+"""Milliseconds to wait for a page, enough for a busy machine."""
 
 
 @dataclass
 class Look:
-    """A page, what it asked for and what went wrong in it."""
+    """An open page, its requests and its errors."""
 
     page: Page
     requests: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
     def keep(self, name: str) -> None:
-        """Keep a picture of the page as CI output."""
+        """Save a screenshot of the page as CI output."""
         PICTURES.mkdir(exist_ok=True)
         self.page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
 
 
 @dataclass(frozen=True)
 class PromptView:
-    """Two studies that a dashboard shows at an address."""
+    """Two studies and the address of the dashboard that shows them."""
 
     kind: str
     address: str
@@ -70,7 +70,7 @@ class PromptView:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium without a window. Of a module only: Playwright keeps an event loop running."""
+    """Headless Chromium, closed after each module: Playwright keeps an event loop running."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
@@ -85,7 +85,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def look(browser: Browser) -> Iterator[Callable[..., Look]]:
-    """Opens an address and waits for what a selector names."""
+    """Return a function that opens an address and waits for a selector."""
     contexts = []
 
     def at(address: str, selector: str, theme: str = "light") -> Look:
@@ -108,8 +108,8 @@ def look(browser: Browser) -> Iterator[Callable[..., Look]]:
 def shown(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, browser: Browser
 ) -> Iterator[PromptView]:
-    """Our study beside TPE's, past and all, with figures, and pictures in the note."""
-    assert browser.is_connected()  # asked for first: without one nothing has to be made
+    """A study of ours and a study of TPE with their past, served by a dashboard."""
+    assert browser.is_connected()  # before the work below, so that it skips without a browser
     pytest.importorskip("optuna_dashboard", reason="the dashboard is not installed")
     from optuna_dashboard import save_plotly_graph_object
 

@@ -1,4 +1,4 @@
-"""What people see of a study in optuna-dashboard, read from the page that Chromium renders."""
+"""What optuna-dashboard shows of a study, read from the page that Chromium renders."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FIGURES = (
     "Partial dependence",
     "Past studies: near is alike",
 )
-"""The titles of the interactive figures that a study's page has to show, but for a comparison."""
+"""Titles of the interactive figures of a suggestion on its study's page."""
 
 PLOT = ".js-plotly-plot"
 
@@ -36,7 +36,7 @@ _CONTRASTS = """plot => {
     const colour = () => rgba(getComputedStyle(behind).backgroundColor);
     while (behind.parentElement && colour()[3] === 0) behind = behind.parentElement;
     const page = light(colour());
-    const ratio = one => (Math.max(one, page) + 0.05) / (Math.min(one, page) + 0.05);
+    const ratio = text => (Math.max(text, page) + 0.05) / (Math.min(text, page) + 0.05);
     return [...plot.querySelectorAll("text")].map(text => getComputedStyle(text).fill)
         .concat(plot.data.filter(trace => trace.name).map(trace => {
             const probe = document.createElement("i");
@@ -47,7 +47,7 @@ _CONTRASTS = """plot => {
             return shown;
         })).map(shown => ratio(light(rgba(shown))));
 }"""
-"""WCAG 2.2's contrast of a figure's words and lines with what is behind them
+"""Contrast of a figure's texts and lines with the background, as WCAG 2.2 defines it
 (https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio)."""
 
 
@@ -59,13 +59,13 @@ def figure(looked: Look, title: str) -> Locator:
 
 def cells(table: Locator) -> list[list[str]]:
     rows = table.locator("tbody tr").all()
-    return [one.locator("td").all_inner_texts() for one in rows]
+    return [row.locator("td").all_inner_texts() for row in rows]
 
 
 def check_local(looked: Look, address: str) -> None:
-    """Nothing leaves the machine, not even for a font."""
+    """Check that the page requests nothing from elsewhere, not even a font."""
     assert [
-        one for one in looked.requests if not one.startswith((address, "data:", "blob:"))
+        url for url in looked.requests if not url.startswith((address, "data:", "blob:"))
     ] == []
     assert looked.errors == []
 

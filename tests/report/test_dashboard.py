@@ -1,4 +1,4 @@
-"""What is written on a study, through the real optuna-dashboard and a real artifact store."""
+"""What the real optuna-dashboard and a real artifact store have of a suggestion."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class _Silent(WSGIRequestHandler):
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[str, str, FileSystemArtifactStore]]:
-    """A dashboard on a SQLite file and a folder: its address, the file's, the artifact store."""
+    """A running dashboard: its address, its storage's address and its artifact store."""
     storage = f"sqlite:///{tmp_path / 'hpo.db'}"
     fill_past(storage)
     (tmp_path / "artifacts").mkdir()
@@ -79,9 +79,9 @@ def test_the_dashboard_serves_note_figures_pictures_and_links(
     detail = json.loads(_get(f"{host}/api/studies/{study._study_id}")[1])
     note = detail["note"]["body"]
     assert "### Suggested values" in note
-    assert {one["id"] for one in detail["plotly_graph_objects"]} == FIGURES
-    for one in detail["plotly_graph_objects"]:
-        layout = json.loads(one["graph_object"])["layout"]
+    assert {stored["id"] for stored in detail["plotly_graph_objects"]} == FIGURES
+    for stored in detail["plotly_graph_objects"]:
+        layout = json.loads(stored["graph_object"])["layout"]
         assert layout["xaxis"]["title"]["text"]
         assert layout["paper_bgcolor"] == "#ffffff"
     pictures = re.findall(r"!\[[^]]+\]\((/artifacts/[^)]+)\)", note)
@@ -129,7 +129,7 @@ def test_a_persons_note_is_kept_byte_for_byte(mine: str) -> None:
 
 
 class _Full(FileSystemArtifactStore):
-    """A store on a full disk, from the second file on."""
+    """An artifact store whose disk is full after the first file."""
 
     n = 0
 
@@ -140,7 +140,7 @@ class _Full(FileSystemArtifactStore):
         super().write(artifact_id, content_body)
 
 
-def test_a_full_artifact_store_stops_nothing_and_is_said_once(tmp_path: Path, told: Told) -> None:
+def test_a_full_artifact_store_stops_nothing_and_warns_once(tmp_path: Path, told: Told) -> None:
     study = new_study(
         MetaLLMiXSampler(llm=False, seed=0, artifact_store=_Full(tmp_path)), memory_past()
     )
@@ -149,16 +149,16 @@ def test_a_full_artifact_store_stops_nothing_and_is_said_once(tmp_path: Path, to
     assert "No space left on device" in warning
     assert study.trials[0].user_attrs["metallmix:note"] == warning
     note = dashboard.get_note(study)
-    assert note.count("](/artifacts/") == 1  # the one that was written, and no broken one
-    assert len([one for one in _announced(study) if one is not None]) == 1
+    assert note.count("](/artifacts/") == 1  # only the picture that was written
+    assert len([entry for entry in _listed_artifacts(study) if entry is not None]) == 1
 
 
-def _announced(study: optuna.Study) -> list[Any]:
+def _listed_artifacts(study: optuna.Study) -> list[Any]:
     attributes = study._storage.get_study_system_attrs(study._study_id)
     return [json.loads(v) for k, v in attributes.items() if k.startswith("artifacts:")]
 
 
-def test_a_storage_that_takes_no_note_stops_nothing_and_is_said_once(
+def test_a_storage_that_takes_no_note_stops_nothing_and_warns_once(
     monkeypatch: pytest.MonkeyPatch, told: Told
 ) -> None:
     storage = memory_past()
@@ -174,7 +174,7 @@ def test_a_storage_that_takes_no_note_stops_nothing_and_is_said_once(
     assert len(study.trials) == 2
 
 
-def test_an_absent_dashboard_is_said_once(monkeypatch: pytest.MonkeyPatch, told: Told) -> None:
+def test_an_absent_dashboard_warns_once(monkeypatch: pytest.MonkeyPatch, told: Told) -> None:
     monkeypatch.setitem(__import__("sys").modules, "optuna_dashboard", None)
     study = new_study(MetaLLMiXSampler(llm=False, seed=0), memory_past())
     study.optimize(objective, n_trials=2)
@@ -191,5 +191,5 @@ def test_artifacts_are_named_for_people(tmp_path: Path) -> None:
     store = FileSystemArtifactStore(tmp_path)
     study = new_study(MetaLLMiXSampler(llm=False, seed=0, artifact_store=store), memory_past())
     study.optimize(objective, n_trials=1)
-    names = {one.filename for one in get_all_artifact_meta(study)}
+    names = {artifact.filename for artifact in get_all_artifact_meta(study)}
     assert names >= {"metallmix-effects.png", "metallmix-suggestion.png"}

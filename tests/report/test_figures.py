@@ -182,11 +182,11 @@ def test_pictures_can_be_drawn_by_several_threads(suggestion: Suggestion) -> Non
 def test_other_peoples_names_are_drawn_as_text(suggestion: Suggestion) -> None:
     """Tags in plotly and formulas in matplotlib have no effect and raise nothing."""
     pytest.importorskip("matplotlib")
-    told = _many(n_parameters=3, n_studies=3, name=EVIL)
-    for figure in interactive_figures(told).values():
+    crowded = _many(n_parameters=3, n_studies=3, name=EVIL)
+    for figure in interactive_figures(crowded).values():
         assert "<b>" not in figure.to_json()
         assert "<a " not in figure.to_json()
-    assert len(draw_pictures(told)) == 3
+    assert len(draw_pictures(crowded)) == 3
 
 
 def _many(n_parameters: int, n_studies: int, name: str) -> Suggestion:
@@ -201,7 +201,8 @@ def _many(n_parameters: int, n_studies: int, name: str) -> Suggestion:
         for i in range(n_studies)
     )
     evidence = tuple(
-        Evidence(f"E{i}", one, "= 0.5", 0.5, 0.5, None, 0.1, 9, 2) for i, one in enumerate(space)
+        Evidence(f"E{i}", parameter, "= 0.5", 0.5, 0.5, None, 0.1, 9, 2)
+        for i, parameter in enumerate(space)
     )
     explanation = Explanation(
         base=0.4,
@@ -231,13 +232,13 @@ def _many(n_parameters: int, n_studies: int, name: str) -> Suggestion:
 
 
 def test_a_hundred_parameters_and_300_studies_are_still_readable() -> None:
-    told = _many(n_parameters=100, n_studies=300, name="a rather long name " * 20)
-    projected = dict.fromkeys(list(told.space)[:100], (0.5, 0.6))
-    note = render_note(told, 0, projected, {"picture": "/artifacts/1/2"})
+    crowded = _many(n_parameters=100, n_studies=300, name="a rather long name " * 20)
+    projected = dict.fromkeys(list(crowded.space)[:100], (0.5, 0.6))
+    note = render_note(crowded, 0, projected, {"picture": "/artifacts/1/2"})
     assert len(note) < MAX_NOTE
     assert note.count("\n") < 150
     for more in ("and 81 more parameters", "and 80 more values", "and 280 more", "![picture]"):
         assert more in note
-    figures = interactive_figures(told)
+    figures = interactive_figures(crowded)
     assert sum(len(figure.to_json()) for figure in figures.values()) < 150_000
-    assert _spec(told, "studies").title.endswith(", 240 more left out")
+    assert _spec(crowded, "studies").title.endswith(", 240 more left out")

@@ -1,3 +1,5 @@
+"""The note of a suggestion: its contents, its markup and its place in a study's note."""
+
 from __future__ import annotations
 
 import json
@@ -55,7 +57,7 @@ def suggestion(learned: Learned) -> Suggestion:
 
 
 def _evil(handmade: Handmade) -> Suggestion:
-    """A suggestion whose every text is other people's."""
+    """A suggestion in which every text has markup."""
     space = {EVIL: FloatDistribution(0, 1), "k": CategoricalDistribution([EVIL, "b"])}
     params = {EVIL: 0.5, "k": EVIL}
     evidence = (
@@ -98,7 +100,7 @@ def _n_cells(line: str) -> int:
     return len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) - 1
 
 
-def test_note_tells_choice_reasons_past_and_verdict(suggestion: Suggestion) -> None:
+def test_note_has_choice_reasons_past_and_verdict(suggestion: Suggestion) -> None:
     note = render_note(suggestion, 7, {})
     assert note.startswith("## How trial 7 was chosen")
     assert "language model `scripted` from 3 past studies with 90 trials" in note
@@ -121,7 +123,7 @@ def test_table_has_a_row_for_each_parameter_largest_effect_first(suggestion: Sug
     assert set(table[1].split()) == {"|", "---"}
 
 
-def test_largest_effect_stands_first_whatever_its_sign(handmade: Handmade) -> None:
+def test_largest_effect_comes_first_whatever_its_sign(handmade: Handmade) -> None:
     params = handmade.candidates[0].params
     effects = {"lr": 0.1, "depth": -0.3, "frozen": 0.2}
     hand = Suggestion(
@@ -136,13 +138,13 @@ def test_each_value_says_where_it_comes_from(suggestion: Suggestion) -> None:
     assert suggestion.proposal is not None
     name, other = list(suggestion.params)[:2]
     proposal = replace(suggestion.proposal, changes={name: suggestion.params[name]})
-    told = replace(suggestion, proposal=proposal)
-    lines = render_note(told, 0, {other: (suggestion.params[other], 7)}).splitlines()
+    changed = replace(suggestion, proposal=proposal)
+    lines = render_note(changed, 0, {other: (suggestion.params[other], 7)}).splitlines()
     cells = {line.split(" | ")[0]: line.split(" | ")[2] for line in lines if line[:2] == "| "}
     assert cells[f"| {name}"] == "changed by the model"
     assert cells[f"| {other}"].endswith(", projected")
-    others = [cells[f"| {one}"] for one in list(suggestion.params)[2:]]
-    assert all(re.fullmatch(r"past study '\w+'|candidate 1", one) for one in others)
+    others = [cells[f"| {name}"] for name in list(suggestion.params)[2:]]
+    assert all(re.fullmatch(r"past study '\w+'|candidate 1", origin) for origin in others)
     assert "### Values moved into the objective's space" in "\n".join(lines)
 
 
@@ -165,7 +167,7 @@ def test_other_peoples_text_is_no_markdown(handmade: Handmade) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trade", "told"),
+    ("trade", "sentence"),
     [
         (
             CostTradeoff(0.3, 1.1, 0.01, 0.03),
@@ -180,10 +182,10 @@ def test_other_peoples_text_is_no_markdown(handmade: Handmade) -> None:
         ),
     ],
 )
-def test_note_tells_what_the_cheaper_training_gives_up(
-    suggestion: Suggestion, trade: CostTradeoff, told: str
+def test_note_says_what_the_cheaper_training_gives_up(
+    suggestion: Suggestion, trade: CostTradeoff, sentence: str
 ) -> None:
-    assert told in render_note(replace(suggestion, trade=trade), 0, {})
+    assert sentence in render_note(replace(suggestion, trade=trade), 0, {})
     assert "Cost:" not in render_note(suggestion, 0, {})
 
 
@@ -223,14 +225,14 @@ def test_refused_verdict_says_by_whom(suggestion: Suggestion) -> None:
     assert "- E1 is wrong." in note
 
 
-def test_note_tells_what_answers_and_review_took(suggestion: Suggestion) -> None:
+def test_note_says_what_answers_and_review_took(suggestion: Suggestion) -> None:
     review = Review("other", attempts=(Attempt("{}", (), 2.0, 30, 4),), note="no review: gone")
-    told = replace(
+    reviewed = replace(
         suggestion,
         attempts=(Attempt("?", ("no",), 1.0, 700, 90), Attempt("{}", (), 1.5, 800, 60)),
         verdict=Verdict(True, review=review),
     )
-    note = render_note(told, 0, {})
+    note = render_note(reviewed, 0, {})
     assert "- the model's answers: 2.5 s, 1500 tokens read, 150 tokens written" in note
     assert "- the review by `other`: 2.0 s, 30 tokens read, 4 tokens written" in note
     assert "- the reviewing model: no review: gone" in note

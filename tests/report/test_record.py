@@ -1,3 +1,5 @@
+"""The record of a suggestion comes back from every storage as it was written."""
+
 from __future__ import annotations
 
 import json
@@ -73,14 +75,14 @@ def test_record_comes_back_as_it_was_written(
 ) -> None:
     assert suggestion.source == "llm"
     trial = _store(storage, suggestion)
-    found = read_record(trial)
-    assert found is not None
-    assert found == json.loads(json.dumps(as_record(suggestion)))
-    assert found["proposal"]["reasoning"] == 'Größe, "日本語" \\ |'
-    assert found["params"] == dict(suggestion.params)
-    assert found["past_studies"] == {"skin": 30, "chest": 30, "retina": 30}
-    assert [one["failures"] == [] for one in found["attempts"]] == [False, True]
-    assert found["verdict"]["accepted"] is True
+    record = read_record(trial)
+    assert record is not None
+    assert record == json.loads(json.dumps(as_record(suggestion)))
+    assert record["proposal"]["reasoning"] == 'Größe, "日本語" \\ |'
+    assert record["params"] == dict(suggestion.params)
+    assert record["past_studies"] == {"skin": 30, "chest": 30, "retina": 30}
+    assert [attempt["failures"] == [] for attempt in record["attempts"]] == [False, True]
+    assert record["verdict"]["accepted"] is True
     chunks = [v for k, v in trial.system_attrs.items() if k.startswith("metallmix:record:")]
     assert len(chunks) >= 2
     assert max(len(chunk) for chunk in chunks) <= 2045
@@ -112,7 +114,7 @@ def test_people_see_what_the_verdict_was_and_what_the_answers_took(suggestion: S
 
 
 def test_record_of_an_older_version_is_read(suggestion: Suggestion) -> None:
-    """Up to 2026-11 verdict and review also had the untrue sentences of the model."""
+    """Until 2026-11 the verdict and the review also had a key ``false_claims``."""
     assert suggestion.verdict is not None
     review = Review("other", {"format": 5}, {"format": "good"})
     new = replace(suggestion, verdict=replace(suggestion.verdict, review=review))
@@ -134,11 +136,11 @@ def test_verdict_review_and_costs_are_on_the_record(suggestion: Suggestion) -> N
         "other", {"format": 2}, {"format": "so"}, attempts=(Attempt("{}", (), 1.0, 5),)
     )
     verdict = replace(suggestion.verdict, review=review)
-    found = as_record(replace(suggestion, verdict=verdict))["verdict"]
-    assert (found["accepted"], found["scores"]) == (True, {"format": 2})
-    assert found["summary"] == "accepted; format 2 of 5"
-    assert found["review"]["reviewer"] == "other"
-    assert found["review"]["attempts"][0]["prompt_tokens"] == 5
+    record = as_record(replace(suggestion, verdict=verdict))["verdict"]
+    assert (record["accepted"], record["scores"]) == (True, {"format": 2})
+    assert record["summary"] == "accepted; format 2 of 5"
+    assert record["review"]["reviewer"] == "other"
+    assert record["review"]["attempts"][0]["prompt_tokens"] == 5
 
 
 def test_people_see_the_reasons_for_a_step_down(suggestion: Suggestion) -> None:
@@ -151,24 +153,24 @@ def test_people_see_the_reasons_for_a_step_down(suggestion: Suggestion) -> None:
 @given(st.text(max_size=6000))
 @settings(max_examples=25, deadline=None)
 def test_any_answer_of_a_model_survives(suggestion: Suggestion, answer: str) -> None:
-    found = read_record(_store(None, replace(suggestion, attempts=(Attempt(answer),))))
-    assert found is not None
-    (attempt,) = found["attempts"]
+    record = read_record(_store(None, replace(suggestion, attempts=(Attempt(answer),))))
+    assert record is not None
+    (attempt,) = record["attempts"]
     assert (attempt["answer"], attempt["failures"]) == (answer, [])
 
 
 def test_lone_surrogate_survives_sqlite(suggestion: Suggestion, tmp_path: Path) -> None:
     broken = replace(suggestion, attempts=(Attempt("a\ud800b"),), reasons=("c\udfffd",))
-    found = read_record(_store(f"sqlite:///{tmp_path / 'hpo.db'}", broken))
-    assert found is not None
-    assert found["attempts"][0]["answer"] == "a\ud800b"
+    record = read_record(_store(f"sqlite:///{tmp_path / 'hpo.db'}", broken))
+    assert record is not None
+    assert record["attempts"][0]["answer"] == "a\ud800b"
 
 
 def test_numbers_of_numpy_stay_numbers(suggestion: Suggestion) -> None:
     params = {"n": np.int64(3), "x": np.float32(0.5), "b": np.True_, "odd": (1, 2)}
-    found = read_record(_store(None, replace(suggestion, params=params)))
-    assert found is not None
-    assert found["params"] == {"n": 3, "x": 0.5, "b": True, "odd": [1, 2]}
+    record = read_record(_store(None, replace(suggestion, params=params)))
+    assert record is not None
+    assert record["params"] == {"n": 3, "x": 0.5, "b": True, "odd": [1, 2]}
 
 
 def test_trial_without_a_record_has_none() -> None:
@@ -177,7 +179,7 @@ def test_trial_without_a_record_has_none() -> None:
     assert read_record(study.trials[0]) is None
 
 
-def test_missing_suggestion_and_note_are_told_on_the_trial() -> None:
+def test_missing_suggestion_and_note_are_on_the_trial() -> None:
     study = optuna.create_study()
     trial = study.ask()
     record_missing(study._storage, trial._trial_id, "no past")
@@ -189,7 +191,7 @@ def test_missing_suggestion_and_note_are_told_on_the_trial() -> None:
     }
 
 
-def test_moved_values_are_told_on_the_trial() -> None:
+def test_moved_values_are_on_the_trial() -> None:
     study = optuna.create_study()
     trial = study.ask()
     record_projected(study._storage, trial._trial_id, {"lr": (0.5, 0.1), "k": (None, "a")})
@@ -206,8 +208,8 @@ def test_build_of_the_model_that_answered_is_kept(learned: Learned) -> None:
             return _answer(messages, schema)
 
     def built(llm: Any) -> object:
-        found = suggest(learned.history, learned.space, {}, llm)
-        return as_record(found)["model_build"]
+        made = suggest(learned.history, learned.space, {}, llm)
+        return as_record(made)["model_build"]
 
     assert built(Built()) == "v7"
     assert built(ForeignLLM(Built())) == "v7"

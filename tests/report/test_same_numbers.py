@@ -1,4 +1,4 @@
-"""One suggestion, told in many places: every number is the same number."""
+"""Note, page, figures and notebook show the numbers of the record."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ dashboard = pytest.importorskip("optuna_dashboard")
 
 
 @dataclass(frozen=True)
-class Told:
-    """One suggestion, and where it is told."""
+class Reported:
+    """A suggestion, where it is recorded and its note."""
 
     storage: str
     study: optuna.Study
@@ -38,7 +38,7 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
     storage = f"sqlite:///{tmp_path_factory.mktemp('same') / 'hpo.db'}"
     fill_past(storage)
     sampler = MetaLLMiXSampler(llm=ScriptedLLM(["?", choose(), choose()]), seed=0)
@@ -47,11 +47,11 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     study.optimize(_narrower, n_trials=2)
     record = read_record(study.trials[0])
     assert record is not None
-    return Told(storage, study, record, dashboard.get_note(study))
+    return Reported(storage, study, record, dashboard.get_note(study))
 
 
 def _narrower(trial: optuna.Trial) -> float:
-    """An objective that allows less than the past had: something is projected."""
+    """An objective with a smaller space than the past, so that a value is projected."""
     optimizer = trial.suggest_categorical("optimizer", ["sgd", "adam", "adamw"])
     depth = trial.suggest_int("depth", 20, 30)
     return trial.suggest_float("learning_rate", 1e-5, 1e-1, log=True) + len(optimizer) + depth
@@ -63,9 +63,9 @@ def _rows(note: str) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in cells}
 
 
-def test_the_note_has_the_records_numbers(told: Told) -> None:
-    record, rows = told.record, _rows(told.note)
-    suggestion = retell_whole(told)
+def test_the_note_has_the_records_numbers(reported: Reported) -> None:
+    record, rows = reported.record, _rows(reported.note)
+    suggestion = restore_whole(reported)
     for name, effect in record["effects"].items():
         if name in record["params"]:
             value = label_of(suggestion.space[name], record["params"][name])
@@ -73,42 +73,40 @@ def test_the_note_has_the_records_numbers(told: Told) -> None:
         if name in rows:
             assert rows[name][2] == f"{effect:+.3f}"
     assert set(record["params"]) <= set(rows)
-    assert f"Expected score: **{record['predicted']:.2f}**" in told.note
-    assert f"average of the past, {record['base']:.3f}," in told.note
-    assert f"expected score, {record['predicted']:.3f}," in told.note
-    assert f"rank correlation of **{record['quality']:.2f}**" in told.note
+    assert f"Expected score: **{record['predicted']:.2f}**" in reported.note
+    assert f"average of the past, {record['base']:.3f}," in reported.note
+    assert f"expected score, {record['predicted']:.3f}," in reported.note
+    assert f"rank correlation of **{record['quality']:.2f}**" in reported.note
     past = record["past_studies"]
-    assert f"{len(past)} past studies with {sum(past.values())} trials" in told.note
-    for one in record["nearest"]:
-        assert f"| {one['n_trials']} | {one['distance']:.2f} |" in told.note
-    parts = {(one.parameter, f"{one.effect:+.2f}") for one in suggestion.explanation.parts}
+    assert f"{len(past)} past studies with {sum(past.values())} trials" in reported.note
+    for study in record["nearest"]:
+        assert f"| {study['n_trials']} | {study['distance']:.2f} |" in reported.note
+    parts = {(e.parameter, f"{e.effect:+.2f}") for e in suggestion.explanation.parts}
     for name, row in rows.items():
         for effect in re.findall(r"\(([+-]\d\.\d\d)\)", " ".join(row[3:])):
             assert (name, effect) in parts
     for stage, seconds in record["seconds"].items():
-        assert f"{stage} {seconds:.1f} s" in told.note
+        assert f"{stage} {seconds:.1f} s" in reported.note
 
 
-def test_the_records_numbers_add_up(told: Told) -> None:
-    record = told.record
+def test_the_records_numbers_add_up(reported: Reported) -> None:
+    record = reported.record
     total = record["base"] + sum(record["effects"].values())
     assert total == pytest.approx(record["predicted"], abs=1e-6)
 
 
-def retell_whole(told: Told) -> Any:
-    found = restore_suggestion(told.study)
-    assert found is not None
-    assert found.is_whole
-    return found.suggestion
+def restore_whole(reported: Reported) -> Any:
+    restored = restore_suggestion(reported.study)
+    assert restored is not None
+    assert restored.is_whole
+    return restored.suggestion
 
 
-def test_what_is_told_again_is_what_was_told(
-    told: Told, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["explain", "--storage", told.storage, "--study", "new", "--format", "md"]
+def test_explain_repeats_the_note(reported: Reported, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["explain", "--storage", reported.storage, "--study", "new", "--format", "md"]
     assert main(words) == 0
     report = capsys.readouterr().out
-    own = told.note.partition("\n\n")[2].rpartition("\n\n")[0]
+    own = reported.note.partition("\n\n")[2].rpartition("\n\n")[0]
     unlinked = re.sub(r"\[(past-\d)\]\(/dashboard/studies/\d+\)", r"\1", own)
     assert report == f"# new\n\n{unlinked}\n\n"
     assert "- answer 1 was refused: " in report
@@ -118,36 +116,38 @@ def test_what_is_told_again_is_what_was_told(
 class _Text(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
-        self.said: list[str] = []
+        self.texts: list[str] = []
 
     def handle_data(self, data: str) -> None:
-        self.said.append(data)
+        self.texts.append(data)
 
 
 def _numbers(text: str) -> list[str]:
     return re.findall(r"(?<![\w.])[+-]?\d+(?:\.\d+)?(?![\w.]*\w)", text)
 
 
-def test_the_page_has_the_notes_numbers(told: Told, tmp_path: Path) -> None:
+def test_the_page_has_the_notes_numbers(reported: Reported, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     out = tmp_path / "page.html"
-    assert main(["explain", "--storage", told.storage, "--study", "new", "--out", str(out)]) == 0
+    assert (
+        main(["explain", "--storage", reported.storage, "--study", "new", "--out", str(out)]) == 0
+    )
     page = out.read_text(encoding="utf-8")
     assert page.count('<img src="data:image/png;base64,') == 4
     assert "http" not in page
     reader = _Text()
     reader.feed(page.partition("<body>")[2])
-    plain = re.sub(r"\]\(/dashboard/studies/\d+\)|\*\*|`|\\", "", told.note)
+    plain = re.sub(r"\]\(/dashboard/studies/\d+\)|\*\*|`|\\", "", reported.note)
     own = plain.partition("\n\n")[2].rpartition("\n\n")[0]
-    assert _numbers(" ".join(reader.said)) == _numbers(own)
+    assert _numbers(" ".join(reader.texts)) == _numbers(own)
 
 
-def test_the_figures_have_the_records_numbers(told: Told) -> None:
+def test_the_figures_have_the_records_numbers(reported: Reported) -> None:
     stored = dashboard._custom_plot_data.get_plotly_graph_objects(
-        told.study._storage.get_study_system_attrs(told.study._study_id)
+        reported.study._storage.get_study_system_attrs(reported.study._study_id)
     )
     (bars,) = json.loads(stored["metallmix-suggestion"])["data"]
-    record = told.record
+    record = reported.record
     predicted, *effects, base = bars["x"]
     assert (predicted, base) == (record["predicted"], record["base"])
     assert sorted(effects) == sorted(record["effects"].values())
@@ -156,29 +156,29 @@ def test_the_figures_have_the_records_numbers(told: Told) -> None:
         *(f"{effect:+.3f}" for effect in effects),
         f"{base:.3f}",
     ]
-    again = interactive_figures(retell_whole(told))
+    again = interactive_figures(restore_whole(reported))
     for name, text in stored.items():
         assert json.loads(text) == json.loads(again[name].to_json())
 
 
-def test_notebooks_show_the_records_numbers(told: Told) -> None:
-    suggestion = retell_whole(told)
+def test_notebooks_show_the_records_numbers(reported: Reported) -> None:
+    suggestion = restore_whole(reported)
     shown = suggestion._repr_html_()
-    for name, effect in told.record["effects"].items():
+    for name, effect in reported.record["effects"].items():
         assert re.search(
             rf"<td>{name}</td>\n<td>[^<]*</td>\n<td>{re.escape(f'{effect:+.3f}')}<", shown
         )
-    for mean in told.record["importance"].values():
+    for mean in reported.record["importance"].values():
         assert f"<td>{mean:.3f}</td>" in shown
 
 
-def test_a_past_that_has_changed_is_told_apart(told: Told) -> None:
+def test_changed_past_is_recognized(reported: Reported) -> None:
     storage = optuna.storages.InMemoryStorage()
     for name in ("past-0", "past-1", "new"):
-        optuna.copy_study(from_study_name=name, from_storage=told.storage, to_storage=storage)
+        optuna.copy_study(from_study_name=name, from_storage=reported.storage, to_storage=storage)
     study = optuna.load_study(study_name="new", storage=storage)
-    found = restore_suggestion(study)
-    assert found is not None
-    assert not found.is_whole
-    assert found.suggestion.predicted == told.record["predicted"]
-    assert set(interactive_figures(found.suggestion)) == {"metallmix-suggestion"}
+    restored = restore_suggestion(study)
+    assert restored is not None
+    assert not restored.is_whole
+    assert restored.suggestion.predicted == reported.record["predicted"]
+    assert set(interactive_figures(restored.suggestion)) == {"metallmix-suggestion"}
