@@ -1,8 +1,8 @@
-"""Each way a model can be broken or lie: the study runs on, warns once at most, and says why.
+"""Broken and lying models never stop a study, and cause at most one warning.
 
-Every case goes through `study.optimize` on a real past. Where an answer was accepted in the end
-there is no warning; else there is one, the reason stands on the trial, and the meta-learner's best
-candidate is the trial's.
+Every case goes through `study.optimize` on a real past. If no answer is accepted, there is one
+warning with the reason that the trial records, and the trial gets the meta-learner's best
+candidate.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ def echo(messages: Sequence[Message], schema: Schema) -> str:
 
 
 def changes(**values: Any) -> Reply:
-    """Insist on changes, whether or not they may be made."""
+    """Return changes even if the schema does not allow them."""
     return lambda m, s: json.dumps({**right(m, s), "changes": values})
 
 
 def lie_about_evidence(messages: Sequence[Message], schema: Schema) -> str:
-    """Cite everything for something else."""
+    """Cite all evidence for the last candidate."""
     asked = schema["properties"]
     cited = {"evidence": asked["evidence"]["items"]["enum"]}
     return json.dumps(
@@ -127,9 +127,9 @@ REFUSED: dict[str, tuple[Reply, str]] = {
     "raises LLMError": (raises(LLMError("It is out of order.")), "It is out of order."),
     "picks the worst": (pick_the_worst, "answer 2 was not used"),
     "returns None": (text(None), "returned NoneType instead of str"),
-    "returns bytes": (text(b"{}"), "answered bytes, not str"),
-    "returns a list": (text(["{}"]), "answered list, not str"),
-    "returns a dict": (right, "answered dict, not str"),
+    "returns bytes": (text(b"{}"), "returned bytes instead of str"),
+    "returns a list": (text(["{}"]), "returned list instead of str"),
+    "returns a dict": (right, "returned dict instead of str"),
 }  # fmt: skip
 
 
@@ -144,8 +144,8 @@ def test_broken_or_lying_model_is_replaced(past: Any, told: Any, case: str) -> N
     assert record is not None
     assert record["params"] == record["candidates"][0]["params"]
     assert len(record["attempts"]) == len(model.asked)
-    assert all(len(one["answer"]) <= MAX_ANSWER for one in record["attempts"])
-    assert sum(len(one["content"]) for one in model.asked[-1]) < 30_000
+    assert all(len(attempt["answer"]) <= MAX_ANSWER for attempt in record["attempts"])
+    assert sum(len(message["content"]) for message in model.asked[-1]) < 30_000
 
 
 ACCEPTED: dict[str, Reply] = {
@@ -167,7 +167,7 @@ ACCEPTED: dict[str, Reply] = {
 
 
 @pytest.mark.parametrize("case", ACCEPTED)
-def test_sound_choice_is_taken_whatever_is_around_it(past: Any, told: Any, case: str) -> None:
+def test_a_sound_choice_is_accepted_whatever_surrounds_it(past: Any, told: Any, case: str) -> None:
     study = run(MetaLLMiXSampler(llm=Foreign(ACCEPTED[case]), seed=0), past)
     first = study.trials[0]
     assert (first.user_attrs["metallmix:source"], told.warnings) == ("llm", [])
@@ -179,22 +179,30 @@ def test_sound_choice_is_taken_whatever_is_around_it(past: Any, told: Any, case:
         assert mark not in note
 
 
-def test_false_words_beside_a_sound_choice_are_shown_as_false(past: Any, told: Any) -> None:
-    lie = "Candidate 1 fits. learning_rate 0.07 helped by 0.93 in 5000 trials."
-    model = Foreign(good(str, why=lie))
+def test_the_model_s_own_words_are_shown_but_not_checked(past: Any, told: Any) -> None:
+    claim = "Candidate 1 fits. learning_rate 0.07 helped by 0.93 in 5000 trials."
+    model = Foreign(good(str, why=claim))
     study = run(MetaLLMiXSampler(llm=model, seed=0), past)
-    first = study.trials[0]
-    assert (first.user_attrs["metallmix:source"], told.warnings) == ("llm", [])
-    assert "1 sentence of its own words not true" in first.user_attrs["metallmix:verdict"]
-    assert "Not true: " in model.asked[1][-1]["content"]  # it was given the chance to mend it
-    shown = [one for one in get_note(study).splitlines() if "0.93 in 5000" in one]
-    assert shown
-    assert all("ot true: " in one for one in shown)
+    assert (study.trials[0].user_attrs["metallmix:source"], told.warnings) == ("llm", [])
+    assert len(model.asked) == 1
+    lines = [line for line in get_note(study).splitlines() if "0.93 in 5000" in line]
+    assert lines
+    assert all(line.startswith("> ") for line in lines)
+
+
+def test_degenerate_words_beside_a_sound_choice_are_left_out(past: Any, told: Any) -> None:
+    study = run(MetaLLMiXSampler(llm=Foreign(good(str, why="1.1." * 40)), seed=0), past)
+    record = read_record(study.trials[0])
+    assert record is not None
+    assert (record["source"], told.warnings) == ("llm", [])
+    assert record["proposal"]["why"] == ""
+    assert "1.1.1.1" in record["attempts"][0]["answer"]
+    assert "1.1.1.1" not in get_note(study)
 
 
 @pytest.fixture
 def address() -> Iterator[Callable[[str], str]]:
-    """Starts servers in processes of their own, each of which does one thing when asked."""
+    """Start servers in separate processes, each with a single behavior."""
     started: list[subprocess.Popen[str]] = []
 
     def start(what: str) -> str:
@@ -204,9 +212,9 @@ def address() -> Iterator[Callable[[str], str]]:
         return f"127.0.0.1:{int(started[-1].stdout.readline())}"
 
     yield start
-    for one in started:
-        one.kill()
-        one.communicate()
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 SERVERS = {

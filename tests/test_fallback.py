@@ -125,7 +125,7 @@ def test_a_foreign_model_that_raises(past, told):
 
 def test_a_foreign_model_that_answers_no_text(past, told):
     study = run(MetaLLMiXSampler(llm=Foreign(lambda *_: {"candidate": 1})), past)
-    check_step_down(study, told, "meta-learner", "answered dict, not str")
+    check_step_down(study, told, "meta-learner", "returned dict instead of str")
 
 
 @pytest.fixture
