@@ -125,10 +125,8 @@ def fit_ensemble(dataset: MetaDataset, trees: Trees, seed: int) -> Ensemble:
     held_out = np.full(len(dataset.scores), np.nan)
     members: list[CatBoostRegressor] = []
     for rows in _training_rows(dataset, frame, np.random.default_rng(seed)):
-        scores, member_seed = dataset.scores[rows], seed + len(members)
-        model = fit_regressor(
-            dataset.space, frame[rows], scores, trees, member_seed, weights[rows]
-        )
+        data, member_seed = (frame[rows], dataset.scores[rows]), seed + len(members)
+        model = fit_regressor(dataset.space, *data, trees, member_seed, weights[rows])
         members.append(model)
         if n_studies(dataset) > 1 and not rows.all():
             held_out[~rows] = model.predict(frame[~rows])
@@ -149,9 +147,7 @@ def is_clearly_better(first: Ensemble, second: Ensemble) -> bool:
     """Return whether ``first`` has better top scores by more than the standard error."""
     gains = first.top_scores - second.top_scores
     gains = gains[~np.isnan(gains)]
-    if len(gains) < 3:
-        return False
-    return bool(gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains)))
+    return len(gains) > 2 and bool(gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains)))
 
 
 def _training_rows(

@@ -40,7 +40,6 @@ from optuna_metallmix.space import SearchSpace
 
 
 if TYPE_CHECKING:
-    import pandas as pd
     from catboost import Pool
 
 MAX_EXPLAINED = 1_000
@@ -90,7 +89,7 @@ class MetaLearner:
         Raises:
             HistoryError: There are too few rows, or the parameters or scores are constant.
         """
-        _check_learnable(dataset, to_frame(dataset.space, dataset.configs))
+        _check_learnable(dataset)
         self.space = dataset.space
         self.dataset = dataset
         self.explained_rows = evenly_spaced(len(dataset.configs), MAX_EXPLAINED)
@@ -137,11 +136,11 @@ class MetaLearner:
         return Pool(frame, cat_features=categorical_columns(self.space))
 
 
-def _check_learnable(dataset: MetaDataset, frame: pd.DataFrame) -> None:
+def _check_learnable(dataset: MetaDataset) -> None:
     n_rows = len(dataset.configs)
     if n_rows < MIN_ROWS:
         problem = f"there are only {n_rows} past trials, but at least {MIN_ROWS} are needed"
-    elif not varies(frame):
+    elif not varies(to_frame(dataset.space, dataset.configs)):
         problem = "all past trials have the same parameter values"
     elif not np.ptp(dataset.scores) > 0:
         problem = "all past trials have the same score"

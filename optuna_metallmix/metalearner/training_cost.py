@@ -83,8 +83,8 @@ class CostModel:
         """Coefficient of determination of log costs on held-out trials, up to 1."""
         if self.r2 < MIN_R2:
             raise _no_effect(
-                "past training times do not follow from the parameters (on held-out trials they "
-                f"explain {max(self.r2, 0.0):.0%} of the variance)"
+                "past training times cannot be predicted from the parameters (they explain "
+                f"{max(self.r2, 0.0):.0%} of the variance on held-out trials)"
             )
         return self
 

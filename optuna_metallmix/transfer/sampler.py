@@ -221,7 +221,7 @@ class TransferSampler(BaseSampler):
         base = type(self._base_sampler).__name__
         _logger.log(
             self._level,
-            f"Study {study.study_name!r} learns from no past study, {base} samples its trials: "
+            f"Study {study.study_name!r} does not use past studies, {base} samples its trials: "
             f"{error}",
         )
 

@@ -125,7 +125,7 @@ def few(lr: float, size: str) -> float | None:
         (unknown, "only 0 past trials have a known training time"),
         (few, "only [1-7] past trials have a known training time"),
         (lambda lr, size: 60.0, "have the same training time"),
-        (noise, "do not follow from the parameters"),
+        (noise, "cannot be predicted from the parameters"),
     ],
 )
 def test_unpredictable_costs_are_a_history_error(seconds: Seconds, reason: str):
