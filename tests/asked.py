@@ -1,4 +1,4 @@
-"""Questions of any size, about any texts, written by hand: no meta-learner is fitted for them."""
+"""Build questions of any size with any texts, without fitting a meta-learner."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from optuna_metallmix.text import format_number
 
 
 Write = Callable[[str, int], str]
-"""What other people call something: kind and number -> text."""
+"""``write(kind, number)`` returns the name or text of an item."""
 
 ORDINARY = ("learning_rate", "weight_decay", "batch_size", "optimizer", "dropout", "augmentation")
 CHOICES = ("adam", "sgd", "cosine", "resnet", "efficientnet_b", "none", "step", "warmup_linear")
 
 
 def ordinary(kind: str, i: int) -> str:
-    """Names as people give them."""
+    """Write names as users would."""
     if kind == "parameter":
         return f"{ORDINARY[i % 6]}_{i}"
     if kind in ("choice", "value"):
@@ -44,7 +44,7 @@ def ordinary(kind: str, i: int) -> str:
 
 
 def make_space(n: int, write: Write, n_choices: int) -> dict[str, BaseDistribution]:
-    """Return floats, whole numbers and choices in turn."""
+    """Return a space with floats, integers and choices in turn."""
     space: dict[str, BaseDistribution] = {}
     for i in range(n):
         choices = [write("choice", 1_000 * i + j) for j in range(n_choices)]
@@ -59,7 +59,7 @@ def make_space(n: int, write: Write, n_choices: int) -> dict[str, BaseDistributi
 
 def make_evidence(space: SearchSpace, config: Config, n: int) -> tuple[Evidence, ...]:
     """Return lines about the first parameters of a space, best first."""
-    found = []
+    evidence = []
     for i, (name, distribution) in enumerate(list(space.items())[:n]):
         label, effect = label_of(distribution, config[name]), (-1) ** i * 0.2 / (i + 1)
         if isinstance(distribution, CategoricalDistribution):
@@ -67,8 +67,8 @@ def make_evidence(space: SearchSpace, config: Config, n: int) -> tuple[Evidence,
         else:
             low, high = config[name] / 2, config[name] * 2
             part = (f"from {format_number(low)} to {format_number(high)}", low, high, None)
-        found.append(Evidence(f"E{i + 1}", name, *part, effect, 40, 12))
-    return tuple(found)
+        evidence.append(Evidence(f"E{i + 1}", name, *part, effect, 40, 12))
+    return tuple(evidence)
 
 
 def make_question(
@@ -88,7 +88,7 @@ def make_question(
     space = make_space(n_parameters, write, n_choices)
 
     def draw() -> dict[str, Any]:
-        return {name: sample(one, rng) for name, one in space.items()}
+        return {name: sample(distribution, rng) for name, distribution in space.items()}
 
     candidates = tuple(
         Candidate(

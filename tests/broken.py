@@ -1,4 +1,4 @@
-"""Models that answer whatever a test wants, as somebody else's would."""
+"""Third-party models with scripted replies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NESTED = "[" * 100_000
 
 
 class Foreign:
-    """Somebody else's model: it answers each question, and praises what it reviews."""
+    """A third-party model with a scripted reply to questions and good scores for reviews."""
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
@@ -41,7 +41,7 @@ def text(answer: Any) -> Reply:
 
 
 def good(change: Callable[[str], str], **other: Any) -> Reply:
-    """Take a right answer, and spoil its text."""
+    """Return a correct answer with its text changed."""
     return lambda messages, schema: change(json.dumps(right(messages, schema) | other))
 
 

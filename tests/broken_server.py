@@ -1,4 +1,4 @@
-"""A server that does one thing instead of answering: `python broken_server.py WHAT`."""
+"""A model server with a single faulty behavior: `python broken_server.py BEHAVIOR`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that choose by a rule, in the shape asked for."""
+"""Scripted models that choose by a rule."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks.methods.scripted import ScriptedChooser
 
 
 class TakesPlace(ScriptedChooser):
-    """Takes one place, whatever stands there; the last where there are fewer."""
+    """Choose a fixed place, or the last if there are fewer."""
 
     def __init__(self, place: int, name: str = "takes a place") -> None:
         super().__init__()
@@ -20,10 +20,10 @@ class TakesPlace(ScriptedChooser):
 
 
 class Reads(ScriptedChooser):
-    """Takes the candidate of the highest expected score, wherever it stands."""
+    """Choose the candidate with the highest expected score, wherever it is listed."""
 
     name = "reads"
 
     def choose(self, candidates: Sequence[int], prompt: str) -> int:
-        found = re.findall(r"^(\d+)\. .* expected score (-?[\d.]+)", prompt, re.MULTILINE)
-        return int(max(found, key=lambda one: float(one[1]))[0])
+        scores = re.findall(r"^(\d+)\. .* expected score (-?[\d.]+)", prompt, re.MULTILINE)
+        return int(max(scores, key=lambda match: float(match[1]))[0])

@@ -1,4 +1,4 @@
-"""Texts that try to be more than data: names, attributes and choices of an attacker."""
+"""Texts of an attacker that try to act as instructions: names, attributes and choices."""
 
 from __future__ import annotations
 
@@ -36,4 +36,4 @@ FORBIDDEN = (
     *("<|", "[INST", "[/INST", "<<SYS", "<</SYS", "</s>", "<start_of_turn>", "<end_of_turn>"),
     *("<｜", "\u202e", "\u2066", "\u200b", "\u2028", "\u2029", "\x85", "\x00", "\x1b", "\u034f"),
 )
-"""What no message may hold: chat templates and terminals act on it."""
+"""Character sequences that chat templates or terminals interpret; no message may contain them."""
