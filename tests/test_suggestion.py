@@ -17,7 +17,7 @@ from optuna_metallmix import Suggestion
 from optuna_metallmix import suggest
 from optuna_metallmix.candidates.selection import Candidate
 from optuna_metallmix.errors import LLMError
-from optuna_metallmix.explain.explanation import bearing
+from optuna_metallmix.explain.explanation import evidence_sign
 from optuna_metallmix.history.history import History
 from optuna_metallmix.history.history import PastStudy
 from optuna_metallmix.history.history import PastTrial
@@ -106,7 +106,7 @@ def test_refused_answer_is_quoted_back_and_mended(learned: Learned) -> None:
 def test_false_claim_is_refused_and_quoted_back(learned: Learned) -> None:
     best = learned.candidates[0].params
     evidence = learned.explanation.evidence
-    against = [one.id for one in evidence if bearing(one, learned.space, best) < 0]
+    against = [one.id for one in evidence if evidence_sign(one, learned.space, best) < 0]
     number = next(
         (one for one in evidence if one.parameter == "lr" and one.effect > 0), evidence[0]
     )
