@@ -113,10 +113,10 @@ def same_verbosity() -> Iterator[None]:
     optuna.logging.set_verbosity(before)
 
 
-@pytest.fixture(autouse=True)
-def close_databases(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Close the databases that a test opens through Optuna, which leaves that to the garbage
-    collector: Python 3.13 warns of it in whichever test runs then."""
+@pytest.fixture(autouse=True, scope="module")
+def close_databases() -> Iterator[None]:
+    """Close the databases that tests and their fixtures open through Optuna, which leaves that to
+    the garbage collector: Python 3.13 warns of it in whichever test runs then."""
     opened: list[RDBStorage] = []
     init = RDBStorage.__init__
 
@@ -124,8 +124,9 @@ def close_databases(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         opened.append(self)
         init(self, *args, **options)
 
-    monkeypatch.setattr(RDBStorage, "__init__", recording_init)
-    yield
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(RDBStorage, "__init__", recording_init)
+        yield
     for storage in opened:
         if hasattr(storage, "engine"):  # it was opened successfully
             storage.engine.dispose()

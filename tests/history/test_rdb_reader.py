@@ -5,7 +5,6 @@ import importlib
 import math
 import re
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,6 @@ from optuna_metallmix.history import rdb_reader
 from optuna_metallmix.history.history import read_history
 from optuna_metallmix.history.rdb_reader import TrialReader
 from optuna_metallmix.history.rdb_reader import trial_reader
-from optuna_metallmix.optuna_access import close_storage
 from optuna_metallmix.space.search_space import sample
 
 
@@ -72,10 +70,8 @@ def a_trial(draw: st.DrawFn, n_values: int) -> FrozenTrial:
 
 
 @pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseStorage]:
-    storage = get_storage(f"sqlite:///{tmp_path_factory.mktemp('rdb') / 'past.db'}")
-    yield storage
-    close_storage(storage)
+def storage(tmp_path_factory: pytest.TempPathFactory) -> BaseStorage:
+    return get_storage(f"sqlite:///{tmp_path_factory.mktemp('rdb') / 'past.db'}")
 
 
 def fill(storage: BaseStorage, trials: Sequence[FrozenTrial], n_values: int = 1) -> int:
