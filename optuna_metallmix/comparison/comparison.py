@@ -148,10 +148,8 @@ class Comparison:
         """Return tables of the best values and the savings, and how to read them."""
         names = [side.name for side in self.sides]
         cells = {(best.after_trials, best.side): _format(best) for best in self.best}
-        rows = [
-            [str(n), *(cells.get((n, name), "") for name in names)]
-            for n in sorted({n for n, _ in cells})
-        ]
+        counts = sorted({n for n, _ in cells})
+        rows = [[str(n), *(cells.get((n, name), "") for name in names)] for n in counts]
         head = ("side", "best value of", "value", "reached after", "trials saved", "seconds saved")
         studies = ", ".join(f"{side.name} {len(side.best)}" for side in self.sides)
         parts = [
@@ -193,21 +191,20 @@ class Comparison:
         """
         from plotly.graph_objects import Figure
 
-        figure = Figure()
+        figure, sign = Figure(), _sign(self.direction)
         for side, color, dash in zip(self.sides, cycle(_COLORS), cycle(_DASHES), strict=False):
-            x = np.arange(1, side.n_trials + 1)
-            rows = [
-                _estimate(_sign(self.direction) * side.after(int(n)), self.confidence) for n in x
-            ]
-            value, low, high = np.where(np.isfinite(rows), rows, math.nan).T
+            counts = range(1, 1 + side.n_trials)
+            rows = [(n, *_estimate(sign * side.after(n), self.confidence)) for n in counts]
+            # Lists, because plotly encodes arrays in a form that old dashboards cannot read.
+            x, y, *_ = np.array([row for row in rows if math.isfinite(row[1])]).T.tolist()
             common = {"mode": "lines", "line_shape": "hv", "legendgroup": side.name}
-            edge = {**common, "line_width": 0, "showlegend": False, "hoverinfo": "skip"}
-            if (known := np.isfinite(low + high)).any():
-                figure.add_scatter(x=x[known], y=low[known], **edge)
-                fill = {"fill": "tonexty", "fillcolor": f"{color}33"}
-                figure.add_scatter(x=x[known], y=high[known], **edge, **fill)
+            if band := [row for row in rows if np.isfinite(row).all()]:
+                at, _, low, high = np.array(band).T.tolist()
+                edge = {**common, "x": at, "line_width": 0, "showlegend": False}
+                figure.add_scatter(y=low, **edge)
+                figure.add_scatter(y=high, fill="tonexty", fillcolor=f"{color}33", **edge)
             line = {"line_color": color, "line_dash": dash, "line_width": 2.5}
-            figure.add_scatter(x=x, y=value, name=side.name, **common, **line)
+            figure.add_scatter(x=x, y=y, name=side.name, **common, **line)
         better = "larger" if self.direction == "maximize" else "smaller"
         axis = {"gridcolor": "rgba(128, 128, 128, 0.25)", "zeroline": False, "linecolor": _GREY}
         return figure.update_layout(
@@ -254,23 +251,22 @@ def compare(
             "least 1."
         )
     named = _studies_by_side(studies)
-    rng = np.random.default_rng(seed)
-    names = progress_bar(list(named), "Reading studies", "side")
-    sides = tuple(_read_side(name, named[name], n_resamples, rng) for name in names)
     flat = [study for own in named.values() for study in own]
-    directions = {study.direction.name.lower(): study.study_name for study in flat}
+    directions = {study.directions[0].name.lower(): study.study_name for study in flat}
     if len(directions) > 1:
         each = " and ".join(f"{name!r} is to {d}" for d, name in directions.items())
         raise HistoryError(f"{each}. Compare studies of the same objective.")
-    direction, storage = flat[0].direction.name.lower(), storage_of(flat[0])
-    is_shared = all(same_storage(storage_of(study), storage) for study in flat)
+    direction, rng = next(iter(directions)), np.random.default_rng(seed)
+    names, sign = progress_bar(list(named), "Reading studies", "side"), _sign(direction)
+    sides = tuple(_read_side(name, named[name], sign, n_resamples, rng) for name in names)
+    is_shared = all(same_storage(storage_of(study), storage_of(flat[0])) for study in flat)
     ids = ",".join(str(study_id_of(study)) for study in flat)
     return Comparison(
         sides,
         direction,
         (flat[0].metric_names or ["objective value"])[0],
         confidence,
-        tuple(_best_values(sides, confidence, _sign(direction))),
+        tuple(_best_values(sides, confidence, sign)),
         tuple(saving for pair in permutations(sides, 2) for saving in _savings(*pair, confidence)),
         f"/dashboard/compare-studies?ids={ids}" if is_shared else None,  # optuna-dashboard 0.21
     )
@@ -300,14 +296,12 @@ def _sign(direction: str) -> float:
 
 
 def _read_side(
-    name: str, studies: Sequence[Study], n_resamples: int, rng: np.random.Generator
+    name: str, studies: Sequence[Study], sign: float, n_resamples: int, rng: np.random.Generator
 ) -> Side:
     trials = [_finished_trials(study) for study in studies]
     n_trials = min(map(len, trials))
-    trials = [own[:n_trials] for own in trials]
-    signs = [_sign(study.direction.name.lower()) for study in studies]
-    values = [[_worth(trial, s) for trial in own] for s, own in zip(signs, trials, strict=True)]
-    seconds = np.array([_elapsed_seconds(own) for own in trials])
+    values = [[_signed_value(trial, sign) for trial in own[:n_trials]] for own in trials]
+    seconds = np.array([_elapsed_seconds(own[:n_trials]) for own in trials])
     if not (seconds[:, -1] > 0).all():
         seconds = np.full_like(seconds, math.nan)
     drawn = rng.integers(len(studies), size=(n_resamples * (len(studies) > 1), len(studies)))
@@ -336,7 +330,7 @@ def _finished_trials(study: Study) -> list[FrozenTrial]:
     return sorted(finished, key=lambda trial: (trial.datetime_start, trial.number))
 
 
-def _worth(trial: FrozenTrial, sign: float) -> float:
+def _signed_value(trial: FrozenTrial, sign: float) -> float:
     """Return the value, larger is better; ``-inf`` if it does not count."""
     is_complete = trial.state is TrialState.COMPLETE and is_feasible(trial)
     value = sign * trial.values[0] if is_complete else -math.inf
