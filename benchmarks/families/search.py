@@ -21,7 +21,6 @@ from benchmarks.methods.catalog import METHODS
 from benchmarks.methods.catalog import QUICK
 from benchmarks.methods.catalog import TRIALS
 from benchmarks.methods.catalog import USUAL
-from benchmarks.methods.catalog import describe
 from benchmarks.tasks.family import Bar
 from benchmarks.tasks.family import Family
 from benchmarks.tasks.family import Step
@@ -111,7 +110,7 @@ def search_family(
         title,
         unit,
         tuple(searches.tasks),
-        describe(),
+        {name: text for name, (_, text) in METHODS.items()},
         QUICK if quick else USUAL,
         searches.run,
         n_trials,

@@ -92,8 +92,3 @@ TRIALS: Mapping[str, int] = {
     **dict.fromkeys((*_MODELS, *SIZES), 10),
 }
 """Their bars are at early trials, or they differ in the first trial only."""
-
-
-def describe() -> Mapping[str, str]:
-    """Return the description of each method."""
-    return {name: text for name, (_, text) in METHODS.items()}

@@ -41,12 +41,14 @@ def write_table(
     known = [row.method for row in rows]
     methods = [name for name in family.methods if name in known]
     table = frame(rows)
+    columns = pd.MultiIndex.from_product([methods, _trials(table)], names=table.columns.names)
+    filled = table.reindex(columns=columns)
     parts = [
         *_head(family, rows, skipped, commands(path, command)),
         *_bars(family, table),
-        *_means(methods, table, family.unit),
-        *_medians(methods, table),
-        *_differences(methods, table),
+        *_means(methods, filled, family.unit),
+        *_medians(methods, filled),
+        *_differences(methods, filled),
         *_seconds(methods, rows),
     ]
     if figure is not None:
@@ -119,7 +121,7 @@ def _means(methods: Sequence[str], table: pd.DataFrame, unit: str) -> Iterator[s
     )
     yield from header("method", "searches", *_trials(table))
     for method in methods:
-        cells = [_measured(table, method, trial) for trial in _trials(table)]
+        cells = [interval(table[method, trial]) for trial in _trials(table)]
         n = max(cell.n for cell in cells if cell is not None)
         yield line(method, n, *map(_shown, cells))
 
@@ -128,32 +130,20 @@ def _medians(methods: Sequence[str], table: pd.DataFrame) -> Iterator[str]:
     yield from section("Median regret", "Over all searches.")
     yield from header("method", *_trials(table))
     for method in methods:
-        yield line(
-            method,
-            *(
-                f"{table[method, trial].median():.3f}" if (method, trial) in table else ""
-                for trial in _trials(table)
-            ),
-        )
+        medians = [float(table[method, trial].median()) for trial in _trials(table)]
+        yield line(method, *(_number(value, 3) for value in medians))
 
 
 def _differences(methods: Sequence[str], table: pd.DataFrame) -> Iterator[str]:
-    if (REFERENCE, 1) not in table:
+    if REFERENCE not in methods:
         return
     yield from section(
         f"Regret minus {REFERENCE}'s", f"Search by search; negative is better than {REFERENCE}."
     )
     yield from header("method", *_trials(table))
     for method in (name for name in methods if name != REFERENCE):
-        yield line(
-            method,
-            *(
-                _shown(interval(table[method, trial] - table[REFERENCE, trial]))
-                if (method, trial) in table and (REFERENCE, trial) in table
-                else ""
-                for trial in _trials(table)
-            ),
-        )
+        gaps = [table[method, trial] - table[REFERENCE, trial] for trial in _trials(table)]
+        yield line(method, *(_shown(interval(gap)) for gap in gaps))
 
 
 def _seconds(methods: Sequence[str], rows: Sequence[Row]) -> Iterator[str]:
@@ -167,15 +157,11 @@ def _seconds(methods: Sequence[str], rows: Sequence[Row]) -> Iterator[str]:
         runs = own.sort_values("trial").groupby(["task", "seed"])
         first, last = runs.first(), runs.last()
         later = (last["seconds"] - first["seconds"]) / (last["trial"] - first["trial"])
-        yield line(method, f"{first['seconds'].mean():.3f}", _or_empty(float(later.mean())))
+        yield line(method, f"{first['seconds'].mean():.3f}", _number(float(later.mean()), 4))
 
 
-def _or_empty(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:.4f}"
-
-
-def _measured(table: pd.DataFrame, method: str, trial: int) -> Interval | None:
-    return interval(table[method, trial]) if (method, trial) in table else None
+def _number(value: float, digits: int) -> str:
+    return "" if pd.isna(value) else f"{value:.{digits}f}"
 
 
 def _shown(mean: Interval | None) -> str:
