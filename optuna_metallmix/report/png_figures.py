@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
+import numpy as np
+
+from optuna_metallmix.metalearner import Floats
 from optuna_metallmix.report.figures import GRID
 from optuna_metallmix.report.figures import INK
 from optuna_metallmix.report.figures import PAPER
@@ -50,7 +53,7 @@ def draw_pictures(suggestion: Suggestion) -> tuple[Picture, ...]:
     specs = describe_figures(suggestion)
     try:
         with _LOCK:
-            return tuple(Picture(spec.name, spec.title, _draw(spec)) for spec in specs)
+            return tuple(Picture(spec.name, spec.title, draw_png(spec)) for spec in specs)
     except ImportError as error:
         raise PictureError(
             f"The pictures were not drawn, because matplotlib cannot be imported ({error}). "
@@ -58,7 +61,7 @@ def draw_pictures(suggestion: Suggestion) -> tuple[Picture, ...]:
         ) from error
 
 
-def _draw(spec: FigureSpec) -> bytes:
+def draw_png(spec: FigureSpec) -> bytes:
     """Draw a figure without pyplot, whose backend and current figure are the user's."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -66,12 +69,13 @@ def _draw(spec: FigureSpec) -> bytes:
     figure = Figure(figsize=(8, 5), facecolor=PAPER)
     axes = figure.add_subplot(axisbelow=True)
     axes.grid(color=GRID)
-    for layer in spec.layers:
-        _draw_layer(axes, layer)
-    if axes.get_xlim()[0] < 0 and not spec.x.ticks:
-        axes.axvline(0, color=INK, linewidth=1, zorder=0.8)
     for which, axis in (("x", spec.x), ("y", spec.y)):
         _draw_axis(axes, which, axis)
+    for layer in spec.layers:
+        _draw_layer(axes, layer)
+    low, high = axes.get_xlim()
+    if low < 0 < high and not spec.x.ticks:
+        axes.axvline(0, color=INK, linewidth=1, zorder=0.8)  # below the layers
     if spec.is_equal:
         axes.set_aspect("equal", adjustable="datalim")
         axes.margins(0.15)
@@ -96,7 +100,8 @@ def _draw_axis(axes: Any, which: str, axis: Axis) -> None:
 
 def _draw_layer(axes: Any, layer: Layer) -> None:
     if isinstance(layer, Heatmap):
-        mesh = axes.pcolormesh(layer.x, layer.y, layer.values, cmap="cividis", shading="nearest")
+        x, y = _edges(layer.x, axes.get_xscale()), _edges(layer.y, axes.get_yscale())
+        mesh = axes.pcolormesh(x, y, layer.values, cmap="cividis")
         axes.figure.colorbar(mesh, label=layer.title)
     elif isinstance(layer, Bars):
         bars = axes.barh(
@@ -105,6 +110,14 @@ def _draw_layer(axes: Any, layer: Layer) -> None:
         axes.bar_label(bars, layer.texts, padding=3)
     else:
         _draw_points(axes, layer)
+
+
+def _edges(centers: Floats, scale: str) -> Floats:
+    """Return the edges of cells; matplotlib finds those of several cells on a linear axis only."""
+    places = np.log(centers) if scale == "log" else centers
+    steps = np.pad(np.diff(places), 1, mode="edge") / 2 if len(places) > 1 else np.full(2, 0.5)
+    edges = np.append(places - steps[:-1], places[-1] + steps[-1])
+    return np.exp(edges) if scale == "log" else edges
 
 
 def _draw_points(axes: Any, layer: Points) -> None:

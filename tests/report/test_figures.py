@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from optuna_metallmix.explain.explanation import NearestStudy
 from optuna_metallmix.history.history import History
 from optuna_metallmix.history.history import PastStudy
 from optuna_metallmix.history.history import PastTrial
+from optuna_metallmix.report.figures import Axis
 from optuna_metallmix.report.figures import Bars
 from optuna_metallmix.report.figures import FigureSpec
 from optuna_metallmix.report.figures import Heatmap
@@ -33,6 +35,7 @@ from optuna_metallmix.report.note import MAX_NOTE
 from optuna_metallmix.report.note import render_note
 from optuna_metallmix.report.plotly_figures import interactive_figures
 from optuna_metallmix.report.png_figures import draw_pictures
+from optuna_metallmix.report.png_figures import draw_png
 
 
 if TYPE_CHECKING:
@@ -177,6 +180,20 @@ def test_pictures_can_be_drawn_by_several_threads(suggestion: Suggestion) -> Non
     with ThreadPoolExecutor(3) as pool:
         first, *others = pool.map(lambda _: draw_pictures(suggestion), range(3))
     assert others == [first] * 2
+
+
+@pytest.mark.parametrize("rows", [[2.0], [1e-6, 1e-3, 1.0]])
+def test_cells_of_a_heatmap_fill_the_picture(rows: list[float]) -> None:
+    """Whether there is a single row, or rows on a log scale: all have the same height."""
+    image = pytest.importorskip("matplotlib.image")
+    cells = np.arange(len(rows) * 2.0).reshape(-1, 2)
+    heatmap = Heatmap(np.array([-5.0, -4.0]), np.array(rows), cells, "score")
+    y = Axis("y", is_log=len(rows) > 1)
+    png = draw_png(FigureSpec("dependence", "", Axis("x"), y, (heatmap,)))
+    pixels = image.imread(BytesIO(png))[..., :3].reshape(-1, 3)
+    _, counts = np.unique(pixels, axis=0, return_counts=True)
+    largest = np.sort(counts)[::-1][1 : cells.size + 1]  # after the white background
+    assert largest.min() > 0.8 * largest.max() > 0.8 * 0.4 * len(pixels) / cells.size
 
 
 def test_other_peoples_names_are_drawn_as_text(suggestion: Suggestion) -> None:
