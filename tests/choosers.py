@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from benchmarks.methods.scripted import ScriptedChooser
 
 
-class TakesPlace(ScriptedChooser):
+class TakesPosition(ScriptedChooser):
     """Choose a fixed place, or the last if there are fewer."""
 
     def __init__(self, place: int, name: str = "takes a place") -> None:
@@ -16,7 +16,7 @@ class TakesPlace(ScriptedChooser):
         self.place, self.name = place, name
 
     def choose(self, candidates: Sequence[int], prompt: str) -> int:
-        return candidates[min(self.place, len(candidates)) - 1]
+        return candidates[min(self.position, len(candidates)) - 1]
 
 
 class Reads(ScriptedChooser):

@@ -61,7 +61,7 @@ def test_rubbish(past, told, kind):
     check_step_down(study, told, "meta-learner", reason)
     record = read_record(study.trials[0])
     assert record is not None
-    assert [one["answer"] for one in record["attempts"]] == [answer, answer]
+    assert [attempt["answer"] for attempt in record["attempts"]] == [answer, answer]
     assert record["params"] == study.trials[0].params
     if answer:
         assert reason in llm.calls[1].messages[-1]["content"]  # the refusal is quoted back
@@ -158,7 +158,7 @@ def test_no_model_by_name(past, told):
 @pytest.mark.usefixtures("no_model")
 def test_no_model_and_no_past(told):
     study = run(MetaLLMiXSampler())
-    assert [one.user_attrs.get("metallmix:source") for one in study.trials] == [
+    assert [trial.user_attrs.get("metallmix:source") for trial in study.trials] == [
         "base-sampler",
         "base-sampler",
         None,

@@ -40,8 +40,8 @@ def test_only_failed_trials(told):
     storage = InMemoryStorage()
     study = optuna.create_study(storage=storage, study_name="crashed")
     failed = [
-        create_trial(state=TrialState.FAIL, params=one.params, distributions=one.distributions)
-        for one in random_trials(12, seed=0)
+        create_trial(state=TrialState.FAIL, params=trial.params, distributions=trial.distributions)
+        for trial in random_trials(12, seed=0)
     ]
     study.add_trials(failed)
     check_step_down(
@@ -162,7 +162,7 @@ def test_a_bug_is_not_swallowed(past, monkeypatch, step):
     with pytest.raises(KeyError, match="a bug"):
         study.optimize(objective, n_trials=2)
     study.optimize(objective, n_trials=2)  # it is raised once, and the study goes on
-    assert [one.state for one in study.trials] == [TrialState.FAIL, *[TrialState.COMPLETE] * 2]
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL, *[TrialState.COMPLETE] * 2]
 
 
 def test_ctrl_c_while_the_model_is_asked_leaves_the_suggestion_to_the_next_trial(past):
@@ -171,7 +171,7 @@ def test_ctrl_c_while_the_model_is_asked_leaves_the_suggestion_to_the_next_trial
     with pytest.raises(KeyboardInterrupt):
         study.optimize(objective, n_trials=2)
     study.optimize(objective, n_trials=2)
-    assert [one.number for one in suggested(study)] == [1]
+    assert [trial.number for trial in suggested(study)] == [1]
     assert study.trials[1].user_attrs["metallmix:source"] == "llm"
 
 
@@ -189,7 +189,7 @@ def test_ctrl_c_in_the_training_keeps_the_suggestion_with_its_trial(past):
     with pytest.raises(KeyboardInterrupt):
         study.optimize(interrupted, n_trials=1)
     study.optimize(objective, n_trials=1)
-    assert [one.number for one in suggested(study)] == [0]
+    assert [trial.number for trial in suggested(study)] == [0]
 
 
 def test_several_objectives_get_no_suggestion(told):

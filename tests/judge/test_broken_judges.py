@@ -117,4 +117,4 @@ def test_the_embedded_model_reviews_what_another_proposes(past: Any, told: Any) 
     review = record["verdict"]["review"]
     assert review["reviewer"].startswith("embedded:")
     assert set(review["scores"]) == {"format", "accuracy", "completeness"}
-    assert all(one["prompt_tokens"] and one["answer_tokens"] for one in review["attempts"])
+    assert all(a["prompt_tokens"] and a["answer_tokens"] for a in review["attempts"])

@@ -84,4 +84,4 @@ def test_citations_bear_on_the_choice_and_point_the_right_way(case: str) -> None
     proposal = Proposal("{}", cited, "", number, changes, "", params)
     failures = check_citations(proposal, QUESTION)
     assert len(failures) >= 1 if failure else failures == []
-    assert failure is None or any(failure in one for one in failures)
+    assert failure is None or any(failure in sentence for sentence in failures)

@@ -45,8 +45,8 @@ def _judge(
 def _review(score: int, remark: str = "fine") -> str:
     return json.dumps(
         {
-            f"{one}_{part}": value
-            for one in ("format", "accuracy", "completeness")
+            f"{criterion}_{part}": value
+            for criterion in ("format", "accuracy", "completeness")
             for part, value in (("remark", remark), ("score", score))
         }
     )
@@ -80,9 +80,9 @@ def test_citations_are_accepted_if_and_only_if_they_support_the_choice(
         "E4": params["depth"] != 6,
     }
     verdict = _judge(handmade, _propose(handmade, candidate, *cited))
-    assert verdict.accepted is all(truth[one] for one in cited)
+    assert verdict.accepted is all(truth[name] for name in cited)
     assert verdict.refused_by == (None if verdict.accepted else "code")
-    assert len(verdict.failures) == sum(not truth[one] for one in cited)
+    assert len(verdict.failures) == sum(not truth[name] for name in cited)
 
 
 def test_a_contradicting_citation_is_quoted_with_the_value(handmade: Handmade) -> None:

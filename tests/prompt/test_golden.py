@@ -36,7 +36,7 @@ FEATURES = {"n_instances": 1000, "imbalance_ratio": 1.2345678, "modality": "ches
 
 
 def _written(messages: Sequence[Message], schema: dict[str, Any]) -> str:
-    parts = [f"=== {one['role']} ===\n{one['content']}" for one in messages]
+    parts = [f"=== {m['role']} ===\n{m['content']}" for m in messages]
     return "\n\n".join([*parts, f"=== schema ===\n{json.dumps(schema, indent=2)}"]) + "\n"
 
 
@@ -57,13 +57,13 @@ def question(handmade: Handmade) -> Question:
     return Question(handmade.space, FEATURES, handmade.candidates, handmade.explanation)
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda one: one.name)
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
 def test_with_a_past(question: Question, variant: Any) -> None:
     _check_question(f"past-{variant.name}", replace(question, variant=variant))
 
 
 def test_without_a_past(question: Question) -> None:
-    candidates = [replace(one, predicted=None, spread=None) for one in question.candidates]
+    candidates = [replace(c, predicted=None, spread=None) for c in question.candidates]
     tried = [({"lr": 0.05, "optimizer": "sgd", "momentum": 0.9}, 0.8123456)]
     _check_question(
         "no-past", replace(question, candidates=candidates, explanation=None, tried=tried)
@@ -72,7 +72,7 @@ def test_without_a_past(question: Question) -> None:
 
 def test_cost_aware(question: Question) -> None:
     costs = zip(question.candidates, (0.31, 1.24, 0.98), strict=True)
-    candidates = [replace(one, cost=cost) for one, cost in costs]
+    candidates = [replace(candidate, cost=cost) for candidate, cost in costs]
     _check_question("cost-aware", replace(question, candidates=candidates))
 
 

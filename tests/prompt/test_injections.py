@@ -90,7 +90,7 @@ def _whole(question: Question, variant: Variant = DEFAULT_VARIANT) -> PromptView
 
 @pytest.mark.parametrize("text", INJECTIONS, ids=NUMBERED)
 def test_a_text_adds_no_line_and_no_word_outside_of_quotation_marks(text: str) -> None:
-    odd, harmless = (_all_messages(one) for one in (text, _harmless(text)))
+    odd, harmless = (_all_messages(name) for name in (text, _harmless(text)))
     for message, usual in zip(odd, harmless, strict=True):
         if message["role"] != "assistant":
             assert _plain_text(message["content"]) == _plain_text(usual["content"])
@@ -105,19 +105,19 @@ def test_a_text_is_shown_bounded_and_without_control_tokens(text: str) -> None:
     quoted = re.findall(
         r'"((?:[^"\\]|\\.)*)"', suggestion_messages(_whole(_question(text)))[-1]["content"]
     )
-    assert max(len(json.loads(f'"{one}"')) for one in quoted) <= MAX_TEXT
+    assert max(len(json.loads(f'"{item}"')) for item in quoted) <= MAX_TEXT
 
 
 @pytest.mark.parametrize("text", INJECTIONS, ids=NUMBERED)
 def test_a_text_changes_nothing_that_can_be_answered(text: str) -> None:
     odd, usual = (
-        suggestion_schema(_whole(_question(one, past=False))) for one in (text, _harmless(text))
+        suggestion_schema(_whole(_question(name, past=False))) for name in (text, _harmless(text))
     )
     assert odd["required"] == usual["required"]
     changes = odd["properties"].pop("changes", {"properties": {}})["properties"]
     usual["properties"].pop("changes", None)
     assert odd["properties"] == usual["properties"]
-    assert all(is_verbatim(one) for name in changes for one in (name, *_enum(changes[name])))
+    assert all(is_verbatim(item) for name in changes for item in (name, *_enum(changes[name])))
 
 
 def _enum(schema: Mapping[str, Any]) -> Sequence[str]:

@@ -77,16 +77,14 @@ def test_messages_contain_everything_in_order(handmade: Handmade) -> None:
         '"reasoning"',
         '"candidate"',
     ]
-    places = [text.find(one) for one in expected]
+    places = [text.find(part) for part in expected]
     assert -1 not in places
     assert places == sorted(places)
 
 
 def test_numbers_have_no_exponents(handmade: Handmade) -> None:
     space = {**handmade.space, "decay": CategoricalDistribution([1e-5, 3e-7])}
-    candidates = [
-        replace(one, params={**one.params, "decay": 3e-7}) for one in handmade.candidates
-    ]
+    candidates = [replace(c, params={**c.params, "decay": 3e-7}) for c in handmade.candidates]
     tried = [({"lr": 2.39e-5, "decay": 1e-5}, 1.5e-7), ({"lr": 1e-5}, 123_456_789.5)]
     features = {"n": 1e9, "ratio": 1e-7, "count": 10**12}
     shown = _shown(
@@ -207,13 +205,12 @@ def test_a_wide_space_is_reduced_to_its_important_parameters(handmade: Handmade)
     idle = {f"idle_{i}": FloatDistribution(0.0, 1.0) for i in range(30)}
     wide = {**idle, **handmade.space}
     candidates = [
-        replace(one, params={**dict.fromkeys(idle, 0.5), **one.params})
-        for one in handmade.candidates
+        replace(c, params={**dict.fromkeys(idle, 0.5), **c.params}) for c in handmade.candidates
     ]
     shown = _shown(handmade, space=wide, candidates=candidates)
     text = _text(suggestion_messages(shown))
-    for one in handmade.explanation.evidence:
-        assert f"- {one.parameter}:" in text
+    for item in handmade.explanation.evidence:
+        assert f"- {item.parameter}:" in text
     hidden = 30 + len(handmade.space) - 12
     assert f"and {hidden} more that had little effect" in text
     assert "idle_29" not in text
@@ -227,7 +224,7 @@ FIELDS = {
 }
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda one: one.name)
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
 def test_a_variant_asks_for_its_fields_in_prompt_and_schema(
     handmade: Handmade, variant: Variant
 ) -> None:
@@ -245,7 +242,7 @@ def test_a_variant_asks_for_its_fields_in_prompt_and_schema(
     assert variant.version == f"3 {variant.name}"
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda one: one.name)
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
 def test_without_a_past_values_can_be_changed_in_every_variant(
     handmade: Handmade, variant: Variant
 ) -> None:

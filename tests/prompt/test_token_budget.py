@@ -93,7 +93,7 @@ def _check_agreement(shown: PromptView) -> None:
     text = suggestion_messages(shown)[-1]["content"]
     asked = suggestion_schema(shown)["properties"]
     listed = text.partition("\nCandidates:\n")[2].partition("\n\n")[0]
-    numbers = [int(one) for one in re.findall(r"^(\d+)\. ", listed, re.MULTILINE)]
+    numbers = [int(number) for number in re.findall(r"^(\d+)\. ", listed, re.MULTILINE)]
     assert numbers == asked["candidate"]["enum"] == list(range(1, len(numbers) + 1))
     evidence = re.findall(r"^(E\d+): ", text, re.MULTILINE)
     assert evidence == asked.get("evidence", {"items": {"enum": []}})["items"]["enum"]
