@@ -136,21 +136,20 @@ class OpenAILLM:
         import openai
 
         deadline = time.monotonic() + self.timeout
-
-        def send(messages: Sequence[Message], schema: Mapping[str, Any] | None) -> object:
-            return retry(lambda _: self._ask(client, messages, schema), is_transient, deadline)
-
+        named = {"name": _SCHEMA_NAME, "schema": dict(schema), "strict": True}
+        constraint = {"type": "json_schema", "json_schema": named}
         try:
-            return send(messages, schema), True
+            return self._send(client, deadline, messages, response_format=constraint), True
         except (openai.BadRequestError, openai.UnprocessableEntityError):
             # If the schema is not the reason, the second request is refused as well.
-            return send(_with_schema(messages, schema), None), False
+            return self._send(client, deadline, _with_schema(messages, schema)), False
 
-    def _ask(
+    def _send(
         self,
         client: openai.OpenAI,
+        deadline: float,
         messages: Sequence[Message],
-        schema: Mapping[str, Any] | None,
+        **constraint: object,
     ) -> object:
         request: dict[str, Any] = {
             "model": self.model,
@@ -158,12 +157,9 @@ class OpenAILLM:
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
             "seed": self.seed,
+            **constraint,
         }
-        if schema is not None:
-            named = {"name": _SCHEMA_NAME, "schema": dict(schema), "strict": True}
-            request["response_format"] = {"type": "json_schema", "json_schema": named}
-        completion: object = client.chat.completions.create(**request)
-        return completion
+        return retry(lambda _: client.chat.completions.create(**request), is_transient, deadline)
 
     def _answer(self, completion: object) -> str:
         # The client does not validate what the server sends.

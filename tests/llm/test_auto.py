@@ -1,4 +1,4 @@
-"""Which model is chosen, in which order, and what is said about those that were not."""
+"""Which model is chosen, and why the others are not."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NOWHERE = "127.0.0.1:1"
 embedded = pytest.mark.skipif(not is_embedded_installed(), reason="no embedded model")
 
 
-class Stranger:
+class Foreign:
     def __init__(self, answer: object) -> None:
         self.answer = answer
 
@@ -115,7 +115,7 @@ def test_embedded_model_follows_ollama(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("nothing_embedded")
-def test_no_model_at_all_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reasons_are_kept_if_no_model_is_available(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_HOST", NOWHERE)
     resolved = resolve_llm()
     assert resolved.llm is None
@@ -168,24 +168,24 @@ def test_path_is_accepted_unseen_and_read_when_resolved(spec: str | Path) -> Non
 
 
 def test_own_models_are_not_wrapped() -> None:
-    for llm in (ScriptedLLM([]), OllamaLLM("m"), ForeignLLM(Stranger("{}"))):
+    for llm in (ScriptedLLM([]), OllamaLLM("m"), ForeignLLM(Foreign("{}"))):
         assert resolve_llm(llm).llm is llm
 
 
-def test_stranger_is_wrapped() -> None:
-    llm = resolve_llm(Stranger("{}")).llm
+def test_foreign_model_is_wrapped() -> None:
+    llm = resolve_llm(Foreign("{}")).llm
     assert isinstance(llm, ForeignLLM)
-    assert llm.name == "Stranger"
+    assert llm.name == "Foreign"
     assert llm.generate([], schema={}) == "{}"
 
 
-def test_what_a_stranger_s_answer_took_is_passed_on() -> None:
-    stranger = Stranger("{}")
-    assert ForeignLLM(stranger).last_usage is None
-    stranger.last_usage = Usage(3, 4, 0.5)
-    assert ForeignLLM(stranger).last_usage == Usage(3, 4, 0.5)
-    stranger.last_usage = {"total": 7}
-    assert ForeignLLM(stranger).last_usage is None
+def test_usage_of_a_foreign_model_is_passed_on() -> None:
+    foreign = Foreign("{}")
+    assert ForeignLLM(foreign).last_usage is None
+    foreign.last_usage = Usage(3, 4, 0.5)
+    assert ForeignLLM(foreign).last_usage == Usage(3, 4, 0.5)
+    foreign.last_usage = {"total": 7}
+    assert ForeignLLM(foreign).last_usage is None
 
 
 @pytest.mark.parametrize(
@@ -193,20 +193,20 @@ def test_what_a_stranger_s_answer_took_is_passed_on() -> None:
     [
         (
             ZeroDivisionError("oh"),
-            r"Stranger raised ZeroDivisionError \(oh\): check its `generate`",
+            r"Foreign raised ZeroDivisionError \(oh\): check its `generate`",
         ),
-        (None, "Stranger returned NoneType instead of str"),
+        (None, "Foreign returned NoneType instead of str"),
         (LLMError("as it is"), "^as it is$"),
     ],
 )
-def test_whatever_a_stranger_does_is_an_llm_error(answer: object, sentence: str) -> None:
+def test_whatever_a_foreign_model_does_is_an_llm_error(answer: object, sentence: str) -> None:
     with pytest.raises(LLMError, match=sentence):
-        ForeignLLM(Stranger(answer)).generate([], schema={})
+        ForeignLLM(Foreign(answer)).generate([], schema={})
 
 
-def test_interruption_of_a_stranger_is_not_held_up() -> None:
+def test_interruption_of_a_foreign_model_is_passed_on() -> None:
     with pytest.raises(KeyboardInterrupt):
-        ForeignLLM(Stranger(KeyboardInterrupt())).generate([], schema={})
+        ForeignLLM(Foreign(KeyboardInterrupt())).generate([], schema={})
 
 
 def test_import_loads_no_client_and_no_runtime() -> None:

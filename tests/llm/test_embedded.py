@@ -1,4 +1,4 @@
-"""The model in the process, for real where it is installed."""
+"""The packaged model inside this process, if it is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What servers of OpenAI's protocol answered or would, and what is said to them, on the wire."""
+"""Requests to OpenAI-compatible servers, and the answers and refusals of several of them."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ DOCUMENT = '{"z": "x", "a": 1}'
 
 
 def completion(content: object = DOCUMENT, ended: str = "stop", **message: object) -> Any:
-    said = {"role": "assistant", "content": content, **message}
+    reply = {"role": "assistant", "content": content, **message}
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "model": "m",
-        "choices": [{"index": 0, "message": said, "finish_reason": ended}],
+        "choices": [{"index": 0, "message": reply, "finish_reason": ended}],
         "usage": {"prompt_tokens": 14, "completion_tokens": 9, "total_tokens": 23},
     }
 
@@ -78,7 +78,9 @@ def test_recorded_answer_that_was_cut(server: FakeOllama, play: Play) -> None:
 
 
 @pytest.mark.shared
-def test_recorded_missing_model_is_told_beside_those_there(server: FakeOllama, play: Play) -> None:
+def test_recorded_missing_model_is_reported_with_the_available_models(
+    server: FakeOllama, play: Play
+) -> None:
     play("17_openai_models")
     play("17_openai_missing")
     with pytest.raises(
@@ -87,7 +89,7 @@ def test_recorded_missing_model_is_told_beside_those_there(server: FakeOllama, p
         ask(server, "nosuch:1b")
 
 
-def test_request_says_everything(server: FakeOllama) -> None:
+def test_request_is_complete(server: FakeOllama) -> None:
     server.reply(CHAT, completion())
     assert ask(server, max_tokens=7, temperature=0.5, seed=3) == DOCUMENT
     sent = server.sent(CHAT)
@@ -117,19 +119,19 @@ def test_request_says_everything(server: FakeOllama) -> None:
         (422, {"error": "Input validation error", "error_type": "validation"}),
     ],
 )
-def test_server_that_refuses_schemas_is_told_in_words(
+def test_server_that_refuses_schemas_is_sent_the_schema_as_text(
     server: FakeOllama, status: int, refusal: object
 ) -> None:
     server.reply_in_turn(CHAT, (status, refusal), (200, completion()))
     llm = OpenAILLM("m", f"http://{server.host}/v1")
     assert llm.generate(MESSAGES, schema=SCHEMA) == DOCUMENT
     assert llm.is_constrained is False
-    constrained, told = server.all_sent(CHAT)
+    constrained, unconstrained = server.all_sent(CHAT)
     assert "response_format" in constrained
-    assert "response_format" not in told
-    assert told["messages"][0] == MESSAGES[0]
-    assert told["messages"][1]["content"].startswith("Describe Paris.")
-    assert told["messages"][1]["content"].endswith(json.dumps(SCHEMA))
+    assert "response_format" not in unconstrained
+    assert unconstrained["messages"][0] == MESSAGES[0]
+    assert unconstrained["messages"][1]["content"].startswith("Describe Paris.")
+    assert unconstrained["messages"][1]["content"].endswith(json.dumps(SCHEMA))
 
 
 @pytest.mark.parametrize(

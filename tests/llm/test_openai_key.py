@@ -1,4 +1,4 @@
-"""What stays on this machine: the key, the question, and both in a pickle."""
+"""The key is never shown or stored, and questions only go to the named server."""
 
 from __future__ import annotations
 
@@ -39,8 +39,11 @@ def test_key_comes_from_the_environment_and_is_shown_nowhere(
     monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\n")
     llm = OpenAILLM("m", f"http://{openai_server.host}/v1")
     llm.generate(MESSAGES, schema=SCHEMA)
-    sent = [{name.lower(): said for name, said in one.items()} for one in openai_server.headers]
-    assert [one["authorization"] for one in sent] == ["Bearer none", f"Bearer {KEY}"]
+    sent = [
+        {name.lower(): value for name, value in headers.items()}
+        for headers in openai_server.headers
+    ]
+    assert [headers["authorization"] for headers in sent] == ["Bearer none", f"Bearer {KEY}"]
     assert KEY.encode() not in pickle.dumps(llm)
     assert KEY not in repr(llm) + repr(vars(llm))
     openai_server.reply(CHAT, {"error": {"message": "x" * 280 + f" Incorrect key: {KEY}"}}, 401)

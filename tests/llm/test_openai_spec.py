@@ -1,4 +1,4 @@
-"""What `llm="openai:URL#MODEL"` means, and a real server that it names."""
+"""How `llm="openai:URL#MODEL"` is parsed, and a real server that it names."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_list_of_models_that_is_something_else(openai_server: FakeOllama, body: 
         resolve_llm(f"openai:http://{openai_server.host}/v1")
 
 
-def test_server_that_is_not_there_is_told_when_it_is_asked() -> None:
+def test_server_that_is_not_there_is_reported_by_the_question() -> None:
     check_spec(f"openai:{NOWHERE}")
     with pytest.raises(LLMError, match=f"No server answers at {NOWHERE}/v1: start it"):
         resolve_llm(f"openai:{NOWHERE}")
@@ -176,7 +176,7 @@ def test_real_server_wants_its_key(
 
 @pytest.mark.model
 @pytest.mark.slow
-def test_real_server_says_what_does_not_fit(
+def test_real_server_refuses_what_does_not_fit(
     real_server: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, key = real_server

@@ -1,4 +1,4 @@
-"""What a real server answered is what the backend hears; what it says is read on the wire."""
+"""Requests are checked as the server receives them, and answers are those of real servers."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_recorded_failure_is_one_sentence(
 
 
 @pytest.mark.shared
-def test_missing_model_is_told_beside_the_installed_ones(play: Play) -> None:
+def test_missing_model_is_reported_with_the_installed_models(play: Play) -> None:
     play("02_list")
     play("10_missing_model_chat")
     with pytest.raises(LLMError, match=r"'nosuch:1b' \(installed: smollm2:135m\)"):
@@ -106,7 +106,7 @@ def test_truncated_prompt_of_an_old_server_is_found_by_its_count(play: Play) -> 
         ask(OllamaLLM("smollm2:135m", num_ctx=count))
 
 
-def test_request_says_everything(ollama_server: FakeOllama) -> None:
+def test_request_is_complete(ollama_server: FakeOllama) -> None:
     ollama_server.reply("/api/chat", GOOD)
     ask()
     sent = ollama_server.sent()
@@ -122,7 +122,7 @@ def test_request_says_everything(ollama_server: FakeOllama) -> None:
     assert sent["options"] == options
 
 
-def test_request_says_what_was_asked_for(ollama_server: FakeOllama) -> None:
+def test_request_contains_the_settings(ollama_server: FakeOllama) -> None:
     ollama_server.reply("/api/chat", GOOD)
     ask(OllamaLLM("m", keep_alive="5m", num_ctx=99, num_predict=7, seed=3, think="low"))
     sent = ollama_server.sent()
@@ -146,7 +146,7 @@ def test_context_is_never_above_the_model_s_own(play: Play, ollama_server: FakeO
     llm = OllamaLLM("m", num_predict=700)
     for n_words in (10, 10_000, 10):
         llm.generate([{"role": "user", "content": "word " * n_words}], schema=SCHEMA)
-    asked = [one["options"]["num_ctx"] for one in ollama_server.all_sent()]
+    asked = [body["options"]["num_ctx"] for body in ollama_server.all_sent()]
     # It does not shrink while the model is loaded, for that would load it anew.
     assert asked == [4096, 8192, 8192]
     assert len(ollama_server.all_sent("/api/show")) == 1
@@ -161,7 +161,7 @@ def test_context_grows_once_where_the_estimate_was_too_low(
     tokens = refused["body_raw"].replace("710", "5000")
     ollama_server.reply_in_turn("/api/chat", (400, tokens), (200, GOOD))
     assert ask()
-    asked = [one["options"]["num_ctx"] for one in ollama_server.all_sent()]
+    asked = [body["options"]["num_ctx"] for body in ollama_server.all_sent()]
     assert asked == [4096, 8192]
 
 
@@ -198,7 +198,7 @@ def test_model_that_cannot_think(play: Play, think: bool | str) -> None:
         ask(OllamaLLM("smollm2:135m", think=think))
 
 
-def test_nothing_is_said_of_thinking(ollama_server: FakeOllama) -> None:
+def test_thinking_is_left_to_the_model(ollama_server: FakeOllama) -> None:
     ollama_server.reply("/api/chat", GOOD)
     ask(OllamaLLM("m", think=None))
     assert "think" not in ollama_server.sent()
@@ -283,12 +283,12 @@ def free_port() -> int:
 def test_build_is_version_and_digest(play: Play, release: str) -> None:
     version = play("01_version")["response"]["body"]["version"]
     listed = play("02_list")["response"]["body"]["models"]
-    digest = next(one["digest"] for one in listed if one["name"] == "smollm2:135m")
+    digest = next(model["digest"] for model in listed if model["name"] == "smollm2:135m")
     assert OllamaLLM("SmolLM2:135m").build == f"ollama {version}, {digest[:12]}"
     assert release.removeprefix("v") == version
 
 
-def test_build_of_a_server_that_does_not_tell_is_unknown(ollama_server: FakeOllama) -> None:
+def test_build_of_a_server_that_reports_nothing_is_unknown(ollama_server: FakeOllama) -> None:
     assert OllamaLLM("m").build is None
     ollama_server.reply("/api/version", "[]")
     assert OllamaLLM("m").build is None

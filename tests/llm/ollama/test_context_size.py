@@ -30,7 +30,7 @@ def test_context_is_a_power_of_two_that_the_model_can_hold(
 @pytest.mark.parametrize(
     ("text", "tokens"), [("", 0), ("abc", 1), ("abcd", 2), ("0.5", 3), ("12", 2), ("日本", 2)]
 )
-def test_digits_and_other_scripts_are_counted_one_by_one(text: str, tokens: int) -> None:
+def test_digits_and_other_scripts_are_counted_singly(text: str, tokens: int) -> None:
     empty = estimated_tokens([{"role": "user", "content": ""}])
     assert estimated_tokens([{"role": "user", "content": text}]) == empty + tokens
 
@@ -44,7 +44,7 @@ def test_no_recorded_prompt_was_longer_than_estimated(
         answer = (exchange.get("response") or {}).get("body") or {}
         if "prompt_eval_count" in answer:
             asked = exchange["request"]["body"]["messages"]
-            messages = [{**one, "content": one["content"] or ""} for one in asked]
+            messages = [{**message, "content": message["content"] or ""} for message in asked]
             assert estimated_tokens(messages) >= answer["prompt_eval_count"]
             n_read += 1
     assert n_read > 40

@@ -1,4 +1,4 @@
-"""What a machine tells of its memory, played by the files and programs that tell it."""
+"""Free memory is read from the files and programs of each kind of accelerator, faked here."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_amd_card(bare: Path) -> None:
 
 def test_apple_chip_shares_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     if not hasattr(os, "sysconf"):
-        pytest.skip("sysconf is what tells it")
+        pytest.skip("needs os.sysconf")
     monkeypatch.setattr(ranking.platform, "system", lambda: "Darwin")
     monkeypatch.setattr(ranking.platform, "machine", lambda: "arm64")
     pages = {"SC_PHYS_PAGES": 32 * GIB // 4096, "SC_PAGE_SIZE": 4096}

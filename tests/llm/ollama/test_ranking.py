@@ -1,4 +1,4 @@
-"""Which of the installed models is preferred, and the sentence that says why."""
+"""Which of the installed models is preferred, and the sentence that explains it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def model(name: str, gb: float = 5.0, **facts: Any) -> InstalledModel:
 
 
 def order(models: list[InstalledModel], memory: FreeMemory | None = None) -> list[str]:
-    return [one.name for one in rank_models(models, memory)]
+    return [ranked.name for ranked in rank_models(models, memory)]
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ def test_what_cannot_be_asked_comes_last(unusable: InstalledModel, why: str) -> 
 def test_every_reason_is_one_sentence() -> None:
     models = [model("a:8b"), model("b:70b", 40), model("c:cloud", is_remote=True)]
     for memory in (None, FreeMemory(GB // 2, True), FreeMemory(8 * GB, False)):
-        for one in rank_models(models, memory):
-            assert one.why.count(". ") == 0
-            assert one.why.endswith(".")
+        for ranked in rank_models(models, memory):
+            assert ranked.why.count(". ") == 0
+            assert ranked.why.endswith(".")
     assert rank_models([]) == []
 
 
@@ -129,6 +129,6 @@ def test_model_in_memory_makes_room_for_another(
     assert rank_installed()[0].name == "m:14b"
 
 
-def test_absent_server_is_said() -> None:
+def test_absent_server_is_an_error() -> None:
     with pytest.raises(LLMError, match="No Ollama server answers"):
         rank_installed("127.0.0.1:1")

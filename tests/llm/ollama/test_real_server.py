@@ -1,6 +1,6 @@
 """The same promises against a real server: ``OLLAMA_HOST=... pytest -m ollama``.
 
-It asks the model that would be chosen, or the one that ``OPTUNA_METALLMIX_MODEL`` names
+It asks the model that would be chosen, or the model that ``OPTUNA_METALLMIX_MODEL`` names
 (``ollama:qwen3:8b``), loads it and unloads it. Nothing is pulled.
 """
 
@@ -75,14 +75,14 @@ def is_loaded(llm: OllamaLLM) -> bool:
 
 def test_every_model_is_listed_and_ranked() -> None:
     listed, ranked = installed_models(details=True), rank_installed()
-    assert sorted(one.name for one in listed) == sorted(one.name for one in ranked)
+    assert sorted(model.name for model in listed) == sorted(model.name for model in ranked)
     for model in listed:
         assert model.is_remote or model.context_length is None or model.context_length > 0
-    usable = [one.usable for one in ranked]
+    usable = [model.usable for model in ranked]
     assert usable == sorted(usable, reverse=True)
 
 
-def test_answer_keeps_to_the_schema_and_tells_its_cost(llm: OllamaLLM) -> None:
+def test_answer_keeps_to_the_schema_and_reports_its_cost(llm: OllamaLLM) -> None:
     document = json.loads(llm.generate(MESSAGES, schema=SCHEMA))
     assert list(document) == SCHEMA["required"]
     for name, rule in SCHEMA["properties"].items():
@@ -120,7 +120,7 @@ def test_estimated_context_suffices(llm: OllamaLLM) -> None:
     assert (llm.last_usage.prompt_tokens or 0) > 300
 
 
-def test_missing_model_names_the_pull_that_mends_it() -> None:
+def test_missing_model_names_the_pull_command() -> None:
     with pytest.raises(LLMError, match=r"installed: .*: run `ollama pull no-such-model:1b`"):
         OllamaLLM("no-such-model:1b").generate(MESSAGES, schema=SCHEMA)
 
@@ -144,7 +144,7 @@ def test_first_trial_is_asked_for_and_the_memory_is_free_again(
     assert found["model"] == llm.name
     assert found["model_build"] == llm.build
     assert found["attempts"][0]["prompt_tokens"] <= 3_000
-    assert all(one["answer"] for one in found["attempts"])  # accepted or not, it answered
+    assert all(attempt["answer"] for attempt in found["attempts"])  # accepted or not, it answered
     assert not is_loaded(llm)
 
 

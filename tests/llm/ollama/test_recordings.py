@@ -1,4 +1,4 @@
-"""Every recorded exchange that this client can meet: an answer, or a sentence that helps."""
+"""Every recorded exchange with a real server gives an answer, or an error that helps."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_refusal_of_any_request(play: Play, ollama_server: FakeOllama, case: str
         check_help(caught, ollama_server)
 
 
-def test_missing_model_of_show_is_told_when_it_is_asked(play: Play) -> None:
+def test_missing_model_of_show_is_reported_by_the_question(play: Play) -> None:
     for case in ("02_list", "03_show_missing", "10_missing_model_chat"):
         play(case)
     with pytest.raises(LLMError, match=r"'nosuch:1b' \(installed: smollm2:135m\): run `ollama pu"):
@@ -115,7 +115,7 @@ def test_runner_that_is_killed_each_time(
 def test_busy_queue_as_recorded(
     ollama_server: FakeOllama, recorded: Read, pauses: list[float]
 ) -> None:
-    replies = [(one["status"], one["body"]) for one in recorded("21_busy_503")["responses"]]
+    replies = [(reply["status"], reply["body"]) for reply in recorded("21_busy_503")["responses"]]
     (busy, *_), (good, *_) = ([r for r in replies if r[0] == s] for s in (503, 200))
     answer = {**dict(good[1]), "done_reason": "stop"}
     ollama_server.reply_in_turn("/api/chat", busy, busy, (200, answer))
@@ -126,7 +126,7 @@ def test_busy_queue_as_recorded(
 @pytest.mark.parametrize(
     "case", ["23_server_killed_mid_nonstream", "23_server_sigterm_mid_nonstream"]
 )
-def test_killed_server_is_told_as_recorded(
+def test_killed_server_is_reported_as_recorded(
     ollama_server: FakeOllama, recorded: Read, case: str
 ) -> None:
     ollama_server.drop("/api/chat")
@@ -140,7 +140,9 @@ def test_killed_server_is_told_as_recorded(
 
 @pytest.mark.parametrize("case", ["22_runner_killed_mid_stream", "19_repetition_stream"])
 def test_broken_stream(ollama_server: FakeOllama, recorded: Read, case: str) -> None:
-    lines = [one if isinstance(one, str) else json.dumps(one) for one in recorded(case)["lines"]]
+    lines = [
+        line if isinstance(line, str) else json.dumps(line) for line in recorded(case)["lines"]
+    ]
     ollama_server.reply("/api/chat", "\n".join(lines))
     with pytest.raises(LLMError, match="is not Ollama") as caught:
         OllamaLLM("smollm2:135m").generate(MESSAGES, schema=SCHEMA)

@@ -1,4 +1,4 @@
-"""What may pass is asked again, twice and not for ever; what cannot pass is not."""
+"""Requests are retried up to two times after a transient error, and never after another."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def ask(llm: OllamaLLM | None = None) -> str:
 
 @pytest.mark.parametrize("passing", [BUSY, DIED, None])
 @pytest.mark.parametrize("n_failures", [1, 2])
-def test_what_passes_is_asked_again(
+def test_transient_error_is_retried(
     ollama_server: FakeOllama,
     pauses: list[float],
     passing: tuple[int, object] | None,
@@ -47,7 +47,7 @@ def test_what_passes_is_asked_again(
         ),
     ],
 )
-def test_what_does_not_pass_is_told_after_three_tries(
+def test_lasting_error_is_reported_after_three_attempts(
     ollama_server: FakeOllama, passing: tuple[int, object] | None, sentence: str
 ) -> None:
     ollama_server.reply_in_turn("/api/chat", passing)
@@ -67,7 +67,7 @@ def test_what_does_not_pass_is_told_after_three_tries(
         (403, "ollama cloud is disabled"),
     ],
 )
-def test_what_cannot_pass_is_asked_once(
+def test_permanent_error_is_not_retried(
     ollama_server: FakeOllama, pauses: list[float], status: int, reason: str
 ) -> None:
     ollama_server.reply("/api/chat", {"error": reason}, status)
@@ -87,7 +87,7 @@ def test_no_pause_outlasts_the_time_allowed(
     assert pauses == []
 
 
-def test_server_that_was_never_there_is_not_waited_for(pauses: list[float]) -> None:
+def test_server_that_was_never_there_is_not_retried(pauses: list[float]) -> None:
     with pytest.raises(
         LLMError, match=r"No Ollama server answers at http://127\.0\.0\.1:1: start"
     ):
@@ -95,9 +95,7 @@ def test_server_that_was_never_there_is_not_waited_for(pauses: list[float]) -> N
     assert pauses == []
 
 
-def test_server_that_went_away_is_waited_for(
-    ollama_server: FakeOllama, pauses: list[float]
-) -> None:
+def test_server_that_went_away_is_retried(ollama_server: FakeOllama, pauses: list[float]) -> None:
     ollama_server.reply("/api/chat", GOOD)
     llm = OllamaLLM("m")
     assert ask(llm)

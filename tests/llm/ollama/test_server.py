@@ -1,4 +1,4 @@
-"""Which server is asked, what goes along with each request, and what stays unsaid."""
+"""Which server is asked, which headers are sent, and which secrets are never shown."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def ask(llm: OllamaLLM) -> str:
 @pytest.mark.parametrize("name", ["1.2.3.4", "example.com", "localhost", "[1:2::1]", "[::1]"])
 @pytest.mark.parametrize("port", ["", ":56789"])
 @pytest.mark.parametrize("path", ["", "/", "/path", "/path/", "/a/b"])
-def test_every_form_of_a_host_is_what_the_client_makes_of_it(
+def test_every_form_of_a_host_is_understood_as_by_the_client(
     scheme: str, name: str, port: str, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = f"{scheme}{name}{port}{path}"
@@ -173,7 +173,7 @@ def test_something_else_than_ollama(ollama_server: FakeOllama, body: str, status
 
 
 @pytest.mark.shared
-def test_installed_models_are_told_with_what_they_can_do(
+def test_installed_models_are_listed_with_their_capabilities(
     play: Callable[[str], dict[str, Any]], ollama_server: FakeOllama, release: str
 ) -> None:
     (listed,) = play("02_list")["response"]["body"]["models"]
@@ -182,4 +182,4 @@ def test_installed_models_are_told_with_what_they_can_do(
     assert model == InstalledModel("smollm2:135m", listed["size"], 8192, ("completion",))
     # The newer release lists it; of the older each model has to be asked about.
     assert len(ollama_server.all_sent("/api/show")) == (release == "v0.24.0")
-    assert [one.name for one in installed_models()] == ["smollm2:135m"]
+    assert [model.name for model in installed_models()] == ["smollm2:135m"]

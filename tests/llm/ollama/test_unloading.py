@@ -1,4 +1,4 @@
-"""A suggestion loads its model once, and afterwards the accelerator is free again."""
+"""A suggestion loads its model once, and frees the accelerator afterwards."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_model_that_stays_is_a_warning(
     assert len(told.warnings) == 1
 
 
-def test_tag_that_goes_without_saying(ollama_server: FakeOllama, told: Told) -> None:
+def test_default_tag_is_understood(ollama_server: FakeOllama, told: Told) -> None:
     ollama_server.reply("/api/chat", GOOD)
     ollama_server.reply("/api/ps", loaded("m:latest"))
     with OllamaLLM("m") as llm:
@@ -103,7 +103,7 @@ def test_tag_that_goes_without_saying(ollama_server: FakeOllama, told: Told) -> 
 
 
 @pytest.mark.parametrize("keep_alive", [-1, 300, "5m"])
-def test_model_stays_where_the_user_says_so(
+def test_model_stays_if_the_user_asks_for_it(
     ollama_server: FakeOllama, keep_alive: float | str
 ) -> None:
     ollama_server.reply("/api/chat", GOOD)
@@ -114,7 +114,7 @@ def test_model_stays_where_the_user_says_so(
 
 
 @pytest.mark.parametrize("keep_alive", [0, 0.0, "0s", "0h0m"])
-def test_every_way_to_say_not_at_all(ollama_server: FakeOllama, keep_alive: float | str) -> None:
+def test_every_way_to_write_zero(ollama_server: FakeOllama, keep_alive: float | str) -> None:
     ollama_server.reply("/api/chat", GOOD)
     ollama_server.reply("/api/ps", loaded())
     with OllamaLLM("m", keep_alive=keep_alive) as llm:
@@ -139,7 +139,7 @@ def test_server_that_is_gone_holds_no_memory(
     assert told.warnings == []
 
 
-def test_server_that_does_not_tell_is_a_warning(ollama_server: FakeOllama, told: Told) -> None:
+def test_server_that_does_not_answer_is_a_warning(ollama_server: FakeOllama, told: Told) -> None:
     ollama_server.reply_in_turn("/api/chat", (200, GOOD), (500, "oh"))
     ollama_server.reply("/api/ps", "[]", 500)
     with OllamaLLM("m") as llm:
@@ -168,11 +168,11 @@ def test_pickled_copy_has_loaded_nothing(ollama_server: FakeOllama) -> None:
 
 
 def test_only_our_own_models_are_closed(ollama_server: FakeOllama) -> None:
-    class Stranger(ScriptedLLM):
+    class UsersOwn(ScriptedLLM):
         def close(self) -> None:
-            raise AssertionError("it is the user's")
+            raise AssertionError("closed the user's own model")
 
-    for llm in (None, Stranger([])):
+    for llm in (None, UsersOwn([])):
         give_back(llm)
     ollama_server.reply("/api/chat", json.dumps(GOOD))
     ollama_server.reply("/api/ps", loaded())
@@ -194,5 +194,5 @@ def test_accelerator_is_free_before_the_first_training(ollama_server: FakeOllama
 
     study = new_study(MetaLLMiXSampler(llm="ollama:m:1b", seed=0), memory_past())
     study.optimize(trained, n_trials=1)
-    asked = [one["keep_alive"] for one in ollama_server.all_sent()]
+    asked = [body["keep_alive"] for body in ollama_server.all_sent()]
     assert asked == [60, 60, 0]  # two answers that could not be used, loaded once
