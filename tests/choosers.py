@@ -16,7 +16,7 @@ class TakesPosition(ScriptedChooser):
         self.place, self.name = place, name
 
     def choose(self, candidates: Sequence[int], prompt: str) -> int:
-        return candidates[min(self.position, len(candidates)) - 1]
+        return candidates[min(self.place, len(candidates)) - 1]
 
 
 class Reads(ScriptedChooser):

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from choosers import Reads
-from choosers import TakesPlace
+from choosers import TakesPosition
 from optuna.storages import InMemoryStorage
 
 from optuna_metallmix import HistoryError
@@ -37,7 +37,7 @@ def good(study: str, params: Mapping[str, Any]) -> float:
 @pytest.fixture(scope="module")
 def result(past_storage: InMemoryStorage) -> ModelAnswers:
     broken = ScriptedLLM([LLMError("out of order")] * 40)
-    models = [Reads(), TakesPlace(6, "takes the last"), broken]
+    models = [Reads(), TakesPosition(6, "takes the last"), broken]
     return compare_models(models, past_storage, evaluate=good, n_orders=2)
 
 
@@ -82,7 +82,7 @@ def test_true_values_are_held_against_the_held_out_study(
 
 
 def test_judge_that_is_another_model(past_storage: InMemoryStorage) -> None:
-    harsh = TakesPlace(1, "harsh")
+    harsh = TakesPosition(1, "harsh")
     result = compare_models([Reads()], past_storage, studies=["skin"], judge=harsh, n_orders=0)
     assert as_frame(result)["format"].tolist()[1] == 5
     assert result.choices == {}

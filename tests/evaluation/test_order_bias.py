@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from choosers import Reads
-from choosers import TakesPlace
+from choosers import TakesPosition
 
 from optuna_metallmix import LLM
 from optuna_metallmix import LLMError
@@ -34,7 +34,7 @@ def _choices(question: Question, llm: LLM, n: int = 6) -> list[Choice]:
 
 
 def test_model_that_takes_the_first_position_does_not_read(question: Question) -> None:
-    choices = _choices(question, TakesPlace(1))
+    choices = _choices(question, TakesPosition(1))
     bias = order_bias(choices)
     assert bias.reads == "no"
     assert (bias.position, bias.position_share) == (1, 1.0)
@@ -43,7 +43,7 @@ def test_model_that_takes_the_first_position_does_not_read(question: Question) -
 
 
 def test_model_that_takes_the_last_position_does_not_read(question: Question) -> None:
-    bias = order_bias(_choices(question, TakesPlace(6)))
+    bias = order_bias(_choices(question, TakesPosition(6)))
     assert (bias.reads, bias.position) == ("no", 6)
 
 
@@ -90,7 +90,7 @@ def test_without_a_past_there_is_an_order_too(handmade: Handmade) -> None:
     unknown = tuple(
         replace(candidate, predicted=None, spread=None) for candidate in handmade.candidates
     )
-    choices = _choices(Question(handmade.space, {}, unknown), TakesPlace(1), 3)
+    choices = _choices(Question(handmade.space, {}, unknown), TakesPosition(1), 3)
     assert {choice.candidate for choice in choices} == {1, 2, 3}
 
 
@@ -102,7 +102,7 @@ def test_no_answers_allow_no_verdict(question: Question) -> None:
 
 
 def test_few_answers_allow_no_verdict(question: Question) -> None:
-    assert order_bias(_choices(question, TakesPlace(1), 3)).reads == "untested"
+    assert order_bias(_choices(question, TakesPosition(1), 3)).reads == "untested"
 
 
 def test_between_both_is_unclear() -> None:
