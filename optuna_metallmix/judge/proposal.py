@@ -35,6 +35,7 @@ from optuna_metallmix.text import format_number
 _THOUGHTS = re.compile(r"^.*</think(?:ing)?>", re.DOTALL)
 _WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")
 """Words; characters of Chinese and Japanese, which have no spaces, count as words."""
+_TWO_LETTERS = re.compile(r"[^\W\d_]{2}")
 _MIN_COPIED_WORDS = 8
 """Shorter runs occur in ordinary sentences: "1 is expected to do best", "lr from 0.1 to 0.2"."""
 
@@ -99,8 +100,9 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique_keys, strict=False)  # all
 def readable_text(text: str, prompt: str, limit: int) -> str:
     """Return a model's prose, shortened to ``limit`` characters, or ``""`` if it is degenerate.
 
-    Small models fill free-text fields with numbers, repeated phrases or lines of the prompt.
-    At most half of a readable text repeats itself or is copied from the prompt.
+    Small models fill these fields with numbers, repeated phrases or lines of the prompt (seen with
+    SmolLM2-135M, 2026-11). A readable text has a word, repeats at most 40 % of its pairs of
+    words, and is not mostly copied from the prompt.
 
     Args:
         text: What the model wrote.
@@ -111,10 +113,8 @@ def readable_text(text: str, prompt: str, limit: int) -> str:
     if len(text) >= limit:  # models bound to a schema are cut off within a word or number
         text = (text[: limit - 1].rpartition(" ")[0] or text[: limit - 1]) + "…"
     words = _WORDS.findall(text.lower())
-    if not any(character.isalpha() for character in text):
-        return ""
     pairs = list(pairwise(words))
-    if len(set(pairs)) < 0.6 * len(pairs):
+    if not _TWO_LETTERS.search(text) or len(set(pairs)) < 0.6 * len(pairs):
         return ""
     matcher = SequenceMatcher(None, words, _WORDS.findall(prompt.lower()), autojunk=False)
     copied = [match.size for match in matcher.get_matching_blocks()]

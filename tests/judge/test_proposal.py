@@ -116,6 +116,8 @@ Which configuration should be trained first?
 UNREADABLE = [
     "",
     " \n",
+    "E1",
+    "1. ",
     "1.1.1.1.1.1.1",
     "0.0000000000000000001",
     "...",
