@@ -81,8 +81,8 @@ def build_meta_dataset(history: History, space: SearchSpace) -> MetaDataset:
     ]
     if not rows:
         raise HistoryError(
-            "There is no past trial to learn from. Run a few studies in this storage first, or "
-            "pass a storage with past studies as `source_storage`."
+            "There is no past trial with a parameter of this search space. Run a few related "
+            "studies first, or pass a storage that has some as `source_storage`."
         )
     configs, scores, groups, seconds = zip(*rows, strict=True)
     return MetaDataset(

@@ -124,6 +124,14 @@ class TransferModel:
             ranked = _sort(self._pool, self._pool_means)
             return NextConfig(self._leave_to_pending(ranked, n_pending), PRIOR_SIMILARITY)
         own, scores = _best_and_latest(own, scores)
+        ranked, similarity = self._rank(own, scores, rng)
+        untried = _untried(ranked, own)
+        return NextConfig(self._leave_to_pending(untried, n_pending), similarity)
+
+    def _rank(
+        self, own: Sequence[Config], scores: Floats, rng: np.random.Generator
+    ) -> tuple[Iterator[Config], float]:
+        """Return configurations, the most promising first, and the task similarity."""
         perturbed = self._perturb_best(own, scores, rng)
         means = self._prior_mean.predict([*own, *perturbed])
         own_means, means = means[: len(own)], np.append(self._pool_means, means[len(own) :])
@@ -139,8 +147,7 @@ class TransferModel:
         if not use_past and len(own) < N_RANDOM_TRIALS:
             draws = rng.permutation(len(self._random))
             ranked = chain((self._random[int(i)] for i in draws), ranked)
-        untried = _untried(ranked, own)
-        return NextConfig(self._leave_to_pending(untried, n_pending), similarity)
+        return ranked, similarity
 
     def _leave_to_pending(self, ranked: Iterable[Config], n_pending: int) -> Config:
         """Return the last of the ``n_pending + 1`` best diverse configurations."""

@@ -205,9 +205,11 @@ class TransferSampler(BaseSampler):
         fitted = self._models.get(key)
         if fitted is not None and known.items() <= fitted[0].items():
             return fitted[1]
+        past = self._past(study)
+        related = [other for other in past.studies if other.space.keys() & known.keys()]
+        past = replace(past, studies=tuple(related))
         model = None
         try:
-            past = _with_known_params(self._past(study), known)
             model = TransferModel(past, {**_possible_params(past, known), **known}, self._seed)
         except HistoryError as error:
             self._log_once(study, error)
@@ -236,16 +238,6 @@ def _is_pending(other: FrozenTrial, trial: FrozenTrial) -> bool:
     if trial.datetime_start is None or other.datetime_start is None:
         return False
     return trial.datetime_start - other.datetime_start < MAX_PENDING
-
-
-def _with_known_params(past: History, known: SearchSpace) -> History:
-    studies = tuple(study for study in past.studies if study.space.keys() & known.keys())
-    if not studies:
-        raise HistoryError(
-            "No past study has a parameter of this objective. Pass a storage with related studies "
-            "as `source_storage`."
-        )
-    return replace(past, studies=studies)
 
 
 def _possible_params(past: History, known: SearchSpace) -> SearchSpace:

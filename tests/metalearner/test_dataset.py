@@ -51,7 +51,7 @@ def test_foreign_parameters_and_empty_rows_are_dropped() -> None:
 
 @pytest.mark.parametrize("history", [History(), History((_study("a", [{"x": 1}]),))])
 def test_empty_table_is_a_history_error(history: History) -> None:
-    with pytest.raises(HistoryError, match="no past trial to learn from"):
+    with pytest.raises(HistoryError, match="no past trial with a parameter"):
         build_meta_dataset(history, SPACE)
 
 

@@ -164,23 +164,26 @@ def test_cheapest_of_equals_is_suggested_and_the_others_keep_their_order():
     assert aware.reasons == without.reasons == ()
     assert aware.params["size"] == "small"
     assert abs(aware.params["lr"] - 0.5) < 0.2
-    assert [one.number for one in aware.candidates] == [1, 2, 3, 4, 5, 6]
+    assert [candidate.number for candidate in aware.candidates] == [1, 2, 3, 4, 5, 6]
     assert without.params["size"] == "large"
-    first, *others = [one.params for one in aware.candidates]
-    assert others == [one.params for one in without.candidates if one.params != first][:5]
+    first, *others = [candidate.params for candidate in aware.candidates]
+    assert (
+        others
+        == [candidate.params for candidate in without.candidates if candidate.params != first][:5]
+    )
     assert best_predicted(aware.candidates).params == without.params
     assert aware.trade is not None
     assert 0 < aware.trade.given_up <= aware.trade.uncertainty
-    costs = [one.cost for one in aware.candidates if one.cost is not None]
+    costs = [candidate.cost for candidate in aware.candidates if candidate.cost is not None]
     assert costs[0] == min(costs) == aware.trade.cost < 0.5 < 2 < aware.trade.best_cost
-    assert all(one.cost is None for one in without.candidates)
+    assert all(candidate.cost is None for candidate in without.candidates)
     assert (without.trade, without.costs) == (None, None)
     assert "cost" in aware.seconds
     assert "cost" not in without.seconds
 
 
 def test_without_cost_awareness_candidates_are_ordered_by_score():
-    predicted = [one.predicted for one in learn(past()).candidates]
+    predicted = [candidate.predicted for candidate in learn(past()).candidates]
     assert predicted == sorted(predicted, reverse=True)
 
 
@@ -221,7 +224,7 @@ def run(storage: BaseStorage, **options: Any) -> optuna.Study:
         study_name="new", storage=storage, direction="maximize", sampler=sampler
     )
     study.optimize(objective, n_trials=2)
-    assert [one.state for one in study.trials] == [TrialState.COMPLETE] * 2
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 2
     return study
 
 
@@ -235,7 +238,7 @@ def test_sampler_note_and_record_agree_on_the_cost(told: Told):
     assert told.warnings == []
     trade = record["trade"]
     assert trade["cost"] == record["candidates"][0]["cost"] < 0.5
-    best = max(record["candidates"], key=lambda one: one["predicted"])
+    best = max(record["candidates"], key=lambda candidate: candidate["predicted"])
     assert (trade["best_cost"], trade["uncertainty"]) == (best["cost"], best["spread"])
     assert trade["given_up"] == pytest.approx(best["predicted"] - record["predicted"], abs=1e-8)
     assert (
