@@ -1,12 +1,12 @@
-"""three tuned classifiers are the past, a fourth is new -> MetaLLMiX beside TPE, over seeds.
+"""Compare MetaLLMiX with TPE on scikit-learn's digits, after searches on three other data sets.
 
     python3 run.py compare               # sets everything up first
     python examples/compare_with_tpe.py --llm ollama:qwen3:8b
 
 A support vector machine is tuned on scikit-learn's own data sets: wine, breast cancer and iris are
-the past, the handwritten digits are new. One seed says little, so both samplers get several; both
-have the same budget and the same objective. It takes about a minute and writes `compare.db`, and
-`compare.html` to look at.
+the past, the handwritten digits are new. Both samplers have the same budget and objective, and
+several seeds, because a single seed says little. The example takes about a minute, and writes
+`compare.db` and a figure in `compare.html`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Load = Callable[..., tuple[np.ndarray, np.ndarray]]
 
 
 def main() -> None:
-    """Record the past where it is missing, run both samplers, and say what the past saved."""
+    """Run the missing past studies and both samplers, and print how much the past saved."""
     args = parse()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     for seed, (name, load) in enumerate(PAST.items()):
@@ -59,14 +59,14 @@ def main() -> None:
     print(comparison.to_markdown())
     page = Path("compare.html")
     comparison.plot().write_html(page)
-    print(f"\nThe figure: {page.resolve()}\nTo look at all: optuna-dashboard {args.storage}")
+    print(f"\nFigure: {page.resolve()}\nDashboard: optuna-dashboard {args.storage}")
     print(f"then open http://127.0.0.1:8080{comparison.dashboard_path}")
 
 
 def search(
     name: str, load: Load, sampler: BaseSampler, n_trials: int, storage: str
 ) -> optuna.Study:
-    """Run a study, or go on with it: started again, the example does not begin anew."""
+    """Run a study, or resume it if an earlier run of this example was interrupted."""
     study = optuna.create_study(
         study_name=name,
         storage=storage,
@@ -82,7 +82,7 @@ def search(
 
 
 def make_objective(load: Load) -> Callable[[optuna.Trial], float]:
-    """Return the cross-validated accuracy of a classifier on a data set, in [0, 1]."""
+    """Return an objective: a classifier's cross-validated accuracy in [0, 1], to maximize."""
     features, labels = load(return_X_y=True)
     folds = StratifiedKFold(3, shuffle=True, random_state=0)
 
@@ -103,7 +103,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--n-trials", type=int, default=15)
     parser.add_argument("--n-seeds", type=int, default=3)
     parser.add_argument("--storage", default="sqlite:///compare.db")
-    parser.add_argument("--llm", help='for example "ollama:qwen3:8b"; chosen automatically')
+    parser.add_argument("--llm", help='for example "ollama:qwen3:8b" (default: automatic)')
     return parser.parse_args()
 
 

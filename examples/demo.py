@@ -1,10 +1,10 @@
-"""shipped studies + scikit-learn's digits -> MetaLLMiX beside TPE, in `demo.db`.
+"""Compare MetaLLMiX with TPE on handwritten digits, after the shipped medical studies.
 
     python3 run.py demo                  # sets everything up first
     python examples/demo.py --llm ollama:qwen3:8b
 
-The past is eight studies on medical images, shipped in `studies/medical.jsonl`. The new task is
-one that none of them has seen. Both samplers get the same budget and the same objective.
+The past is eight studies on medical images, shipped in `studies/medical.jsonl`, none of which has
+seen the new task. Both samplers have the same budget and objective. Writes `demo.db`.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ OURS, TPE = "digits-metallmix", "digits-tpe"
 
 
 def main() -> None:
-    """Run the comparison and say what came of it."""
+    """Run the comparison and print its results."""
     args = parse()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    torch.set_num_threads(1)  # on a busy machine a second one costs more than it brings
+    torch.set_num_threads(1)  # faster than two on a busy machine
     data = load_images("digits", seed=args.seed)
     described = meta_features(data, "handwriting")
     objective = make_objective(data, Space(max_image_size=96), seed=args.seed)
@@ -57,7 +57,7 @@ def main() -> None:
     save_plotly_graph_object(studies[0], comparison.plot(), graph_object_id="metallmix-compare")
     print(comparison.to_markdown())
     print(source(studies[0]))
-    print(f"\nTo look at both: .venv/bin/optuna-dashboard {args.storage}")
+    print(f"\nDashboard: .venv/bin/optuna-dashboard {args.storage}")
     print(f"then open http://127.0.0.1:8080{comparison.dashboard_path}")
 
 
@@ -68,7 +68,7 @@ def search(
     objective: Callable[[optuna.Trial], float],
     n_trials: int,
 ) -> optuna.Study:
-    """Run one study anew, a line a trial."""
+    """Run a new study, replacing one of the same name, and print each trial."""
     if name in optuna.get_all_study_names(storage):
         optuna.delete_study(study_name=name, storage=storage)
     study = optuna.create_study(
@@ -76,29 +76,29 @@ def search(
     )
     start = time.perf_counter()
 
-    def tell(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+    def print_trial(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         seconds = time.perf_counter() - start
         value = "pruned" if trial.value is None else f"{trial.value:.4f}"
         print(f"{name} trial {trial.number:2d}: {value} ({seconds:.0f} s)", flush=True)
 
-    study.optimize(objective, n_trials=n_trials, callbacks=[tell])
+    study.optimize(objective, n_trials=n_trials, callbacks=[print_trial])
     return study
 
 
 def source(study: optuna.Study) -> str:
-    """Say plainly where the first trial came from."""
-    found = read_record(study.trials[0])
-    if found is None:
+    """Describe where the first trial came from."""
+    record = read_record(study.trials[0])
+    if record is None:
         return "\nThe first trial was not suggested."
-    lines = [f"\nThe first trial's source: {found['source']} (model: {found['model']})"]
-    return "\n  ".join([*lines, *found["reasons"]])
+    lines = [f"\nThe first trial's source: {record['source']} (model: {record['model']})"]
+    return "\n  ".join([*lines, *record["reasons"]])
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare MetaLLMiX with TPE on a new task.")
     parser.add_argument("--n-trials", type=int, default=15)
     parser.add_argument("--storage", default="sqlite:///demo.db")
-    parser.add_argument("--llm", help='for example "ollama:qwen3:8b"; chosen automatically')
+    parser.add_argument("--llm", help='for example "ollama:qwen3:8b" (default: automatic)')
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 

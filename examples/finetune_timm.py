@@ -1,16 +1,16 @@
-"""your images -> a tuned classifier: a timm network, chosen and trained by Optuna.
+"""Tune an image classifier on your own images: a timm network, chosen and trained by Optuna.
 
     python examples/finetune_timm.py --data folder/ --modality photograph
     python examples/finetune_timm.py --data folder/ --study-name whole --train all --timeout 3600
 
-The folder has one sub-folder a class (or `train`, `val` and `test` with such sub-folders). By
+The folder has a sub-folder for each class (or `train`, `val` and `test` with such sub-folders). By
 default a network with ImageNet weights stays frozen: its features are computed once and cached,
-and a trial trains the head alone, in seconds. `--train last_block all` lets trials train the last
-block of layers, or all of them, for which a GPU is wanted; networks named under `--from-scratch`
-start from random weights. The score is balanced accuracy (the mean of the classes' recalls).
+and a trial trains only the head, in seconds. `--train last_block all` lets trials train the last
+block of layers or all layers, which needs a GPU. Networks named after `--from-scratch` start from
+random weights. The score is balanced accuracy (the mean of the classes' recalls).
 
-The study is kept in `finetune.db`, where the same command goes on with it, and the weights of
-each trial that was the best so far in `artifacts/`.
+The study is stored in `finetune.db`, and the same command resumes it. The weights of each trial
+that was the best so far are stored in `artifacts/`.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ from timm_objective import TrialOutOfMemoryError
 from timm_objective import make_objective
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    """Run or go on with one study."""
-    args = parse(words)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run or resume a study."""
+    args = parse(arguments)
     make_repeatable(args.threads)
     data = read_images(args)
     described = meta_features(data, args.modality)
@@ -59,7 +59,7 @@ def main(words: Sequence[str] | None = None) -> None:
     )
     check_same(study, identity(data, make_space(args)))
     study.sampler = make_sampler(args, described, len(study.trials))
-    for name, value in described.items():  # so that this study can be another one's past
+    for name, value in described.items():  # so that later studies can learn from this study
         study.set_user_attr(name, value)
     objective = make_objective(
         data,
@@ -75,15 +75,15 @@ def main(words: Sequence[str] | None = None) -> None:
         objective,
         n_trials=args.n_trials,
         timeout=args.timeout,
-        catch=TrialOutOfMemoryError,  # the trial fails and says why; others may fit
-        gc_after_trial=True,  # else failed and pruned trials' models stay on the card
+        catch=TrialOutOfMemoryError,  # the trial fails, smaller ones may fit
+        gc_after_trial=True,  # free the models of failed and pruned trials
         show_progress_bar=not args.no_progress,
     )
-    print(told(study, storage, data, args.artifacts))
+    print(summarize(study, storage, data, args.artifacts))
 
 
 def identity(data: ImageData, space: Space) -> dict[str, Any]:
-    """What may not change in a study: its images, their split, and its choices."""
+    """Return what must not change in a study: its images, their split, and its choices."""
     parts = hashlib.md5(data.test.tobytes() + data.validation.tobytes(), usedforsecurity=False)
     return {
         "images": data.digest,
@@ -94,13 +94,16 @@ def identity(data: ImageData, space: Space) -> dict[str, Any]:
 
 
 def check_same(study: optuna.Study, own: dict[str, Any]) -> None:
-    """Stop where a study that is gone on with is about something else."""
-    said = study.user_attrs.get("identity", own)
-    if other := [name for name, value in own.items() if said.get(name) != value]:
+    """Exit if a resumed study has other images, another split or other choices.
+
+    The study's identity is stored when it is first run.
+    """
+    stored = study.user_attrs.get("identity", own)
+    if other := [name for name, value in own.items() if stored.get(name) != value]:
         raise SystemExit(
             f"finetune_timm.py: the study {study.study_name!r} has other {' and '.join(other)} "
-            f"({', '.join(f'{name}: {said.get(name)}' for name in other)}). Ask for the same, or "
-            "begin another study with --study-name."
+            f"({', '.join(f'{name}: {stored.get(name)}' for name in other)}). Use the same, or "
+            "start another study with --study-name."
         )
     study.set_user_attr("identity", own)
 
@@ -108,7 +111,7 @@ def check_same(study: optuna.Study, own: dict[str, Any]) -> None:
 def make_sampler(
     args: argparse.Namespace, described: dict[str, float | int | str], n_trials: int
 ) -> optuna.samplers.BaseSampler:
-    """Return the sampler; processes of one study, and runs that go on with it, draw anew."""
+    """Return the sampler, with a different seed for each process and resumed run."""
     seed = args.seed
     if args.worker or n_trials:
         seed = int(np.random.SeedSequence((args.seed, args.worker, n_trials)).generate_state(1)[0])
@@ -116,7 +119,7 @@ def make_sampler(
         return optuna.samplers.RandomSampler(seed=seed)
     if args.sampler == "tpe":
         return optuna.samplers.TPESampler(seed=seed)
-    from optuna_metallmix import MetaLLMiXSampler  # an ordinary search does without it
+    from optuna_metallmix import MetaLLMiXSampler  # not needed by the other samplers
 
     return MetaLLMiXSampler(
         source_storage=args.source_storage,
@@ -127,7 +130,7 @@ def make_sampler(
 
 
 def read_images(args: argparse.Namespace) -> ImageData:
-    """Read them no larger than the search will ask for; what is wrong with them ends the run."""
+    """Read the images at the largest size of the search; exit if they are invalid."""
     side = max(args.max_image_size, args.scratch_image_size)
     try:
         return load_images(args.data, limit=args.limit, seed=args.seed, side=side)
@@ -136,39 +139,39 @@ def read_images(args: argparse.Namespace) -> ImageData:
 
 
 def open_storage(text: str) -> BaseStorage:
-    """A `.jsonl` file is a journal, which many processes can share on any disk."""
+    """Open a database URL, or a `.jsonl` journal, which processes can share on any disk."""
     if text.endswith(".jsonl"):
         return JournalStorage(JournalFileBackend(text))
     return get_storage(text)
 
 
 def open_artifacts(folder: str) -> FileSystemArtifactStore:
-    """Make the folder, for Optuna's store does not."""
+    """Open the artifact store; Optuna does not create its folder."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     return FileSystemArtifactStore(folder)
 
 
 def make_repeatable(threads: int | None) -> None:
-    """Two runs with one seed give the same numbers on one machine, on a GPU, too."""
+    """Make runs with the same seed give the same numbers on a machine, also on a GPU."""
     if threads:
         torch.set_num_threads(threads)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA is first used
-    # Pooling at odd sizes has no repeatable form on a GPU: then torch says so and goes on.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # must be set before CUDA is used
+    # Pooling at odd sizes has no deterministic GPU kernel: warn and continue.
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def told(study: optuna.Study, storage: BaseStorage, data: ImageData, artifacts: str) -> str:
-    """Say what came of it, and where the weights are."""
+def summarize(study: optuna.Study, storage: BaseStorage, data: ImageData, artifacts: str) -> str:
+    """Describe the best trial, and where its weights are."""
     states = [optuna.trial.TrialState.COMPLETE]
     if not study.get_trials(deepcopy=False, states=states):
-        return "No trial was completed; each trial's attribute `failed` says why."
+        return "No trial was completed. The trials' attribute `failed` has the reasons."
     best, attrs = study.best_trial, study.best_trial.user_attrs
-    kept = get_all_artifact_meta(best, storage=storage)
+    artifacts_of_best = get_all_artifact_meta(best, storage=storage)
     lines = [
         f"Best balanced accuracy {best.value:.4f} (trial {best.number}) with {best.params}",
         f"On the {len(data.test)} test images: accuracy {attrs['test_accuracy']:.4f}, balanced "
         f"{attrs['test_balanced_accuracy']:.4f}, macro AUC {attrs['test_macro_auc']:.4f}",
-        *(f"Its weights: {Path(artifacts) / one.artifact_id}" for one in kept),
+        *(f"Weights: {Path(artifacts) / meta.artifact_id}" for meta in artifacts_of_best),
     ]
     return "\n".join(lines)
 

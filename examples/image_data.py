@@ -1,7 +1,7 @@
-"""a folder, table, array file or "digits" -> images: no duplicates, split once for every trial.
+"""Load labelled images without duplicates, and split them once for all trials.
 
-Duplicates go *before* the split, so that no picture is trained on and then validated with. An
-image that stands under two labels has no truth and goes altogether.
+Duplicates are removed *before* the split, so that no image is in both training and validation. An
+image with two different labels is removed altogether.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from image_sources import Integers
 from image_sources import read
 
 
-SIDE = 128  # pixels; larger ones are asked for, for they take memory
-_LEAST_PER_CLASS = 5  # fewer cannot be in all of a 60/20/20 split
+SIDE = 128  # pixels; larger images take more memory, so callers have to ask for them
+_MIN_PER_CLASS = 5  # a 60/20/20 split needs as many
 
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """Labelled images, and which of them are for training, validation and the final test."""
+    """Labelled images, and their split into training, validation and test images."""
 
     name: str
     images: Images  # [n, height, width, 3]
     labels: Integers  # [n], in [0, n_classes)
     class_names: tuple[str, ...]
-    sizes: Integers  # [n, 2], height and width in pixels before anything was resized
+    sizes: Integers  # [n, 2], original height and width in pixels
     n_channels: int  # as stored: 1 for grey, 3 for colour
     train: Integers  # indices, 60 %
     validation: Integers  # indices, 20 %
@@ -43,11 +43,11 @@ class ImageData:
 
     @cached_property
     def digest(self) -> str:
-        """Name these pixels: features cached under it are never mixed up with another set's."""
+        """Hash of the pixels, by which features of this set are cached."""
         return md5(self.images.tobytes(), usedforsecurity=False).hexdigest()[:16]
 
     def split_anew(self, seed: int) -> ImageData:
-        """Return the same images under another split, also where the source had one."""
+        """Return the same images with a new split, which ignores any split of the source."""
         train, validation, test = _split(self.labels, None, seed)
         return replace(self, train=train, validation=validation, test=test)
 
@@ -58,19 +58,19 @@ def load_images(
     """Read "digits", an image folder, a `.parquet` or a `.npz` file.
 
     Args:
-        source: A folder has one sub-folder a class, or `train`, `val` and `test` with such
-            sub-folders each, which is then the split. A table has a column of encoded images
-            (`image`, also as Hugging Face writes it, or `jpeg128`) and one of labels (`label`,
-            `class_name`). An array file has `images` and `labels`, or MedMNIST's `train_images`,
-            `train_labels` and so on, which are pooled.
-        limit: Keep this many images at most, the classes in proportion.
+        source: A folder has a sub-folder for each class, or `train`, `val` and `test` with such
+            sub-folders, which is then the split. A table has a column of encoded images
+            (`image`, also in Hugging Face's format, or `jpeg128`) and a column of labels
+            (`label`, `class_name`). An array file has `images` and `labels`, or MedMNIST's
+            `train_images`, `train_labels` and so on, which are pooled.
+        limit: Maximum number of images; classes keep their proportions.
         seed: Decides which images are kept and how they are split.
-        side: Pixels that pictures are resized to; all of them are held in memory, 3 side² bytes
+        side: Size in pixels to which images are resized. All are held in memory, 3 side² bytes
             each.
 
     Raises:
-        ValueError: There is nothing to read, pictures are broken, a part of the split or a class
-            has too few images. The message says what to do.
+        ValueError: The source has no images, images cannot be read, or a class or a part of the
+            split has too few images.
     """
     raw = read(source, side)
     class_names, labels = np.unique([str(label) for label in raw.labels], return_inverse=True)
@@ -79,7 +79,7 @@ def load_images(
     _check_counts(labels[distinct], class_names, source, "Add images until it has")
     kept = _thinned(distinct, labels, limit, seed)
     labels = labels[kept].astype(np.int64)
-    _check_counts(labels, class_names, f"{source} within the limit", "Raise it until there are")
+    _check_counts(labels, class_names, f"{source} within the limit", "Raise it to get")
     train, validation, test = _split(labels, None if parts is None else parts[kept], seed)
     _check_training(labels[train], class_names, source)
     return ImageData(
@@ -96,11 +96,11 @@ def load_images(
 
 
 def meta_features(data: ImageData, modality: str | None = None) -> dict[str, float | int | str]:
-    """What a study's user attributes say about the images it trains on.
+    """Describe the images, as user attributes for a study.
 
-    Only the training part is looked at, for the rest is not known when a search starts.
+    Only the training images are used, because the others are unknown when a search starts.
     """
-    from optuna_metallmix import image_meta_features  # the loaders alone do without it
+    from optuna_metallmix import image_meta_features  # not needed by the loaders
 
     labels = data.labels[data.train].tolist()
     height, width = np.median(data.sizes[data.train], axis=0).round().astype(int).tolist()
@@ -108,15 +108,15 @@ def meta_features(data: ImageData, modality: str | None = None) -> dict[str, flo
 
 
 def _distinct(keys: list[str], labels: NDArray[Any]) -> Integers:
-    """Indices of one image of each kind, without those that stand under several labels."""
+    """Return the indices of distinct images, without those that have several labels."""
     table = pd.DataFrame({"key": keys, "label": labels})
-    truthful = table.groupby("key")["label"].transform("nunique") == 1
-    return table[truthful].drop_duplicates("key").index.to_numpy(dtype=np.int64)
+    consistent = table.groupby("key")["label"].transform("nunique") == 1
+    return table[consistent].drop_duplicates("key").index.to_numpy(dtype=np.int64)
 
 
 def _thinned(indices: Integers, labels: NDArray[Any], limit: int | None, seed: int) -> Integers:
     n_classes = len(np.unique(labels))
-    if limit is None or len(indices) - limit < n_classes:  # one of each class can be left out
+    if limit is None or len(indices) - limit < n_classes:  # too few would be left out to stratify
         return indices
     if limit < n_classes:
         raise ValueError(f"A limit of {limit} images is too low for {n_classes} classes.")
@@ -131,11 +131,11 @@ def _check_counts(
 ) -> None:
     counts = np.bincount(labels, minlength=len(class_names))
     if len(counts) < 2:
-        raise ValueError(f"{str(source)!r} has a single class. A classifier needs at least two.")
-    if counts.min() < _LEAST_PER_CLASS:
+        raise ValueError(f"{str(source)!r} has a single class: add images of another class.")
+    if counts.min() < _MIN_PER_CLASS:
         raise ValueError(
             f"Class {str(class_names[counts.argmin()])!r} of {str(source)!r} has {counts.min()} "
-            f"distinct images. {advice} {_LEAST_PER_CLASS}, or leave the class out."
+            f"distinct images. {advice} {_MIN_PER_CLASS}, or leave the class out."
         )
 
 
@@ -144,25 +144,25 @@ def _check_training(labels: Integers, class_names: NDArray[Any], source: str | P
     if counts.min() == 0:
         raise ValueError(
             f"The training part of {str(source)!r} has no image of class "
-            f"{str(class_names[counts.argmin()])!r}. Move some there, or leave the class out."
+            f"{str(class_names[counts.argmin()])!r}. Move images there, or leave the class out."
         )
 
 
 def _split(
     labels: Integers, parts: NDArray[Any] | None, seed: int
 ) -> tuple[Integers, Integers, Integers]:
-    """60/20/20, the classes in proportion; a source's own parts stay what they are.
+    """Return the indices of a stratified 60/20/20 split, or keep the split of the source.
 
-    Where a source has no test or no validation part, a fifth of its training part becomes that.
+    If the source has no test or no validation part, it is a fifth of the training part.
     """
     train = np.arange(len(labels)) if parts is None else np.flatnonzero(parts == "train")
-    found: list[Integers] = []
+    held_out: list[Integers] = []
     for name in ("test", "validation"):
         own = np.array([], int) if parts is None else np.flatnonzero(parts == name)
         if not len(own):
-            share = 0.25 if found and parts is None else 0.2  # of what is left: 20 % of all
+            share = 0.25 if held_out and parts is None else 0.2  # a quarter of 80 % is 20 %
             train, own = train_test_split(
                 train, test_size=share, stratify=labels[train], random_state=seed
             )
-        found.append(np.sort(own))
-    return np.sort(train), found[1], found[0]
+        held_out.append(np.sort(own))
+    return np.sort(train), held_out[1], held_out[0]

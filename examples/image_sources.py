@@ -1,4 +1,4 @@
-"""a folder, table, array file or "digits" -> its pictures as they stand there, all of them."""
+"""Read all images and labels of a folder, a table, an array file or scikit-learn's digits."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PARTS = {
     "test": "test",
     "testing": "test",
 }
-"""Names of a folder's parts, as people write them."""
+"""Common names of the folders of a split."""
 _SUFFIXES = frozenset(
     [".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"]
 )
@@ -45,21 +45,21 @@ _LABEL_COLUMNS = ("class_name", "label", "labels", "class", "target")
 
 
 class Raw(NamedTuple):
-    """Pictures and what is said of them, one each."""
+    """Images and their labels, before duplicates are removed."""
 
     images: Images  # [n, height, width, 3]
     labels: Labels
-    sizes: Integers  # [n, 2], height and width in pixels before anything was resized
+    sizes: Integers  # [n, 2], original height and width in pixels
     n_channels: int
     keys: list[str]  # equal for equal images
-    parts: list[str] | None = None  # "train", "validation" or "test", where the source says so
+    parts: list[str] | None = None  # "train", "validation" or "test", if the source has a split
 
 
 def read(source: str | Path, side: int) -> Raw:
-    """Read a source; pictures of a folder or table are resized to ``side`` pixels, squarely.
+    """Read a source; images of a folder or table are resized to ``side`` x ``side`` pixels.
 
     Raises:
-        ValueError: There is no such source, it holds no picture, or pictures cannot be read.
+        ValueError: The source does not exist, has no images, or has images that cannot be read.
     """
     if source == "digits":
         digits = load_digits()
@@ -80,9 +80,7 @@ def read(source: str | Path, side: int) -> Raw:
 def _read_folder(path: Path, side: int) -> Raw:
     files = [file for file in _files(path) if len(file.relative_to(path).parts) > 1]
     if not files:
-        raise ValueError(
-            f"{str(path)!r} has no images. Put each class in a sub-folder of its own."
-        )
+        raise ValueError(f"{str(path)!r} has no images: put each class into its own sub-folder.")
     places = [file.relative_to(path).parts[:-1] for file in files]
     parts = [PARTS.get(place[0].lower(), "") for place in places]
     if not any(parts):
@@ -90,18 +88,18 @@ def _read_folder(path: Path, side: int) -> Raw:
     # folder/train/class/picture
     if strays := sorted({place[0] for place in places if place[0].lower() not in PARTS}):
         raise ValueError(
-            f"{str(path)!r} has parts such as train and test, and beside them {strays[0]!r}. Name "
-            "the folder whose sub-folders are the classes, or move what is neither."
+            f"{str(path)!r} has parts such as train and test, but also {strays[0]!r}. Move it "
+            "away, or pass the folder whose sub-folders are the classes."
         )
     kept = [i for i, place in enumerate(places) if len(place) > 1]
     if not kept:
-        raise ValueError(f"The parts of {str(path)!r} have no sub-folders. Make one a class.")
+        raise ValueError(f"The parts of {str(path)!r} have no sub-folders: make one per class.")
     raw = _from_pictures([files[i] for i in kept], [places[i][1] for i in kept], side)
     return raw._replace(parts=[parts[i] for i in kept])
 
 
 def _files(path: Path) -> list[Path]:
-    """All pictures below a folder, links followed; not what systems and editors hide there."""
+    """List the images below a folder; follows links, skips hidden files."""
     found = []
     for folder, folders, names in os.walk(path, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
@@ -114,9 +112,9 @@ def _read_parquet(path: Path, side: int) -> Raw:
     table = pd.read_parquet(path)
     pictures = table[_column(table, _IMAGE_COLUMNS, "encoded images", path)].tolist()
     labels = table[_column(table, _LABEL_COLUMNS, "labels", path)].tolist()
-    # Hugging Face keeps {"bytes": ..., "path": ...} in an image column.
+    # Hugging Face stores {"bytes": ..., "path": ...} in image columns.
     raw = _from_pictures(
-        [io.BytesIO(one["bytes"] if isinstance(one, dict) else one) for one in pictures],
+        [io.BytesIO(cell["bytes"] if isinstance(cell, dict) else cell) for cell in pictures],
         labels,
         side,
     )
@@ -132,8 +130,8 @@ def _column(table: pd.DataFrame, names: Sequence[str], what: str, path: Path) ->
         if name in table:
             return name
     raise ValueError(
-        f"{str(path)!r} has no column of {what}: it has {', '.join(map(str, table.columns))}. "
-        f"Name one of them {names[0]!r}."
+        f"{str(path)!r} has no column of {what}, only {', '.join(map(str, table.columns))}. "
+        f"Rename the right column to {names[0]!r}."
     )
 
 
@@ -141,29 +139,29 @@ def _read_npz(path: Path) -> Raw:
     with np.load(path) as arrays:
         names = [name for name in arrays if name.endswith("images")]
         if not names:
-            raise ValueError(f"{str(path)!r} holds no array whose name ends in 'images'. Add one.")
+            raise ValueError(f"{str(path)!r} has no array whose name ends in 'images': add it.")
         kinds = [name.removesuffix("images") for name in names]
         if absent := [f"{kind}labels" for kind in kinds if f"{kind}labels" not in arrays]:
-            raise ValueError(f"{str(path)!r} holds no array {absent[0]!r}. Add it.")
+            raise ValueError(f"{str(path)!r} has no array {absent[0]!r}: add it.")
         images = np.concatenate([arrays[name] for name in names])
         labels = np.concatenate([arrays[f"{kind}labels"] for kind in kinds])
     return _from_arrays(_as_bytes(images, path), _as_classes(labels))
 
 
 def _as_bytes(images: NDArray[Any], path: Path) -> Images:
-    """Any numbers, channels first or last -> uint8, channels last."""
+    """Convert images of any dtype, channels first or last, to uint8 with channels last."""
     if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] not in (1, 3, 4):
         images = images.transpose(0, 2, 3, 1)
     if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3, 4)):
         raise ValueError(
-            f"The images of {str(path)!r} have the shape {images.shape}. It should be (n, height, "
-            "width), or that with 1 or 3 channels last."
+            f"The images of {str(path)!r} have shape {images.shape}. Store them as (n, height, "
+            "width) or (n, height, width, channels), with 1 or 3 channels."
         )
     if images.dtype == np.uint8:
         return images
     low, high = float(images.min()), float(images.max())
     if not np.isfinite([low, high]).all():
-        raise ValueError(f"The images of {str(path)!r} hold NaN or infinity. Replace them.")
+        raise ValueError(f"The images of {str(path)!r} contain NaN or infinity: replace them.")
     if low >= 0 and 1 < high <= 255:
         return images.round().astype(np.uint8)
     spread: Images = ((images - low) / ((high - low) or 1.0) * 255).round().astype(np.uint8)
@@ -171,7 +169,7 @@ def _as_bytes(images: NDArray[Any], path: Path) -> Images:
 
 
 def _as_classes(labels: NDArray[Any]) -> NDArray[Any]:
-    """Numbers or names, one each, in a column, or one-hot."""
+    """Flatten labels, which may be numbers, names, a column or one-hot rows."""
     if labels.ndim == 2 and labels.shape[1] > 1:
         labels = labels.argmax(axis=1)
     flat = labels.ravel()
@@ -192,8 +190,8 @@ def _from_pictures(files: Sequence[Path | io.BytesIO], labels: Sequence[Any], si
         images[i] = np.asarray(_rgb(picture).resize((side, side)))
     if unreadable:
         raise ValueError(
-            f"{len(unreadable)} of {len(files)} pictures cannot be read: "
-            f"{', '.join(unreadable[:5])}. Repair them or take them out."
+            f"{len(unreadable)} of {len(files)} images cannot be read: "
+            f"{', '.join(unreadable[:5])}. Repair or remove them."
         )
     return Raw(images, labels, np.array(sizes), n_channels, _keys(images))
 
@@ -208,7 +206,7 @@ def _opened(files: Iterable[Path | io.BytesIO]) -> Iterator[Image.Image | None]:
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
-    """Convert to RGB; 16 and 32 bits, as scanners write them, over the range they span."""
+    """Convert to RGB; images of 16 or 32 bits are first scaled to their own range."""
     if picture.mode not in _DEEP_MODES and not picture.mode.startswith("I;16"):
         return picture.convert("RGB")
     values = np.asarray(picture, dtype=np.float64)

@@ -1,11 +1,11 @@
-"""one study, one process a GPU: `finetune_timm.py` several times on one storage.
+"""Run one study on several GPUs, with a process of `finetune_timm.py` for each.
 
     python examples/several_gpus.py --gpus 0 1 2 3 -- --data folder/ --train all --timeout 3600
     python examples/several_gpus.py --processes 2 -- --data folder/ --n-trials 100
 
-This is Optuna's own way to use many devices: processes that know of each other only by the
-storage they share. On several machines start `finetune_timm.py` on each, with one `--storage` that
-all of them reach and a `--worker` number each.
+The processes share only the storage, as Optuna recommends for parallel searches. On several
+machines, start `finetune_timm.py` on each, with the same `--storage` and a different `--worker`
+number.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ import finetune_timm
 SCRIPT = Path(__file__).with_name("finetune_timm.py")
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Start the processes and wait for them; returns how many of them failed."""
-    args = parse(words)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Start the processes, wait for them, and return how many failed."""
+    args = parse(arguments)
     rest = [word for word in args.rest if word != "--"]
-    asked = finetune_options.parse(rest)  # what is wrong is told once
-    finetune_timm.open_storage(asked.storage)  # one process makes the tables
+    options = finetune_options.parse(rest)  # print errors once, not from every process
+    finetune_timm.open_storage(options.storage)  # create the tables only once
     devices: list[str | None] = args.gpus or [None] * args.processes
-    devices = devices[: asked.n_trials]  # none is started for nothing
+    devices = devices[: options.n_trials]  # no process without a trial
     started = [
         subprocess.Popen(
-            command(rest, asked.n_trials, worker, len(devices)), env=environment(device)
+            command(rest, options.n_trials, worker, len(devices)), env=environment(device)
         )
         for worker, device in enumerate(devices)
     ]
@@ -42,34 +42,39 @@ def main(words: Sequence[str] | None = None) -> int:
     for worker, process in enumerate(started):
         if process.wait():
             failed += 1
-            print(f"Process {worker} ended with code {process.returncode}; see above.", flush=True)
+            print(
+                f"Process {worker} failed with code {process.returncode}; see above.", flush=True
+            )
     return failed
 
 
 def command(rest: Sequence[str], total: int | None, worker: int, n: int) -> list[str]:
-    """Return one process's command line: the trials are divided, the last word counts."""
+    """Return the command line of a process, with its share of the trials.
+
+    Options that are given twice count as they are given last.
+    """
     own = ["--worker", str(worker)]
     if total is not None:
         own += ["--n-trials", str(total // n + (worker < total % n))]
-    quiet = ["--no-progress"] if worker else []  # several bars would write over each other
+    quiet = ["--no-progress"] if worker else []  # several bars would overwrite each other
     return [sys.executable, str(SCRIPT), *rest, *own, *quiet]
 
 
 def environment(device: str | None) -> dict[str, str]:
-    """Show a process its own GPU only: to it, that is `cuda:0`."""
+    """Return the environment of a process; its GPU is the only visible device, `cuda:0`."""
     return dict(os.environ) if device is None else {**os.environ, "CUDA_VISIBLE_DEVICES": device}
 
 
-def parse(words: Sequence[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Run one study on several GPUs.",
         usage="%(prog)s (--gpus 0 1 ... | --processes N) -- options of finetune_timm.py",
     )
-    many = parser.add_mutually_exclusive_group(required=True)
-    many.add_argument("--gpus", nargs="+", help="as CUDA numbers them, one process each")
-    many.add_argument("--processes", type=int, help="so many on whatever device there is")
-    parser.add_argument("rest", nargs=argparse.REMAINDER, help="of finetune_timm.py")
-    return parser.parse_args(words)
+    devices = parser.add_mutually_exclusive_group(required=True)
+    devices.add_argument("--gpus", nargs="+", help="CUDA device numbers, a process for each")
+    devices.add_argument("--processes", type=int, help="number of processes on the default device")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help="options of finetune_timm.py")
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

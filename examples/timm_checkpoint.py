@@ -1,9 +1,9 @@
-"""a trained configuration <-> a file that stands for itself: weights, classes, how to use them.
+"""Save and load trained classifiers, each in a single file.
 
     network, class_names = load_classifier("checkpoint.pt")
     network(images).argmax(1)  # images: uint8 [n, 3, height, width]
 
-Images of any size are resized as in the training.
+Images of any size are resized as in training.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ Params = dict[str, Any]
 
 
 class Classifier(nn.Module):
-    """Images of any size -> logits [n, n_classes]."""
+    """A network and its head; maps images of any size to logits [n, n_classes]."""
 
     def __init__(self, network: Network, head: nn.Module, side: int) -> None:
         super().__init__()
         self.network, self.head, self.side = network, head, side
 
     def forward(self, images: Tensor) -> Tensor:
-        """Resize as in the training, and classify."""
+        """Resize as in training, and classify."""
         resized = functional.interpolate(
             images.float(), (self.side, self.side), mode="bilinear", antialias=True
         )
@@ -47,7 +47,7 @@ class Classifier(nn.Module):
 
 
 def build_head(params: Params, n_features: int, n_classes: int) -> nn.Module:
-    """A linear layer, or one with a hidden layer before it."""
+    """Build a linear layer, or a hidden layer followed by a linear layer."""
     dropout = nn.Dropout(params["dropout"])
     if params["head"] == "linear":
         return nn.Sequential(dropout, nn.Linear(n_features, n_classes))
@@ -58,24 +58,24 @@ def build_head(params: Params, n_features: int, n_classes: int) -> nn.Module:
 
 
 def load_classifier(path: str | Path) -> tuple[Classifier, tuple[str, ...]]:
-    """Read a checkpoint: the classifier, ready to use on the processor, and its classes' names."""
-    kept = torch.load(path, map_location="cpu", weights_only=True)
-    params: Params = kept["params"]
-    frozen = params["trained"] == "head"  # then the weights are the pretrained ones
+    """Load a classifier for use on the CPU, and the names of its classes."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    params: Params = checkpoint["params"]
+    frozen = params["trained"] == "head"  # the network then has its pretrained weights
     network = Network(
         params["network"], params["pooling"], side=params["image_size"], pretrained=frozen
     )
-    head = build_head(params, network.n_features, len(kept["class_names"]))
-    (head if frozen else nn.Sequential(network, head)).load_state_dict(kept["weights"])
-    return Classifier(network, head, params["image_size"]).eval(), tuple(kept["class_names"])
+    head = build_head(params, network.n_features, len(checkpoint["class_names"]))
+    (head if frozen else nn.Sequential(network, head)).load_state_dict(checkpoint["weights"])
+    return Classifier(network, head, params["image_size"]).eval(), tuple(checkpoint["class_names"])
 
 
 def keep_if_best(
     trial: optuna.Trial, value: float, store: ArtifactStore, checkpoint: dict[str, Any]
 ) -> None:
-    """Upload the trial's weights as its artifact if no trial of the study was as good before."""
+    """Upload the trial's weights as its artifact if it is the best trial so far."""
     done = trial.study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
-    if any(one.value is not None and one.value >= value for one in done):
+    if any(other.value is not None and other.value >= value for other in done):
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint.pt"

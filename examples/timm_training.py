@@ -1,4 +1,4 @@
-"""model + inputs + configuration -> its best epoch: one training run, epoch by epoch."""
+"""Train a configuration and keep its best epoch."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from timm_features import Network
 Params = dict[str, Any]
 
 COMPILED_FROM = 3_000
-"""Steps on a GPU. `torch.compile` takes a minute or two of a trial, so short trials do without."""
+"""Training steps on a GPU from which `torch.compile`, which takes a minute or two, saves time."""
 
 
 class Training:
-    """One configuration's training run, on inputs that are already features or still images.
+    """Training of a head on features, or of a network on images.
 
     Args:
-        model: What is trained, on the device; parameters that need no gradient stay as they are.
-        inputs: Features [n, n_features] or images uint8 [n, 3, side, side], of all of the set.
+        model: Model on the device; parameters without gradient stay unchanged.
+        inputs: Features [n, n_features] or images uint8 [n, 3, side, side] of the whole set.
         data: Labels and split.
-        params: What `Space.suggest` returns.
-        device: Where to train. On a GPU a network is trained in mixed precision.
-        seed: Of the batches, the flips and the dropout.
-        patience: Epochs without a better one, after which the run ends.
-        compiled: Whether to use `torch.compile`; by default where it pays, see `COMPILED_FROM`.
+        params: Configuration from `Space.suggest`.
+        device: Device to train on. Networks on a GPU are trained in mixed precision.
+        seed: Seed of batches, flips and dropout.
+        patience: Training stops after this many epochs without improvement.
+        compiled: Whether to use `torch.compile`; None to decide by `COMPILED_FROM`.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Training:
     ) -> None:
         self.model, self.data, self.params, self.device = model, data, params, device
         self.patience = patience
-        # Images stay where they are: a large set would fill a card, a batch is soon there.
+        # Images stay in main memory, because a large set does not fit on a GPU.
         self.inputs = inputs.to(device) if params["trained"] == "head" else inputs
         self.labels = torch.from_numpy(data.labels).to(device)
         self.class_weights = class_weights(data).to(device) if self._balanced() else None
@@ -73,10 +73,10 @@ class Training:
             compile_network(model, must=bool(compiled))
 
     def fit(self, trial: optuna.Trial) -> float:
-        """Train and report every epoch; return the best epoch's balanced accuracy, and go to it.
+        """Train, report every epoch, restore the best and return its balanced accuracy.
 
         Raises:
-            optuna.TrialPruned: The study's pruner gives the trial up.
+            optuna.TrialPruned: The study's pruner stops the trial.
         """
         start = time.perf_counter()
         best, best_epoch, epochs = -math.inf, 0, self.params["epochs"]
@@ -96,18 +96,18 @@ class Training:
         return best
 
     def test(self) -> dict[str, float]:
-        """Return what the best epoch is worth on the test images, each from 0 to 1."""
+        """Return the best epoch's scores on the test images, each in [0, 1]."""
         labels, logits = self.data.labels[self.data.test], self._logits(self.data.test)
         predicted = logits.argmax(1).numpy()
-        found = {
+        scores = {
             "test_accuracy": accuracy_score(labels, predicted),
             "test_balanced_accuracy": self.score(self.data.test),
             "test_macro_auc": macro_auc(labels, logits.softmax(1).numpy()),
         }
-        return {name: round(float(value), 6) for name, value in found.items()}
+        return {name: round(float(value), 6) for name, value in scores.items()}
 
     def checkpoint(self) -> dict[str, Any]:
-        """Return what `timm_checkpoint.load_classifier` makes the best epoch's classifier of."""
+        """Return the best epoch's classifier for `timm_checkpoint.load_classifier`."""
         return {
             "params": self.params,
             "class_names": list(self.data.class_names),
@@ -115,7 +115,7 @@ class Training:
         }
 
     def score(self, indices: Integers) -> float:
-        """Balanced accuracy; a run that diverged to NaN is at chance, which is what it earned."""
+        """Return the balanced accuracy, which is at chance level after divergence to NaN."""
         predicted = self._logits(indices).argmax(1).numpy()
         return round(float(balanced_accuracy_score(self.data.labels[indices], predicted)), 6)
 
@@ -133,7 +133,7 @@ class Training:
         train = torch.from_numpy(self.data.train)
         shuffled = train[torch.randperm(len(train), generator=self.generator)]
         for batch in torch.split(shuffled, self.params["batch_size"]):
-            if len(batch) > 1:  # batch normalisation cannot be trained on a single image
+            if len(batch) > 1:  # batch normalization needs two images
                 yield batch
 
     def _step(self, batch: Tensor) -> None:
@@ -157,9 +157,9 @@ class Training:
 
     @torch.inference_mode()
     def _logits(self, indices: Integers) -> Tensor:
-        """Float [n, n_classes] on the processor."""
+        """Return logits [n, n_classes] on the CPU."""
         self.model.eval()
-        # What fits in training fits here; a processor has memory enough.
+        # On a GPU, a batch that fits in training also fits here.
         size = 256 if self.device.type == "cpu" else self.params["batch_size"]
         batches = torch.split(torch.from_numpy(indices), size)
         with self._mixed_precision():
@@ -184,9 +184,10 @@ class Training:
 
 
 def mixed_precision(params: Params, device: torch.device) -> torch.dtype | None:
-    """Networks on a GPU in bfloat16 where it has that, else float16. Heads and CPUs gain nothing.
+    """Return bfloat16 for networks on GPUs that have it, float16 on other GPUs, else None.
 
-    (On an AVX-512 processor small networks trained 1.1 to 2 times slower in bfloat16, 2026-11.)
+    Heads gain nothing. On an AVX-512 CPU, small networks trained 1.1 to 2 times slower in bfloat16
+    (measured 2026-11).
     """
     if device.type != "cuda" or params["trained"] == "head":
         return None
@@ -196,10 +197,10 @@ def mixed_precision(params: Params, device: torch.device) -> torch.dtype | None:
 
 
 def compile_network(model: nn.Module, *, must: bool) -> None:
-    """Have torch compile it at its first batch.
+    """Make torch compile the model at its first batch.
 
-    Each trial begins anew: torch counts what it compiled in a process and gives up after eight.
-    Where nobody asked for it, a machine without a compiler trains without.
+    The reset is needed because torch stops compiling after eight graphs in a process. Unless
+    ``must`` is true, a machine without a compiler trains uncompiled.
     """
     torch.compiler.reset()
     torch._dynamo.config.suppress_errors = not must
@@ -207,13 +208,13 @@ def compile_network(model: nn.Module, *, must: bool) -> None:
 
 
 def class_weights(data: ImageData) -> Tensor:
-    """Weigh classes inversely to their training images, 1 on average: float [n_classes]."""
+    """Return inverse class frequencies of the training images: float [n_classes]."""
     counts = np.bincount(data.labels[data.train], minlength=len(data.class_names))
     return torch.from_numpy(counts.sum() / (len(counts) * counts)).float()
 
 
 def macro_auc(labels: Integers, probabilities: np.ndarray[Any, np.dtype[np.float32]]) -> float:
-    """Mean over the classes of the area under one-against-the-rest's ROC curve; .5 is chance."""
+    """Return the mean one-vs-rest area under the ROC curve; 0.5 is chance level."""
     if not np.isfinite(probabilities).all():
         return 0.5
     areas = [
@@ -225,8 +226,8 @@ def macro_auc(labels: Integers, probabilities: np.ndarray[Any, np.dtype[np.float
 
 
 def build_optimizer(params: Params, model: nn.Module) -> torch.optim.Optimizer:
-    """A pretrained network learns at `backbone_lr_factor` of the new head's rate."""
-    networks = [one for one in model.modules() if isinstance(one, Network)]
+    """Build the optimizer; a network learns at `backbone_lr_factor` times the head's rate."""
+    networks = [module for module in model.modules() if isinstance(module, Network)]
     slow = {id(p) for network in networks for p in network.parameters()}
     rate = params["learning_rate"]
     groups = [

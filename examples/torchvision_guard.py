@@ -1,10 +1,10 @@
-"""a torch without CUDA beside a torchvision with it -> timm, imported all the same.
+"""Import timm where torch has no CUDA but torchvision is a CUDA build.
 
-torchvision's wheel on the package index is a CUDA build. Beside a CPU build of torch its compiled
-half does not load, and its Python half then dies with "operator torchvision::nms does not exist".
-timm imports it for image transforms alone and never calls `nms`, so declaring the operator is
-enough. This file does so only after that very error, and is the only one that knows about it: call
-`import_timm` wherever `import timm` would stand.
+torchvision's wheel on the package index is a CUDA build. With a CPU build of torch its compiled
+part does not load, and its Python part fails with "operator torchvision::nms does not exist". timm
+imports torchvision only for image transforms and never calls `nms`, so declaring the operator is
+enough. This module does so only after this exact error. Call `import_timm()` instead of
+`import timm`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 _SYMPTOM = "operator torchvision::nms does not exist"
 _SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
-# A library takes its operators back when it is collected, so it has to be held.
+# A library removes its operators when it is garbage-collected.
 _declared: list[torch.library.Library] = []
 
 
 def import_timm() -> ModuleType:
-    """Import timm, mending torchvision first where it is broken in the one known way."""
+    """Import timm, after declaring torchvision's missing operators if necessary."""
     try:
         return importlib.import_module("timm")
     except RuntimeError as error:
@@ -40,7 +40,7 @@ def import_timm() -> ModuleType:
 
 
 def _forget(*packages: str) -> None:
-    """A failed import leaves half of a package behind, which the next import would pick up."""
+    """Remove the modules that a failed import left behind, before importing again."""
     for name in [name for name in sys.modules if name.split(".")[0] in packages]:
         del sys.modules[name]
 

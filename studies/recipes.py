@@ -1,4 +1,4 @@
-"""what is recorded: the image sets, and the two recipes by which networks are trained on them."""
+"""Define the image sets of the shipped studies, and how networks are trained on them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 
 ROOT = Path(__file__).resolve().parent.parent
-SEED = 0  # of the split, the weights and the batches
+SEED = 0  # for split, weights and batches
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Where a study's images are, and what has to be said about them."""
+    """Image set of a study."""
 
     study: str
     file: str
     modality: str
-    licence: str  # the upstream data's
+    licence: str  # of the upstream data
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Recipe:
     """How networks are trained.
 
     Attributes:
-        name: Of the file, `studies/<name>.jsonl`.
-        space: Arguments of the example's `Space`.
-        n_trials: Of each study.
-        limit: Images of a set, the classes in proportion; None for all.
-        needs_gpu: Whether the processor would take days.
-        words: What is trained.
+        name: Name of the file `studies/<name>.jsonl`.
+        space: Arguments of `Space` in `examples/timm_objective.py`.
+        n_trials: Number of trials of each study.
+        limit: Maximum number of images of a set, stratified by class; None for all.
+        needs_gpu: Whether a CPU would take days.
+        description: What is trained.
     """
 
     name: str
@@ -41,20 +41,20 @@ class Recipe:
     n_trials: int
     limit: int | None
     needs_gpu: bool
-    words: str
+    description: str
 
     @property
     def shipped(self) -> Path:
-        """The file that is committed."""
+        """Path of the file in this repository."""
         return ROOT / "studies" / f"{self.name}.jsonl"
 
     @property
     def text(self) -> str:
-        """What a study says of how it was made."""
+        """Description of the recipe, as stored in each study."""
         images = "all images" if self.limit is None else f"at most {self.limit} images"
         return (
             f"studies/record.py: random search, trial n seeded by crc32(study name) + n; "
-            f"{images}, split 60/20/20 with seed {SEED}; {self.words}"
+            f"{images}, split 60/20/20 with seed {SEED}; {self.description}"
         )
 
 
@@ -79,7 +79,8 @@ MEDICAL = Recipe(
     n_trials=100,
     limit=1_500,
     needs_gpu=False,
-    words="a head on a frozen network's ImageNet features, or a small network from random weights",
+    description="a head on a frozen network's ImageNet features, or a small network from random "
+    "weights",
 )
 FINE_TUNED = Recipe(
     name="medical-finetuned",
@@ -92,11 +93,12 @@ FINE_TUNED = Recipe(
     n_trials=100,
     limit=None,
     needs_gpu=True,
-    words="ImageNet weights: a head, the last block or all layers; others from random weights",
+    description="ImageNet weights: a head, the last block or all layers; others from random "
+    "weights",
 )
 RECIPES = {recipe.name: recipe for recipe in (MEDICAL, FINE_TUNED)}
 
 
 def images_folder() -> Path:
-    """Where the image sets are; they are never in this repository."""
+    """Return the folder of the image sets, which are not in this repository."""
     return Path(os.environ.get("METALLMIX_DATA", ROOT.parent / "shared" / "data")) / "images"

@@ -1,14 +1,14 @@
-"""medical image sets -> `medical.jsonl`: random searches, recorded for others to learn from.
+"""Record random searches on medical image sets as `medical.jsonl`, a past to learn from.
 
-    python studies/record.py --workers 2              # record what is missing, export, tabulate
+    python studies/record.py --workers 2              # record what is missing, export it
     python studies/record.py --recipe medical-finetuned --device cuda:0 --shard 0/2
-    python studies/record.py --table                  # only write README.md's tables anew
+    python studies/record.py --table                  # only update the tables of README.md
 
-This is the only writer of `studies/*.jsonl`. Each study is a random search: no sampler's taste is
-in the past, and no trial is pruned. Trial n of a study has the same configuration however often
-the recording was interrupted and whoever records it, for its sampler is seeded by n. Workers of
-one machine share one file; several GPUs, or machines with one `cache/` on a shared disk, take a
-share each (`--shard`), and the last one to finish exports.
+This is the only program that writes `studies/*.jsonl`. Each study is a random search without
+pruning, so the past has no sampler's bias. The sampler of trial n is seeded by n, so its
+configuration does not depend on interruptions or on the number of workers. Workers on a machine
+share a file; several GPUs, or machines with `cache/` on a shared disk, take a share of the trials
+each (`--shard`), and the last to finish exports them.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ from shipped_table import with_table
 
 README = ROOT / "studies" / "README.md"
 CACHE = ROOT / "cache"
-CHUNK = 10  # trials that a worker takes at a time
+CHUNK = 10  # trials of a task
 
 Attributes = dict[str, float | int | str]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all workers of a recording share."""
+    """Settings that all workers of a recording share."""
 
     recipe: Recipe
     journal: Path
@@ -69,7 +69,7 @@ class Setting:
 
 
 def record(image_set: ImageSet, numbers: tuple[int, ...], setting: Setting) -> None:
-    """Run the trials of these numbers, each drawn by a sampler that its number seeds."""
+    """Run the trials with these numbers, each with a sampler seeded by the number."""
     objective = open_study(image_set, setting)
     study = optuna.load_study(
         study_name=image_set.study,
@@ -83,14 +83,14 @@ def record(image_set: ImageSet, numbers: tuple[int, ...], setting: Setting) -> N
         trial.set_user_attr("number", number)
         try:
             study.tell(trial, objective(trial))
-        except MemoryError as error:  # it would be full again: the trial is left out
+        except MemoryError as error:  # a retry would fail again, so the trial is left out
             study.tell(trial, state=TrialState.FAIL)
             print(f"{image_set.study}, trial {number}: {error}", flush=True)
 
 
 @cache
 def open_study(image_set: ImageSet, setting: Setting) -> Callable[[optuna.Trial], float]:
-    """Make or describe the study; returns its objective. Once a process and study."""
+    """Create or update the study and return its objective; once per process and study."""
     sys.path.insert(0, str(ROOT / "examples"))
     import torch
 
@@ -100,7 +100,7 @@ def open_study(image_set: ImageSet, setting: Setting) -> Callable[[optuna.Trial]
     from timm_objective import make_objective
 
     if setting.device == "cpu":
-        torch.set_num_threads(1)  # one process a core uses the cores better than threads do
+        torch.set_num_threads(1)  # a process per core is faster than threads
     data = load_images(setting.images / image_set.file, limit=setting.recipe.limit, seed=SEED)
     study = optuna.create_study(
         storage=open_journal(setting.journal),
@@ -109,8 +109,7 @@ def open_study(image_set: ImageSet, setting: Setting) -> Callable[[optuna.Trial]
         load_if_exists=True,
     )
     describe(study, meta_features(data, image_set.modality), keep=False)
-    made = provenance(image_set, setting, len(data.labels))
-    describe(study, made, keep=True)  # of the first day
+    describe(study, provenance(image_set, setting, len(data.labels)), keep=True)
     return make_objective(
         data,
         Space(**setting.recipe.space),
@@ -121,15 +120,15 @@ def open_study(image_set: ImageSet, setting: Setting) -> Callable[[optuna.Trial]
 
 
 def describe(study: optuna.Study, attributes: Attributes, *, keep: bool) -> None:
-    """Set attributes that differ; `keep` leaves alone what was said before."""
-    said = study.user_attrs
+    """Set user attributes that differ; `keep` preserves the existing ones."""
+    existing = study.user_attrs
     for name, value in attributes.items():
-        if name not in said or (not keep and said[name] != value):
+        if name not in existing or (not keep and existing[name] != value):
             study.set_user_attr(name, value)
 
 
 def provenance(image_set: ImageSet, setting: Setting, n_images: int) -> Attributes:
-    """What numbers were made with."""
+    """Return how the results were produced."""
     names = ("optuna", "timm", "torch", "numpy", "scikit-learn")
     return {
         "n_images": n_images,
@@ -143,7 +142,7 @@ def provenance(image_set: ImageSet, setting: Setting, n_images: int) -> Attribut
 
 
 def hardware(device: str) -> str:
-    """Name the card, or the kind of processor."""
+    """Return the name of the GPU, or the kind of CPU."""
     import torch
 
     if device != "cpu":
@@ -152,7 +151,7 @@ def hardware(device: str) -> str:
 
 
 def missing(setting: Setting, n_trials: int, shard: tuple[int, int]) -> Iterator[Chunk]:
-    """Yield what is to be run, a chunk of every study in turn: workers rarely meet on one."""
+    """Yield missing trials in chunks, cycling through the studies to spread the workers."""
     by_study = []
     for image_set in setting.image_sets:
         done = numbers_done(image_set, setting)
@@ -167,15 +166,15 @@ Chunk = tuple[ImageSet, tuple[int, ...]]
 
 
 def numbers_done(image_set: ImageSet, setting: Setting) -> set[int]:
-    """Return which trials are complete, or failed for good."""
+    """Return the numbers of the trials that completed or failed."""
     states = (TrialState.COMPLETE, TrialState.FAIL)
-    study = found_study(image_set, setting)
+    study = load_if_exists(image_set, setting)
     trials = study.get_trials(deepcopy=False, states=states) if study else []
     return {trial.user_attrs["number"] for trial in trials}
 
 
-def found_study(image_set: ImageSet, setting: Setting) -> optuna.Study | None:
-    """Return the study, where a worker has begun it."""
+def load_if_exists(image_set: ImageSet, setting: Setting) -> optuna.Study | None:
+    """Return the study; None if no worker has created it."""
     storage = open_journal(setting.journal)
     if image_set.study not in optuna.get_all_study_names(storage):
         return None
@@ -183,23 +182,23 @@ def found_study(image_set: ImageSet, setting: Setting) -> optuna.Study | None:
 
 
 def trials_of(image_set: ImageSet, setting: Setting) -> list[optuna.trial.FrozenTrial]:
-    """Return the complete trials, by the numbers that seeded them; none twice."""
-    study = found_study(image_set, setting)
+    """Return the complete trials in the order of their numbers, without duplicates."""
+    study = load_if_exists(image_set, setting)
     trials = complete(study) if study else []
-    found = {trial.user_attrs["number"]: trial for trial in reversed(trials)}
-    return [found[number] for number in sorted(found)]
+    by_number = {trial.user_attrs["number"]: trial for trial in reversed(trials)}
+    return [by_number[number] for number in sorted(by_number)]
 
 
 def record_all(
     setting: Setting, n_trials: int, workers: int = 1, shard: tuple[int, int] = (0, 1)
 ) -> None:
-    """Record what is missing; a broken trial ends the recording, which can then be resumed."""
+    """Record missing trials; an error stops the recording, which can be resumed."""
     setting.journal.parent.mkdir(parents=True, exist_ok=True)
     chunks = list(missing(setting, n_trials, shard))
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    quiet = (optuna.logging.get_verbosity(),)  # as this process is
+    verbosity = (optuna.logging.get_verbosity(),)
     with (
-        ProcessPoolExecutor(workers, context, optuna.logging.set_verbosity, quiet) as pool,
+        ProcessPoolExecutor(workers, context, optuna.logging.set_verbosity, verbosity) as pool,
         tqdm(total=sum(len(numbers) for _, numbers in chunks), unit="trial") as bar,
     ):
         started = {pool.submit(record, *chunk, setting): chunk for chunk in chunks}
@@ -208,12 +207,12 @@ def record_all(
                 future.result()
                 bar.update(len(started[future][1]))
         except BaseException:
-            pool.shutdown(cancel_futures=True)  # else days would pass before it is told
+            pool.shutdown(cancel_futures=True)  # else the error appears only after days
             raise
 
 
 def export(setting: Setting, shipped: Path) -> None:
-    """Copy the complete trials, one line each, into a fresh file that replaces the old one."""
+    """Copy the complete trials into a new file, which then replaces the old file."""
     fresh = shipped.with_suffix(f".{os.getpid()}.part")
     fresh.unlink(missing_ok=True)
     storage = open_journal(fresh)
@@ -228,7 +227,7 @@ def export(setting: Setting, shipped: Path) -> None:
 
 
 def write_tables() -> None:
-    """Write README.md's table of every file that is there."""
+    """Update the table of each recorded file in README.md."""
     for recipe in RECIPES.values():
         if recipe.shipped.exists():
             text = README.read_text("utf-8")
@@ -241,13 +240,13 @@ def main() -> None:
     setting = Setting(recipe, CACHE / f"{recipe.name}.jsonl", device=args.device)
     if not args.table:
         if recipe.needs_gpu and args.device == "cpu":
-            raise SystemExit(f"{recipe.name} takes days on a processor. Name a GPU: --device cuda")
+            raise SystemExit(f"{recipe.name} takes days on a CPU: use --device cuda.")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         n_trials = args.n_trials or recipe.n_trials
         record_all(setting, n_trials, args.workers, args.shard)
         if left := sum(len(numbers) for _, numbers in missing(setting, n_trials, (0, 1))):
             raise SystemExit(
-                f"{left} trials of other shares are missing: nothing is exported yet."
+                f"{left} trials of other shards are missing, so nothing is exported yet."
             )
         export(setting, recipe.shipped)
     write_tables()
@@ -257,16 +256,16 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Record the studies that are shipped.")
     add = parser.add_argument
     add("--recipe", choices=list(RECIPES), default=MEDICAL.name)
-    add("--n-trials", type=int, help="of each study")
-    add("--workers", type=int, default=2, help="processes on this machine, on one file")
+    add("--n-trials", type=int, help="trials of each study")
+    add("--workers", type=int, default=2, help="processes on this machine")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
-    add("--shard", type=shard_of, default=(0, 1), help="I/N: only every N-th trial, from I on")
-    add("--table", action="store_true", help="only write README.md's tables anew")
+    add("--shard", type=shard_of, default=(0, 1), help="I/N: every N-th trial, starting at I")
+    add("--table", action="store_true", help="only update the tables of README.md")
     return parser.parse_args()
 
 
 def shard_of(text: str) -> tuple[int, int]:
-    """Read "0/2"."""
+    """Parse a shard such as "0/2"."""
     part, _, parts = text.partition("/")
     if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
         raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I from 0 to N - 1.")

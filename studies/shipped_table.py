@@ -1,4 +1,4 @@
-"""a shipped file of studies -> README.md's table of it, so that the two cannot differ."""
+"""Write the table of a shipped file of studies in README.md."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ HEAD = (
 
 
 def open_journal(path: Path) -> JournalStorage:
-    """Open a file of studies."""
+    """Open a journal file of studies."""
     return JournalStorage(JournalFileBackend(str(path)))
 
 
 def complete(study: optuna.Study) -> list[FrozenTrial]:
-    """Return what was trained to its end."""
+    """Return the complete trials."""
     return study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
 
 
 def table(shipped: Path) -> str:
-    """Build the table."""
+    """Return a Markdown table of the studies in a file."""
     storage = open_journal(shipped)
     studies = [
         optuna.load_study(study_name=name, storage=storage)
@@ -52,17 +52,17 @@ def table(shipped: Path) -> str:
 
 
 def marks(name: str) -> tuple[str, str]:
-    """Return the lines of README.md between which a file's table stands."""
+    """Return the lines of README.md before and after the table of a file."""
     start = f"<!-- table: python studies/record.py --table ({name}) -->\n"
     return start, "<!-- end of table -->\n"
 
 
 def with_table(text: str, new: str, name: str) -> str:
-    """README.md's text with a file's table replaced."""
+    """Return README.md's text with the table of a file replaced."""
     start, end = marks(name)
-    before, found, rest = text.partition(start)
-    if not found:
-        raise ValueError(f"README.md has no line {start.strip()!r} for the table to stand under.")
+    before, marker, rest = text.partition(start)
+    if not marker:
+        raise ValueError(f"README.md has no line {start.strip()!r}: add it where the table goes.")
     _, _, after = rest.partition(end)
     return before + start + new + end + after
 
@@ -80,7 +80,7 @@ def _row(study: optuna.Study) -> tuple[str, ...]:
         f"{max(values):.3f}",
         f"{statistics.median(values):.3f}",
         f"{min(values):.3f}",
-        # A network from random weights has no image size to choose: it would cost too much.
+        # The image size is searched only for pretrained networks.
         _best(trial for trial in trials if "image_size" in trial.params),
         _best(trial for trial in trials if "image_size" not in trial.params),
         f"{study.best_trial.user_attrs['test_balanced_accuracy']:.3f}",

@@ -63,7 +63,7 @@ def test_a_folder_of_one_s_own_pictures(folder, words, tmp_path, capsys):
     said = capsys.readouterr().out
     assert f"Best balanced accuracy {study.best_value:.4f}" in said
     assert "On the 6 test images: accuracy" in said
-    weights = said.split("Its weights: ")[1].split("\n")[0]
+    weights = said.split("Weights: ")[1].split("\n")[0]
     assert torch.load(weights, weights_only=True)["class_names"] == ["bright", "dark"]
 
 
@@ -80,7 +80,7 @@ def test_other_choices_want_another_study(words, tmp_path):
     words = ["--limit", "60", "--n-trials", "1", "--sampler", "random", *words]
     finetune_timm.main(words)
     other = [*words, "--networks", "tf_efficientnet_lite0", "tf_efficientnet_lite1"]
-    with pytest.raises(SystemExit, match="begin another study with --study-name"):
+    with pytest.raises(SystemExit, match="start another study with --study-name"):
         finetune_timm.main(other)
     with pytest.raises(SystemExit, match="has other images and split"):
         finetune_timm.main([*words, "--limit", "80"])
@@ -133,7 +133,7 @@ def test_a_process_that_fails_is_told_of(words, capfd):
     words = ["--data", "absent/", *words]
     assert several_gpus.main(["--processes", "1", "--", *words]) == 1
     printed = capfd.readouterr()
-    assert "Process 0 ended with code 1" in printed.out
+    assert "Process 0 failed with code 1" in printed.out
     assert "No images found at 'absent/'" in printed.err
 
 
@@ -144,10 +144,10 @@ def test_a_process_that_fails_is_told_of(words, capfd):
         (["--from-scratch", "nonsense-net-1"], "timm has no network"),
         (["--max-image-size", "100"], "multiple of 32"),
         (["--train", "everything"], "last_block"),
-        (["--networks"], "There is no network"),
-        (["--from-scratch", "crossvit_tiny_240"], "cannot be used here on images of 64 pixels"),
-        (["--max-epochs", "2"], "from 3 on"),
-        (["--max-batch-size", "8"], "from 16 on"),
+        (["--networks"], "No networks: name some"),
+        (["--from-scratch", "crossvit_tiny_240"], "does not work with images of 64 pixels"),
+        (["--max-epochs", "2"], "whole number >= 3"),
+        (["--max-batch-size", "8"], "whole number >= 16"),
     ],
 )
 def test_a_wrong_word_is_told_before_anything_is_made(wrong, told, capsys, tmp_path, monkeypatch):

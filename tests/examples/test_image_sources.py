@@ -50,7 +50,7 @@ def test_an_array_file_is_read_whole(tmp_path, prefixes):
 def test_a_wrong_source_is_told_what_would_be_right(tmp_path):
     with pytest.raises(ValueError, match="Name a folder"):
         load_images(tmp_path / "absent")
-    with pytest.raises(ValueError, match="in a sub-folder of its own"):
+    with pytest.raises(ValueError, match="into its own sub-folder"):
         load_images(tmp_path)
 
 
@@ -65,7 +65,7 @@ def test_sub_folders_of_a_class_belong_to_it(tmp_path):
 def test_broken_pictures_are_named(tmp_path):
     path = write_folder(tmp_path / "set", {"a": pictures(6), "b": pictures(6, seed=1)})
     (path / "a" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
-    with pytest.raises(ValueError, match=r"1 of 13 pictures cannot be read: .*broken\.png"):
+    with pytest.raises(ValueError, match=r"1 of 13 images cannot be read: .*broken\.png"):
         load_images(path)
 
 
@@ -92,7 +92,7 @@ def test_a_table_of_hugging_face_is_read(tmp_path):
 
 def test_a_table_without_images_is_told_what_it_lacks(tmp_path):
     pd.DataFrame({"x": [1], "label": [0]}).to_parquet(tmp_path / "set.parquet")
-    with pytest.raises(ValueError, match=r"no column of encoded images: it has x, label"):
+    with pytest.raises(ValueError, match=r"no column of encoded images, only x, label"):
         load_images(tmp_path / "set.parquet")
 
 
@@ -122,7 +122,7 @@ def test_a_picture_beside_the_parts_changes_nothing(tmp_path):
     Image.fromarray(pictures(1)[0]).save(path / "overview.png")
     assert load_images(path).class_names == ("a", "b")
     write_folder(path, {"more": pictures(5, seed=4)})
-    with pytest.raises(ValueError, match="beside them 'more'"):
+    with pytest.raises(ValueError, match="but also 'more'"):
         load_images(path)
 
 
@@ -173,5 +173,5 @@ def test_wrong_array_files_are_told_what_they_lack(tmp_path):
     np.savez(tmp_path / "set.npz", train_images=pictures(12))
     with pytest.raises(ValueError, match="no array 'train_labels'"):
         load_images(tmp_path / "set.npz")
-    with pytest.raises(ValueError, match=r"have the shape \(12, 256\)"):
+    with pytest.raises(ValueError, match=r"have shape \(12, 256\)"):
         arrays(tmp_path, pictures(12).reshape(12, -1))

@@ -178,7 +178,7 @@ def test_a_batch_of_one_is_left_out(digits, cache_dir):
 
 def test_a_network_is_tried_before_a_study_is_made():
     check_space(Space(("tf_efficientnet_lite0",), ("resnet18",), trained=("last_block",)))
-    with pytest.raises(ValueError, match="coat_tiny cannot be used here on images of 64"):
+    with pytest.raises(ValueError, match="coat_tiny does not work with images of 64"):
         check_space(Space((), ("coat_tiny",)))
 
 

@@ -138,7 +138,7 @@ def test_a_part_of_a_recording_is_not_exported(setting, tmp_path, monkeypatch):
     monkeypatch.setattr(record, "record_all", lambda *_: None)
     monkeypatch.setattr(record, "CACHE", tmp_path)
     monkeypatch.setattr("sys.argv", ["record.py", "--shard", "0/2"])
-    with pytest.raises(SystemExit, match="800 trials of other shares are missing"):
+    with pytest.raises(SystemExit, match="800 trials of other shards are missing"):
         record.main()
 
 
@@ -195,7 +195,7 @@ def test_only_the_named_table_is_replaced():
 
 def test_fine_tuning_on_a_processor_is_refused(monkeypatch):
     monkeypatch.setattr("sys.argv", ["record.py", "--recipe", "medical-finetuned"])
-    with pytest.raises(SystemExit, match="Name a GPU"):
+    with pytest.raises(SystemExit, match="use --device cuda"):
         record.main()
 
 
