@@ -79,7 +79,7 @@ def _suggest(storage: BaseStorage, arguments: argparse.Namespace) -> int:
 
 
 def _load_or_create(storage: BaseStorage, arguments: argparse.Namespace) -> Study:
-    """Load the study; unless it has to exist, a missing one is created in memory only."""
+    """Load the study; a missing study is created in memory, except for ``--enqueue``."""
     names = {study.study_name for study in storage.get_all_studies()}
     if arguments.enqueue or arguments.study in names:
         return load_study(storage, arguments.study)
