@@ -31,8 +31,12 @@ from optuna_metallmix.report import record_missing
 from optuna_metallmix.report import record_missing_note
 from optuna_metallmix.report import record_projected
 from optuna_metallmix.report import write_record
+from optuna_metallmix.settings import Settings
 from optuna_metallmix.settings import check_base_sampler
-from optuna_metallmix.settings import check_settings
+from optuna_metallmix.settings import check_features
+from optuna_metallmix.settings import check_seed
+from optuna_metallmix.settings import check_source
+from optuna_metallmix.settings import check_space
 from optuna_metallmix.settings import check_store
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import contains
@@ -111,15 +115,15 @@ class MetaLLMiXSampler(BaseSampler):
         prompt: str = DEFAULT_VARIANT.name,
         artifact_store: ArtifactStore | None = None,
     ) -> None:
-        self._settings = check_settings(
+        self._settings = Settings(
             source_storage=source_storage,
-            source_study_names=source_study_names,
-            search_space=search_space,
-            meta_features=meta_features,
+            source_study_names=check_source(source_storage, source_study_names),
+            search_space=check_space(search_space),
+            meta_features=check_features(meta_features),
             llm=llm,
             judge=judge,
             n_attempts=n_attempts,
-            seed=seed,
+            seed=check_seed(seed),
             cost_aware=cost_aware,
             prompt=prompt,
         )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from collections.abc import Set
 from dataclasses import dataclass
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,7 @@ from optuna_metallmix.history import scalar_features
 from optuna_metallmix.llm import LLMSpec
 from optuna_metallmix.llm import check_spec
 from optuna_metallmix.llm import resolve_llm
+from optuna_metallmix.prompt import DEFAULT_VARIANT
 from optuna_metallmix.prompt import variant_named
 from optuna_metallmix.space import SearchSpace
 
@@ -32,57 +34,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """The checked arguments of a suggestion; see :class:`MetaLLMiXSampler`."""
+    """The checked arguments of a suggestion; see :class:`MetaLLMiXSampler`.
 
-    source_storage: Source | None
-    source_study_names: tuple[str, ...] | None
-    search_space: SearchSpace | None
-    meta_features: MetaFeatures
-    llm: LLMSpec
-    judge: LLMSpec
-    n_attempts: int
-    seed: int
-    cost_aware: bool
-    prompt: str
-
-
-def check_settings(
-    *,
-    source_storage: Source | None,
-    source_study_names: Sequence[str] | None,
-    search_space: SearchSpace | None,
-    meta_features: Mapping[str, float | int | str] | None,
-    llm: LLMSpec,
-    judge: LLMSpec,
-    n_attempts: int,
-    seed: int | None,
-    cost_aware: bool,
-    prompt: str,
-) -> Settings:
-    """Check the arguments of :class:`MetaLLMiXSampler`.
+    Arguments that are converted when they are checked have a function below.
 
     Raises:
-        HistoryError, LLMError, TypeError, ValueError: See :class:`MetaLLMiXSampler`.
+        LLMError, TypeError, ValueError: See :class:`MetaLLMiXSampler`.
     """
-    names = check_source(source_storage, source_study_names)
-    _check_model(llm)
-    _check_model(judge)
-    if isinstance(n_attempts, bool) or not isinstance(n_attempts, int) or n_attempts < 1:
-        raise ValueError(f"n_attempts={n_attempts!r} must be a whole number of at least 1.")
-    if not isinstance(cost_aware, bool):
-        raise TypeError(f"cost_aware={cost_aware!r} must be True or False.")
-    return Settings(
-        source_storage,
-        names,
-        _check_space(search_space),
-        _check_features(meta_features),
-        llm,
-        judge,
-        n_attempts,
-        check_seed(seed),
-        cost_aware,
-        variant_named(prompt).name,
-    )
+
+    source_storage: Source | None = None
+    source_study_names: tuple[str, ...] | None = None
+    search_space: SearchSpace | None = None
+    meta_features: MetaFeatures = field(default_factory=dict)
+    llm: LLMSpec = None
+    judge: LLMSpec = None
+    n_attempts: int = 2
+    seed: int = 0
+    cost_aware: bool = False
+    prompt: str = DEFAULT_VARIANT.name
+
+    def __post_init__(self) -> None:
+        n = self.n_attempts
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise ValueError(f"n_attempts={n!r} must be a whole number of at least 1.")
+        if not isinstance(self.cost_aware, bool):
+            raise TypeError(f"cost_aware={self.cost_aware!r} must be True or False.")
+        variant_named(self.prompt)
+        for model in (self.llm, self.judge):
+            _check_model(model)
 
 
 def check_source(source: Source | None, names: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -136,7 +115,8 @@ def _check_study_names(names: Sequence[str] | None) -> tuple[str, ...] | None:
     return tuple(names)
 
 
-def _check_space(space: SearchSpace | None) -> SearchSpace | None:
+def check_space(space: SearchSpace | None) -> SearchSpace | None:
+    """Return a copy of ``space``; raise TypeError if it is not a search space."""
     if space is None:
         return None
     if not isinstance(space, Mapping) or not space:
@@ -153,7 +133,8 @@ def _check_space(space: SearchSpace | None) -> SearchSpace | None:
     return dict(space)
 
 
-def _check_features(features: Mapping[str, float | int | str] | None) -> MetaFeatures:
+def check_features(features: MetaFeatures | None) -> MetaFeatures:
+    """Return ``features`` as Python scalars; raise TypeError or ValueError if they are invalid."""
     if features is None:
         return {}
     if not isinstance(features, Mapping) or not all(isinstance(name, str) for name in features):

@@ -9,28 +9,14 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.storages import InMemoryStorage
 
+from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.errors import LLMError
 from optuna_metallmix.settings import Settings
-from optuna_metallmix.settings import check_settings
-
-
-DEFAULTS: dict[str, Any] = {
-    "source_storage": None,
-    "source_study_names": None,
-    "search_space": None,
-    "meta_features": None,
-    "llm": False,
-    "judge": False,
-    "n_attempts": 2,
-    "seed": None,
-    "cost_aware": False,
-    "prompt": "cot+shap",
-}
 
 
 def _check(**arguments: Any) -> Settings:
-    return check_settings(**{**DEFAULTS, **arguments})
+    return MetaLLMiXSampler(**{"llm": False, "judge": False, **arguments})._settings
 
 
 def test_defaults() -> None:

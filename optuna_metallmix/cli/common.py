@@ -13,10 +13,9 @@ from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.llm import LLMSpec
 from optuna_metallmix.llm import check_spec
 from optuna_metallmix.optuna_access import describe_storage
-from optuna_metallmix.prompt import DEFAULT_VARIANT
 from optuna_metallmix.settings import Settings
 from optuna_metallmix.settings import check_seed
-from optuna_metallmix.settings import check_settings
+from optuna_metallmix.settings import check_source
 from optuna_metallmix.space import SearchSpace
 
 
@@ -47,17 +46,12 @@ def make_settings(
     arguments: argparse.Namespace, llm: LLMSpec, space: SearchSpace | None = None
 ) -> Settings:
     """Build the settings from the options that :func:`add_study_options` adds."""
-    return check_settings(
+    return Settings(
         source_storage=arguments.past,
-        source_study_names=None,
+        source_study_names=check_source(arguments.past, None),
         search_space=space,
-        meta_features=None,
         llm=llm,
-        judge=None,
-        n_attempts=2,
         seed=arguments.seed,
-        cost_aware=False,
-        prompt=DEFAULT_VARIANT.name,
     )
 
 
