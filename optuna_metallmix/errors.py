@@ -14,6 +14,9 @@ is a bug and is never swallowed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class MetaLLMiXError(Exception):
     """Base of all errors that this package raises deliberately."""
@@ -29,3 +32,21 @@ class LLMError(MetaLLMiXError):
 
 class ProposalError(MetaLLMiXError):
     """A language model answered, but the answer cannot be used."""
+
+
+@contextmanager
+def requires_extra(extra: str, failure: str) -> Iterator[None]:
+    """Report a failed import in the body with the command that installs the missing package.
+
+    Args:
+        extra: The extra of this package that installs it.
+        failure: What does not work without it, as the start of the message.
+
+    Raises:
+        MetaLLMiXError: The body raised ImportError.
+    """
+    try:
+        yield
+    except ImportError as error:
+        command = f'pip install "optuna-metallmix[{extra}]"'
+        raise MetaLLMiXError(f"{failure}: {error}. Run: {command}") from error

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from optuna_metallmix.cli.common import print_message
 from optuna_metallmix.comparison import Comparison
 from optuna_metallmix.comparison import compare
 from optuna_metallmix.errors import HistoryError
+from optuna_metallmix.errors import MetaLLMiXError
 from optuna_metallmix.history import open_source
 from optuna_metallmix.history import read_storage
 from optuna_metallmix.text import escape_markdown
@@ -110,6 +112,6 @@ def _render(comparison: Comparison, suffix: str) -> str:
     page = html_page(title, f"# {escape_markdown(title)}\n\n{tables}")
     try:
         figure = comparison.plot().to_html(full_html=False)
-    except ImportError:
-        figure = "<p>Install plotly to see a figure here.</p>"
+    except MetaLLMiXError as error:
+        figure = f"<p>{escape(str(error))}</p>"
     return page.replace("</body>", f"{figure}</body>")

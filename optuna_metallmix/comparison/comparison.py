@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_metallmix.errors import HistoryError
+from optuna_metallmix.errors import requires_extra
 from optuna_metallmix.history import read_storage
 from optuna_metallmix.optuna_access import all_trials
 from optuna_metallmix.optuna_access import describe_storage
@@ -187,9 +188,10 @@ class Comparison:
         """Draw the best value over trials, with intervals, for a light and a dark page.
 
         Raises:
-            ImportError: plotly is not installed.
+            MetaLLMiXError: plotly is not installed.
         """
-        from plotly.graph_objects import Figure
+        with requires_extra("dashboard", "The figure cannot be drawn"):
+            from plotly.graph_objects import Figure
 
         figure, sign = Figure(), _sign(self.direction)
         for side, color, dash in zip(self.sides, cycle(_COLORS), cycle(_DASHES), strict=False):

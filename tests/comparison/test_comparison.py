@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import sys
 import warnings
 from collections.abc import Sequence
 from datetime import datetime
@@ -22,6 +23,7 @@ from optuna.trial import TrialState
 
 from optuna_metallmix import Comparison
 from optuna_metallmix import HistoryError
+from optuna_metallmix import MetaLLMiXError
 from optuna_metallmix import compare
 from optuna_metallmix.comparison.comparison import Measure
 
@@ -268,6 +270,15 @@ def test_figure_has_units_and_no_background_of_its_own() -> None:
     assert sum(trace.fill == "tonexty" for trace in figure.data) == 1
     assert {figure.layout.paper_bgcolor, figure.layout.plot_bgcolor} == {"rgba(0, 0, 0, 0)"}
     assert len({(trace.line.color, trace.line.dash) for trace in named}) == 2
+
+
+def test_missing_plotly_is_named_with_the_command_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
+    comparison = compare(study("a", [1.0]), study("b", [2.0]))
+    with pytest.raises(MetaLLMiXError, match=r'pip install "optuna-metallmix\[dashboard\]"'):
+        comparison.plot()
 
 
 values = st.lists(
