@@ -22,9 +22,9 @@ from optuna_metallmix.errors import LLMError
 from optuna_metallmix.explain import explain
 from optuna_metallmix.history import History
 from optuna_metallmix.history import MetaFeatures
+from optuna_metallmix.history import own_features
 from optuna_metallmix.history import read_past
-from optuna_metallmix.history import scalar_features
-from optuna_metallmix.history import score_study
+from optuna_metallmix.history import with_own_trials
 from optuna_metallmix.judge import hold_dialogue
 from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import NO_MODEL_HINT
@@ -36,9 +36,6 @@ from optuna_metallmix.llm import resolve_llm
 from optuna_metallmix.metalearner import MetaLearner
 from optuna_metallmix.metalearner import fit_cost_model
 from optuna_metallmix.metalearner import fit_meta_learner
-from optuna_metallmix.optuna_access import all_trials
-from optuna_metallmix.optuna_access import storage_of
-from optuna_metallmix.optuna_access import study_id_of
 from optuna_metallmix.progress import timed_stage
 from optuna_metallmix.prompt import DEFAULT_VARIANT
 from optuna_metallmix.prompt import Question
@@ -246,24 +243,6 @@ def _read_history(study: Study, settings: Settings, reasons: list[str]) -> Histo
         reasons.append(str(error))
         history = History()
     return with_own_trials(history, study)
-
-
-def with_own_trials(history: History, study: Study, before: int | None = None) -> History:
-    """Add a study's own finished trials, those with a number below ``before`` if given."""
-    own = [trial for trial in all_trials(study) if trial.state.is_finished()]
-    own = [trial for trial in own if before is None or trial.number < before]
-    try:
-        scored = score_study(
-            study.study_name, study.direction, own, own_features(study), is_target=True
-        )
-    except HistoryError:  # too few trials to rank, but their values are known
-        scored = None
-    return history.with_target(scored, own)
-
-
-def own_features(study: Study) -> dict[str, float | int | str]:
-    """Return the meta-features among a study's own user attributes."""
-    return scalar_features(storage_of(study).get_study_user_attrs(study_id_of(study)))
 
 
 def _search_space(

@@ -4,10 +4,11 @@ from optuna_metallmix.history.history import History
 from optuna_metallmix.history.history import PastStudy
 from optuna_metallmix.history.history import PastTrial
 from optuna_metallmix.history.history import check_names
+from optuna_metallmix.history.history import own_features
 from optuna_metallmix.history.history import read_history
 from optuna_metallmix.history.history import read_past
 from optuna_metallmix.history.history import read_storage
-from optuna_metallmix.history.history import score_study
+from optuna_metallmix.history.history import with_own_trials
 from optuna_metallmix.history.meta_features import MetaFeatures
 from optuna_metallmix.history.meta_features import distances
 from optuna_metallmix.history.meta_features import image_meta_features
@@ -26,9 +27,10 @@ __all__ = [
     "distances",
     "image_meta_features",
     "open_source",
+    "own_features",
     "read_history",
     "read_past",
     "read_storage",
     "scalar_features",
-    "score_study",
+    "with_own_trials",
 ]

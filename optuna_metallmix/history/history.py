@@ -39,6 +39,7 @@ from optuna_metallmix.history.scores import rank_configs
 from optuna_metallmix.history.scores import signed_value
 from optuna_metallmix.optuna_access import PREFERENTIAL_ATTR
 from optuna_metallmix.optuna_access import FrozenStudy
+from optuna_metallmix.optuna_access import all_trials
 from optuna_metallmix.optuna_access import describe_storage
 from optuna_metallmix.optuna_access import same_storage
 from optuna_metallmix.optuna_access import storage_of
@@ -132,19 +133,6 @@ class History:
         dropped = {study.name: reason for study in self.studies if study not in kept}
         return replace(self, studies=kept, left_out={**self.left_out, **dropped})
 
-    def with_target(self, study: PastStudy | None, trials: Sequence[FrozenTrial]) -> History:
-        """Add the trials of the target study, and ``study`` if it can be learned from."""
-        return replace(
-            self,
-            studies=self.studies if study is None else (*self.studies, study),
-            target_space=merge_spaces(trial.distributions for trial in trials),
-            tried=tuple(
-                (trial.params, trial.values[0])
-                for trial in trials
-                if trial.state is TrialState.COMPLETE
-            ),
-        )
-
 
 def read_past(study: Study, source: Source | None, names: Sequence[str] | None) -> History:
     """Read the past studies for ``study`` from ``source``, by default its own storage.
@@ -157,6 +145,30 @@ def read_past(study: Study, source: Source | None, names: Sequence[str] | None) 
         is_own = same_storage(storage, own)
         exclude = study_id_of(study) if is_own else None
         return replace(read_history(storage, names=names, exclude=exclude), is_own_storage=is_own)
+
+
+def with_own_trials(history: History, study: Study, before: int | None = None) -> History:
+    """Add the finished trials of ``study``, those with a number below ``before`` if given."""
+    own = [trial for trial in all_trials(study) if trial.state.is_finished()]
+    own = [trial for trial in own if before is None or trial.number < before]
+    studies = history.studies
+    try:
+        scored = score_study(study.study_name, study.direction, own)
+        studies += (replace(scored, meta_features=own_features(study), is_target=True),)
+    except HistoryError:  # too few trials to rank, but their values are known
+        pass
+    complete = [trial for trial in own if trial.state is TrialState.COMPLETE]
+    return replace(
+        history,
+        studies=studies,
+        target_space=merge_spaces(trial.distributions for trial in own),
+        tried=tuple((trial.params, trial.values[0]) for trial in complete),
+    )
+
+
+def own_features(study: Study) -> dict[str, float | int | str]:
+    """Return the meta-features among a study's own user attributes."""
+    return scalar_features(storage_of(study).get_study_user_attrs(study_id_of(study)))
 
 
 def read_history(
@@ -204,21 +216,14 @@ def _read_study(storage: BaseStorage, reader: TrialReader, study: FrozenStudy) -
     with _LOCK:
         ranked = _CACHE.setdefault(storage, LRUCache(_CACHE_SIZE)).get(key)
     if ranked is None:
-        ranked = score_study(name, direction, read_storage(storage, reader.read, study_id), {})
+        ranked = score_study(name, direction, read_storage(storage, reader.read, study_id))
         with _LOCK:
             _CACHE[storage][key] = ranked
     return replace(ranked, meta_features=scalar_features(study.user_attrs), study_id=study_id)
 
 
-def score_study(
-    name: str,
-    direction: StudyDirection,
-    trials: Sequence[FrozenTrial],
-    attributes: Mapping[str, Any],
-    *,
-    is_target: bool = False,
-) -> PastStudy:
-    """Rank the trials of a study (:mod:`optuna_metallmix.history.scores`).
+def score_study(name: str, direction: StudyDirection, trials: Sequence[FrozenTrial]) -> PastStudy:
+    """Rank the trials of a study (:mod:`optuna_metallmix.history.scores`), without meta-features.
 
     Raises:
         HistoryError: Nothing can be learned from the study; the message is the reason.
@@ -233,7 +238,7 @@ def score_study(
         past.append(PastTrial(config.params, rank, value, config.seconds))
     space = merge_spaces(trial.distributions for trial in measured)
     best_first = tuple(sorted(past, key=lambda trial: -trial.rank))
-    return PastStudy(name, space, best_first, scalar_features(attributes), is_target)
+    return PastStudy(name, space, best_first, {})
 
 
 def _check_spread(values: Sequence[float]) -> None:

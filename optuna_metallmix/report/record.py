@@ -32,12 +32,12 @@ from optuna_metallmix.history import PastStudy
 from optuna_metallmix.history import PastTrial
 from optuna_metallmix.history import Source
 from optuna_metallmix.history import read_past
+from optuna_metallmix.history import with_own_trials
 from optuna_metallmix.judge import Proposal
 from optuna_metallmix.judge import Verdict
 from optuna_metallmix.llm import Attempt
 from optuna_metallmix.llm import cost_of
 from optuna_metallmix.metalearner import fit_meta_learner
-from optuna_metallmix.pipeline import with_own_trials
 from optuna_metallmix.report.note import Projected
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.suggestion import SOURCE_BASE_SAMPLER

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 from hypothesis import given
 from hypothesis import settings
@@ -15,7 +16,6 @@ from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
-from optuna.trial import TrialState
 from optuna.trial import create_trial
 
 from optuna_metallmix.candidates.pool import best_choices
@@ -28,6 +28,7 @@ from optuna_metallmix.candidates.selection import propose_candidates
 from optuna_metallmix.history.history import History
 from optuna_metallmix.history.history import PastStudy
 from optuna_metallmix.history.history import PastTrial
+from optuna_metallmix.history.history import with_own_trials
 from optuna_metallmix.metalearner.dataset import build_meta_dataset
 from optuna_metallmix.metalearner.ensemble import Trees
 from optuna_metallmix.metalearner.meta_learner import MetaLearner
@@ -147,13 +148,10 @@ def test_own_unranked_configuration_is_not_repeated(
     learned: Learned,
 ) -> None:
     best = learned.candidates[0].params
-    trial = create_trial(
-        state=TrialState.COMPLETE,
-        params=dict(best),
-        distributions={name: learned.space[name] for name in best},
-        value=0.1,
-    )
-    history = learned.history.with_target(None, [trial])
+    space = {name: learned.space[name] for name in best}
+    study = optuna.create_study()
+    study.add_trial(create_trial(params=dict(best), distributions=space, value=0.1))
+    history = with_own_trials(learned.history, study)
     assert best not in [candidate.params for candidate in _propose(learned.learner, history, 30)]
 
 

@@ -27,6 +27,7 @@ from optuna_metallmix.history.history import PastStudy
 from optuna_metallmix.history.history import PastTrial
 from optuna_metallmix.history.history import read_history
 from optuna_metallmix.history.history import score_study
+from optuna_metallmix.history.history import with_own_trials
 
 
 X = {"x": FloatDistribution(0, 1)}
@@ -57,7 +58,7 @@ def failed(x: float) -> FrozenTrial:
 
 
 def ranks_of(trials: Sequence[FrozenTrial], direction: StudyDirection = UP) -> dict[float, float]:
-    study = score_study("past", direction, trials, {})
+    study = score_study("past", direction, trials)
     return {trial.params["x"]: trial.rank for trial in study.trials}
 
 
@@ -68,7 +69,7 @@ def test_scores_are_ranks_from_worst_to_best() -> None:
 
 
 def test_the_best_trial_comes_first() -> None:
-    study = score_study("past", DOWN, [run(0.1, 3.0), run(0.2, 1.0), run(0.3, 2.0)], {})
+    study = score_study("past", DOWN, [run(0.1, 3.0), run(0.2, 1.0), run(0.3, 2.0)])
     assert [trial.params["x"] for trial in study.trials] == [0.2, 0.3, 0.1]
     assert [trial.value for trial in study.trials] == [1.0, 2.0, 3.0]
 
@@ -86,7 +87,7 @@ def test_failures_and_divergence_in_the_bad_direction_score_zero() -> None:
 
 
 def test_failed_trial_has_no_value() -> None:
-    study = score_study("past", UP, [run(0.1, 1.0), run(0.2, 2.0), failed(0.3)], {})
+    study = score_study("past", UP, [run(0.1, 1.0), run(0.2, 2.0), failed(0.3)])
     assert [trial.value for trial in study.trials] == [2.0, 1.0, None]
 
 
@@ -124,7 +125,7 @@ def test_pruned_trial_whose_last_report_is_not_a_number_failed() -> None:
 def test_repeated_configuration_counts_once_with_its_mean() -> None:
     trials = [run(0.1, 1.0), run(0.2, 0.0), run(0.2, 10.0), run(0.3, 3.0)]
     assert ranks_of(trials) == {0.1: 0.0, 0.3: 0.5, 0.2: 1.0}
-    study = score_study("past", UP, trials, {})
+    study = score_study("past", UP, trials)
     assert study.trials[0].value == 5.0
 
 
@@ -205,7 +206,7 @@ def test_seconds_are_those_of_the_longest_complete_run() -> None:
         lasting(pruned(0.3, 0.5), 5),
         run(0.4, 2.0),  # added, not run: it starts and ends at once
     ]
-    past = score_study("past", UP, trials, {})
+    past = score_study("past", UP, trials)
     seconds = {trial.params["x"]: trial.seconds for trial in past.trials}
     assert seconds == {0.1: 30.0, 0.2: None, 0.3: None, 0.4: None}
 
@@ -292,7 +293,9 @@ def test_sharing_keeps_studies_that_have_a_parameter() -> None:
 
 def test_own_trials_are_kept_as_tried() -> None:
     own = [run(0.1, 1.0), failed(0.2)]
-    history = History().with_target(None, own)
+    study = optuna.create_study()
+    study.add_trials(own)
+    history = with_own_trials(History(), study)
     assert history.target_space == X
     assert history.tried == (({"x": 0.1}, 1.0),)
     assert history.n_trials == 0

@@ -37,7 +37,7 @@ def _scores(
     cases: list[tuple[int, str, float]], direction: StudyDirection, sign: int = 1
 ) -> PastStudy:
     trials = [_trial(x / 20, kind, sign * value) for x, kind, value in cases]
-    return score_study("past", direction, trials, {})
+    return score_study("past", direction, trials)
 
 
 CASES = st.lists(
