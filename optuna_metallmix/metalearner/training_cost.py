@@ -7,12 +7,10 @@ study; 1.0 is a median training. Only complete trials count: others ended early.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from threading import Lock
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from cachetools import LRUCache
-from cachetools import cached
 from numpy.typing import NDArray
 
 from optuna_metallmix.errors import HistoryError
@@ -29,7 +27,6 @@ from optuna_metallmix.space import Config
 
 
 if TYPE_CHECKING:
-    import pandas as pd
     from catboost import CatBoostRegressor
 
 N_FOLDS = 3
@@ -72,12 +69,16 @@ class CostModel:
         log_costs = _relative_to_median(np.log(dataset.seconds[rows]), dataset.groups[rows])
         folds = _assign_folds(dataset.groups[rows])
         held_out = np.empty_like(log_costs)
-        self.dataset = dataset  # keeps the id in the cache below valid
         self.space = dataset.space
         self.members_: list[CatBoostRegressor] = []
         for fold in range(N_FOLDS):
             seen = folds != fold
-            self.members_.append(self._fit_member(frame[seen], log_costs[seen], fold))
+            if not np.ptp(log_costs[seen]) > 0 or not varies(frame[seen]):  # CatBoost would raise
+                raise _no_effect(
+                    "most past trials have the same training time or the same parameter values"
+                )
+            data = (frame[seen], log_costs[seen])
+            self.members_.append(fit_regressor(self.space, *data, _TREES, self.seed + fold))
             held_out[~seen] = self.members_[fold].predict(frame[~seen])
         self.r2 = float(1.0 - np.mean((log_costs - held_out) ** 2) / np.var(log_costs))
         """Coefficient of determination of log costs on held-out trials, up to 1."""
@@ -94,13 +95,6 @@ class CostModel:
         log_costs = np.mean([member.predict(frame) for member in self.members_], axis=0)
         costs: Floats = np.exp(log_costs)
         return costs
-
-    def _fit_member(self, frame: pd.DataFrame, log_costs: Floats, fold: int) -> CatBoostRegressor:
-        if not np.ptp(log_costs) > 0 or not varies(frame):  # CatBoost would raise
-            raise _no_effect(
-                "most past trials have the same training time or the same parameter values"
-            )
-        return fit_regressor(self.space, frame, log_costs, _TREES, self.seed + fold)
 
 
 def cheapest_equal(prediction: Prediction, costs: Floats) -> int:
@@ -134,7 +128,7 @@ def _no_effect(reason: str) -> HistoryError:
     return HistoryError(f"cost_aware=True has no effect: {reason}.")
 
 
-@cached(LRUCache(maxsize=4), key=lambda learner: id(learner.dataset), lock=Lock())
+@lru_cache(maxsize=4)
 def fit_cost_model(learner: MetaLearner) -> CostModel:
     """Fit the cost model on the past of a meta-learner, once per process.
 
