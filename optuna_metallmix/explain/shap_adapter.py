@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,28 +57,23 @@ def shap_view(
 
 def encode(space: SearchSpace, configs: Sequence[Config]) -> Floats:
     """Encode configurations as numbers, shape (n_rows, n_parameters); NaN where inactive."""
-    data = np.full((len(configs), len(space)), np.nan)
-    for column, (name, distribution) in enumerate(space.items()):
-        rows = [row for row, config in enumerate(configs) if name in config]
-        raw = [configs[row][name] for row in rows]
+    columns: list[Sequence[float]] = []
+    for (name, distribution), labels in zip(space.items(), _labels(space, configs).T, strict=True):
         if is_ordered(distribution):
-            data[rows, column] = [float(value) if is_number(value) else np.nan for value in raw]
-        else:
-            data[rows, column] = _choice_indices(distribution, raw)
-    return data
-
-
-def _choice_indices(distribution: Any, raw: Sequence[Any]) -> list[float]:
-    """Return the index of each choice; unknown choices come after the known ones."""
-    known = [label_of(distribution, choice) for choice in choices_of(distribution)]
-    labels = labels_of(distribution, raw)
-    indices = {label: float(i) for i, label in enumerate(dict.fromkeys(known + labels))}
-    return [indices[label] for label in labels]
+            values = [config.get(name, ABSENT) for config in configs]
+            columns.append([float(value) if is_number(value) else np.nan for value in values])
+        else:  # unknown choices come after the known ones
+            known = [label_of(distribution, choice) for choice in choices_of(distribution)]
+            order = [label for label in dict.fromkeys([*known, *labels]) if label != ABSENT]
+            indices = {label: float(i) for i, label in enumerate(order)}
+            columns.append([indices.get(label, np.nan) for label in labels])
+    return np.array(columns, float).T
 
 
 def _labels(space: SearchSpace, configs: Sequence[Config]) -> NDArray[np.object_]:
-    labels = np.full((len(configs), len(space)), ABSENT, object)
-    for column, (name, distribution) in enumerate(space.items()):
-        rows = [row for row, config in enumerate(configs) if name in config]
-        labels[rows, column] = labels_of(distribution, [configs[row][name] for row in rows])
-    return labels
+    """Return the labels of configurations, shape (n_rows, n_parameters)."""
+    columns = [
+        labels_of(distribution, [config.get(name, ABSENT) for config in configs])
+        for name, distribution in space.items()
+    ]
+    return np.array(columns, object).T

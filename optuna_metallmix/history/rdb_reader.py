@@ -49,12 +49,13 @@ _SPECIAL_VALUES = {"INF_POS": math.inf, "INF_NEG": -math.inf, "NAN": math.nan}
 """The value types that have no number (``optuna/storages/_rdb/models.py``)."""
 
 _OF_STUDY = "JOIN trials ON trials.trial_id = x.trial_id WHERE trials.study_id = :study_id"
+_FINISHED_OF_STUDY = "WHERE study_id = :study_id AND state IN ('COMPLETE', 'PRUNED', 'FAIL')"
 QUERIES = {
     "layout": "SELECT version_num FROM alembic_version",
-    "summary": "SELECT state, COUNT(*), MAX(trial_id), MAX(datetime_complete) FROM trials "
-    "WHERE study_id = :study_id GROUP BY state",
-    "trials": "SELECT trial_id, number, state, datetime_start, datetime_complete FROM trials "
-    "WHERE study_id = :study_id ORDER BY number",
+    "summary": "SELECT state, COUNT(*), MAX(trial_id), MAX(datetime_complete) "
+    f"FROM trials {_FINISHED_OF_STUDY} GROUP BY state",
+    "trials": "SELECT trial_id, number, state, datetime_start, datetime_complete "
+    f"FROM trials {_FINISHED_OF_STUDY} ORDER BY number",
     "params": "SELECT x.trial_id, x.param_name, x.param_value, x.distribution_json "
     f"FROM trial_params x {_OF_STUDY} ORDER BY x.param_id",
     "values": "SELECT x.trial_id, x.objective, x.value, x.value_type "
@@ -91,6 +92,8 @@ class TrialReader:
 class _TableReader(TrialReader):
     """Reads the same trials from the tables, without attributes.
 
+    If that fails, Optuna reads instead: a real database error is raised there again.
+
     Times are returned as stored (UTC from Optuna 5, local time before): only their differences are
     used. Reports are read only if a pruned trial has no value.
     """
@@ -101,38 +104,26 @@ class _TableReader(TrialReader):
         self._parse = cache(json_to_distribution)
 
     def read(self, study_id: int) -> Sequence[FrozenTrial]:
-        slow = super().read
-        return self._try(
-            lambda connection: _select_trials(connection, study_id, self._parse),
-            lambda: slow(study_id),
-        )
+        trials = self._try(_select_trials, study_id, self._parse)
+        return super().read(study_id) if trials is None else trials
 
     def fingerprint(self, study_id: int) -> Hashable:
-        slow = super().fingerprint
-        return self._try(
-            lambda connection: frozenset(
-                tuple(row)
-                for row in _rows(connection, "summary", study_id)
-                if TrialState[row[0]] in FINISHED
-            ),
-            lambda: slow(study_id),
-        )
+        summary = self._try(_rows, "summary", study_id)
+        return super().fingerprint(study_id) if summary is None else frozenset(map(tuple, summary))
 
     def has_known_layout(self) -> bool:
         """Return whether the tables have the expected layout."""
-        return self._try(
-            lambda connection: _rows(connection, "layout") == [(_LAYOUT,)], lambda: False
-        )
+        return self._try(_rows, "layout") == [(_LAYOUT,)]
 
-    def _try(self, fast: Callable[[Connection], _T], slow: Callable[[], _T]) -> _T:
-        """Run ``fast``, or ``slow`` if it fails: a real database error fails again there."""
+    def _try(self, select: Callable[..., _T], *arguments: Any) -> _T | None:
+        """Return the result of a select, ``None`` if it fails."""
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
             with self._engine.connect() as connection:
-                return fast(connection)
+                return select(connection, *arguments)
         except (SQLAlchemyError, LookupError, ValueError, TypeError):
-            return slow()
+            return None
 
 
 def trial_reader(storage: BaseStorage) -> TrialReader:
@@ -180,7 +171,6 @@ def _select_trials(
             trial_id=trial_id,
         )
         for trial_id, number, state, start, end in trials
-        if TrialState[state] in FINISHED
     ]
 
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
@@ -89,20 +90,13 @@ def _longest_complete(runs: Sequence[FrozenTrial]) -> float | None:
 
 def rank_configs(configs: Sequence[MeasuredConfig]) -> list[float]:
     """Return the rank in [0, 1] of each configuration; at least one must be complete."""
-    complete = sorted(
-        config.signed_value for config in configs if config.state is TrialState.COMPLETE
-    )
-    ceiling = complete[(len(complete) - 1) // 2]
-    values = [
-        min(config.signed_value, ceiling)
-        if config.state is TrialState.PRUNED
-        else config.signed_value
-        for config in configs
-    ]
-    ordered = sorted(values)
-    first = {value: i for i, value in reversed(list(enumerate(ordered)))}
-    last = {value: i for i, value in enumerate(ordered)}
-    top = len(values) - 1
-    return [
-        0.0 if value == -math.inf else (first[value] + last[value]) / 2 / top for value in values
-    ]
+    values = np.array([config.signed_value for config in configs])
+    complete = [config.state is TrialState.COMPLETE for config in configs]
+    pruned = [config.state is TrialState.PRUNED for config in configs]
+    ceiling = np.sort(values[complete])[(sum(complete) - 1) // 2]
+    values[pruned] = np.minimum(values[pruned], ceiling)
+    ordered = np.sort(values)
+    last = np.searchsorted(ordered, values, "right") - 1
+    shared = (np.searchsorted(ordered, values) + last) / 2 / (len(values) - 1)
+    ranks: list[float] = np.where(values == -np.inf, 0.0, shared).tolist()
+    return ranks

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution
 
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history import History
@@ -109,7 +108,8 @@ def to_frame(space: SearchSpace, configs: Sequence[Config]) -> pd.DataFrame:
             values = [config.get(name) for config in configs]
             columns[name] = np.array([v if is_number(v) else np.nan for v in values], float)
         else:
-            columns[name] = _texts(distribution, name, configs)
+            active = [config.get(name, ABSENT) for config in configs]
+            columns[name] = labels_of(distribution, active)
     return pd.DataFrame(columns)
 
 
@@ -129,9 +129,3 @@ def _usable_params(params: Config, space: SearchSpace) -> Config:
         for name, value in params.items()
         if name in space and (is_number(value) or not is_ordered(space[name]))
     }
-
-
-def _texts(distribution: BaseDistribution, name: str, configs: Sequence[Config]) -> list[str]:
-    active = (config[name] for config in configs if name in config)
-    labels = iter(labels_of(distribution, active))
-    return [next(labels) if name in config else ABSENT for config in configs]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from optuna_metallmix.metalearner import Floats
+from optuna_metallmix.space import ABSENT
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import choices_of
@@ -65,13 +66,9 @@ class Encoding:
             column: Floats = np.clip(np.array(units, float), 0.0, 1.0)[:, None]
             return column
         choices = [label_of(distribution, choice) for choice in choices_of(distribution)]
-        active = (config[name] for config in configs if name in config)
-        labels = iter(labels_of(distribution, active))
-        used = [next(labels) if name in config else None for config in configs]
-        one_hot: Floats = np.array(
-            [[0.5 * (label == other) for other in choices] for label in used]
-        )
-        return one_hot.reshape(len(configs), len(choices))
+        labels = labels_of(distribution, [config.get(name, ABSENT) for config in configs])
+        is_choice = np.array([[label == choice for choice in choices] for label in labels])
+        return 0.5 * is_choice.reshape(len(configs), len(choices))
 
 
 @dataclass(frozen=True)
