@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
@@ -22,7 +23,7 @@ _MAX_REASON = 300
 _REASON_KEYS = ("error", "message", "detail")
 
 # Seconds before the second and the third attempt; there is no fourth.
-_PAUSES = (1.0, 3.0)
+_PAUSES = (1.0, 3.0, math.inf)
 
 
 def is_loopback(host: str) -> bool:
@@ -63,13 +64,23 @@ def retry(
         deadline: When to give up, as a time of the monotonic clock.
 
     Raises:
-        Exception: Whatever the last attempt raised.
+        Exception: Whatever the last attempt raised. From the second attempt on, a note on it says
+            how many there were: see :func:`attempts_of`.
     """
-    for pause in _PAUSES:
+    n_attempts = 0
+    while True:
+        n_attempts += 1
         try:
             return request(max(deadline - monotonic(), 0.001))
         except Exception as error:
+            pause = _PAUSES[n_attempts - 1]
             if not is_transient(error) or deadline - monotonic() <= pause:
+                if n_attempts > 1:
+                    error.add_note(f"tried {n_attempts} times")
                 raise
         sleep(pause)
-    return request(max(deadline - monotonic(), 0.001))
+
+
+def attempts_of(error: Exception) -> str:
+    """Return ``", tried 3 times"`` if :func:`retry` repeated the request, else no text."""
+    return "".join(f", {note}" for note in getattr(error, "__notes__", ()))

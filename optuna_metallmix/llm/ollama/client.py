@@ -7,20 +7,37 @@ import threading
 import time
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
 from typing import Any
 
 import optuna
 
-from optuna_metallmix.llm.ollama.chat import Chat
-from optuna_metallmix.llm.ollama.chat import context_size
-from optuna_metallmix.llm.ollama.chat import estimated_tokens
+from optuna_metallmix.errors import LLMError
+from optuna_metallmix.llm.http import attempts_of
+from optuna_metallmix.llm.http import retry
+from optuna_metallmix.llm.ollama.context import context_size
+from optuna_metallmix.llm.ollama.context import estimated_tokens
+from optuna_metallmix.llm.ollama.errors import client_errors
+from optuna_metallmix.llm.ollama.errors import counted_tokens
+from optuna_metallmix.llm.ollama.errors import describe_failure
+from optuna_metallmix.llm.ollama.errors import is_missing
+from optuna_metallmix.llm.ollama.errors import is_timeout
+from optuna_metallmix.llm.ollama.errors import is_too_long
+from optuna_metallmix.llm.ollama.errors import is_transient
+from optuna_metallmix.llm.ollama.errors import is_unreachable
 from optuna_metallmix.llm.ollama.server import build_of
-from optuna_metallmix.llm.ollama.server import context_limit
+from optuna_metallmix.llm.ollama.server import installed_models
+from optuna_metallmix.llm.ollama.server import model_details
+from optuna_metallmix.llm.ollama.server import open_client
 from optuna_metallmix.llm.ollama.server import server_at
 from optuna_metallmix.llm.ollama.server import unload
 from optuna_metallmix.llm.protocol import Message
 from optuna_metallmix.llm.protocol import Usage
 
+
+if TYPE_CHECKING:
+    import ollama
 
 # Seconds that a model stays loaded after a question if nobody calls `OllamaLLM.close`.
 _DEFAULT_KEEP_ALIVE = 60.0
@@ -120,9 +137,11 @@ class OllamaLLM:
         self.think = think
         self.last_usage: Usage | None = None
         self._server = server_at(host, headers)
+        self._has_answered = False
         # The context that the model is loaded with; 0 if it is not loaded. It never shrinks while
         # the model is loaded, because another size would reload the model.
         self._context = 0
+        # The maximum context of the model in tokens; None if unknown.
         self._limit: int | None = None
         self._init_unpickled()
 
@@ -157,13 +176,13 @@ class OllamaLLM:
         with self._lock:
             self._n_open += 1
         try:
-            chat = self._chat(messages)
-            response = chat.ask(messages, schema)
-            self._context = max(self._context, chat.num_ctx)
+            response, num_ctx = self._ask(messages, schema)
+            self._context = max(self._context, num_ctx)
+            self._has_answered = True
         finally:
             with self._lock:
                 self._n_open -= 1
-        answer = chat.text(response)
+        answer = self._text(response, num_ctx)
         self.last_usage = Usage(
             response.prompt_eval_count,
             response.eval_count,
@@ -213,25 +232,135 @@ class OllamaLLM:
         self._lock = threading.Lock()
         self._n_open = 0
 
-    def _chat(self, messages: Sequence[Message]) -> Chat:
+    def _ask(
+        self, messages: Sequence[Message], schema: Mapping[str, Any]
+    ) -> tuple[ollama.ChatResponse, int]:
+        """Return the answer, and the context size that it was asked with.
+
+        The request is repeated after a transient error, and once with a larger context.
+        """
         self._context = max(self._context, self.num_ctx or self._needed_context(messages))
-        return Chat(
-            self._server,
-            self.model,
-            num_ctx=self.num_ctx or self._context,
-            num_predict=self.num_predict,
-            temperature=self.temperature,
-            seed=self.seed,
-            think=self.think,
-            keep_alive=self.keep_alive or _DEFAULT_KEEP_ALIVE,
-            timeout=self.timeout,
-            limit=self._limit,
-            may_grow=self.num_ctx is None,
-            has_answered=self._limit is not None or self.last_usage is not None,
-        )
+        num_ctx = self.num_ctx or self._context
+        deadline = time.monotonic() + self.timeout
+        try:
+            try:
+                return self._send(messages, schema, num_ctx, deadline), num_ctx
+            except client_errors() as error:
+                before, num_ctx = num_ctx, self._enlarged(num_ctx, error)
+                if num_ctx == before:
+                    raise
+            return self._send(messages, schema, num_ctx, deadline), num_ctx
+        except client_errors() as error:
+            sentence = self._describe(error, messages, num_ctx)
+            raise LLMError(self._server.without_secrets(sentence)) from error
+
+    def _send(
+        self,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any],
+        num_ctx: int,
+        deadline: float,
+    ) -> ollama.ChatResponse:
+        def send(seconds: float) -> ollama.ChatResponse:
+            with open_client(self._server, seconds) as client:
+                response: ollama.ChatResponse = client.chat(
+                    self.model,
+                    messages=[dict(message) for message in messages],
+                    # Reasoning models think by default; the other models accept False.
+                    think=self.think,
+                    format=dict(schema),
+                    options={
+                        "num_ctx": num_ctx,
+                        "num_predict": self.num_predict,
+                        "temperature": self.temperature,
+                        "seed": self.seed,
+                    },
+                    keep_alive=self.keep_alive or _DEFAULT_KEEP_ALIVE,
+                )
+                return response
+
+        return retry(send, self._is_transient, deadline)
+
+    def _is_transient(self, error: Exception) -> bool:
+        if is_unreachable(error):
+            # A server that has answered before may just be restarting.
+            return self._has_answered or self._limit is not None
+        self._has_answered = True
+        return is_transient(error)
 
     def _needed_context(self, messages: Sequence[Message]) -> int:
         if self._limit is None:
             timeout = min(self.timeout, _SHOW_TIMEOUT)
-            self._limit = context_limit(self._server, self.model, timeout)
+            self._limit, _ = model_details(self._server, self.model, timeout)
         return context_size(estimated_tokens(messages) + self.num_predict, self._limit)
+
+    def _enlarged(self, num_ctx: int, error: Exception) -> int:
+        """Return a context size that is larger if the estimated one was too small."""
+        if self.num_ctx is not None or not is_too_long(error):
+            return num_ctx
+        counted = counted_tokens(error)
+        needed = num_ctx * 2 if counted is None else counted + self.num_predict
+        return max(num_ctx, context_size(needed, self._limit))
+
+    def _text(self, response: ollama.ChatResponse, num_ctx: int) -> str:
+        read, written = response.prompt_eval_count or 0, response.eval_count or 0
+        content = response.message.content
+        if not response.done:
+            raise LLMError(
+                f"{self._subject} stopped in the middle of its answer, as Ollama does when a "
+                "model repeats itself: choose another model, or a `temperature` above 0."
+            )
+        if read >= num_ctx:
+            # Servers that ignore `truncate` drop a part of the prompt.
+            raise LLMError(self._describe_too_long(f"{read} tokens read", num_ctx))
+        if response.message.thinking and not content:
+            raise LLMError(
+                f"{self._subject} spent its {written} tokens on thinking: pass `think=False`, or "
+                f"raise `num_predict` (now {self.num_predict})."
+            )
+        if response.done_reason == "length" or read + written > num_ctx:
+            raise LLMError(
+                f"{self._subject} was cut off after {written} tokens: raise `num_predict` (now "
+                f"{self.num_predict}) or `num_ctx` (now {num_ctx})."
+            )
+        if not content:
+            raise LLMError(f"{self._subject} gave an empty answer: choose another model.")
+        return content
+
+    @property
+    def _subject(self) -> str:
+        return f"Model {self.model!r} of Ollama at {self.host}"
+
+    def _describe(self, error: Exception, messages: Sequence[Message], num_ctx: int) -> str:
+        if is_missing(error, self.model):
+            return self._describe_missing()
+        if is_too_long(error):
+            counted = counted_tokens(error) or f"about {estimated_tokens(messages)}"
+            return self._describe_too_long(f"it has {counted} tokens", num_ctx)
+        if is_timeout(error):
+            return (
+                f"{self._subject} did not answer within {self.timeout:g} seconds"
+                f"{attempts_of(error)}: raise `timeout`, or choose a smaller model."
+            )
+        return describe_failure(error, self._subject, self.host)
+
+    def _describe_missing(self) -> str:
+        names: list[str] = []
+        with suppress(LLMError):
+            installed = installed_models(self.host, headers=self._server.headers)
+            names = [model.name for model in installed]
+        return (
+            f"Ollama at {self.host} has no model {self.model!r} (installed: "
+            f"{', '.join(names) or 'none'}): run `ollama pull {self.model}`, or choose another."
+        )
+
+    def _describe_too_long(self, reason: str, num_ctx: int) -> str:
+        prompt = f"The prompt does not fit model {self.model!r} of Ollama at {self.host}"
+        if self._limit is not None and num_ctx >= self._limit:
+            return (
+                f"{prompt}, which holds at most {self._limit} tokens ({reason}): shorten the "
+                "prompt, or choose a model with a longer context."
+            )
+        return (
+            f"{prompt} with num_ctx={num_ctx} ({reason}): raise `num_ctx`, or shorten the prompt."
+        )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 from optuna_metallmix.llm.http import NO_REASON
+from optuna_metallmix.llm.http import attempts_of
 from optuna_metallmix.llm.http import reason_of
 
 
@@ -64,76 +64,70 @@ def is_transient(error: Exception) -> bool:
     not for every status 500: invalid schemas and options have the same status.
     """
     import httpx
-    import ollama
 
-    if isinstance(error, ollama.ResponseError):
-        reason = reason_of(error.error).lower()
-        has_died = error.status_code == 500 and any(words in reason for words in _TRANSIENT)
-        return error.status_code == 503 or has_died
+    if _refusal(error, 503) or any(words in _refusal(error, 500).lower() for words in _TRANSIENT):
+        return True
     return isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError)
 
 
 def is_too_long(error: Exception) -> bool:
     """Return whether the server refused a prompt that exceeds the requested context."""
-    import ollama
-
-    if not isinstance(error, ollama.ResponseError) or error.status_code != 400:
-        return False
-    return _TOO_LONG.search(reason_of(error.error)) is not None
+    return _TOO_LONG.search(_refusal(error, 400)) is not None
 
 
 def counted_tokens(error: Exception) -> int | None:
     """Return the number of tokens of a prompt that is too long, if the server reports it."""
-    match = _PROMPT_TOKENS.search(reason_of(getattr(error, "error", "")))
+    match = _PROMPT_TOKENS.search(_refusal(error, 400))
     return int(match[1]) if match else None
 
 
 def is_missing(error: Exception, model: str) -> bool:
     """Return whether the server has no such model."""
-    import ollama
-
-    if not isinstance(error, ollama.ResponseError) or error.status_code != 404:
-        return False
-    reason = reason_of(error.error).lower()
+    reason = _refusal(error, 404).lower()
     return "not found" in reason and model.split(":")[0].lower() in reason
 
 
-def describe_refusal(error: Any, subject: str, attempts: str = "") -> str:
-    """Describe an ``ollama.ResponseError``, and say what to do.
+def describe_failure(error: Exception, subject: str, address: str) -> str:
+    """Describe any of :func:`client_errors`, and say what to do.
 
     Args:
-        error: The refusal.
-        subject: The beginning of the sentence: the model and the server's address.
-        attempts: The number of attempts in words, such as ``", tried 3 times"``.
+        error: What the client raised.
+        subject: The beginning of the sentence if the server refused: who did.
+        address: The server's URL.
     """
-    status, reason = error.status_code, reason_of(error.error)
-    remedy = _remedy(status, reason)
-    return f"{subject} refused with status {status} ({reason}{attempts}): {remedy}."
-
-
-def describe_failure(error: Exception, address: str, attempts: str = "") -> str:
-    """Describe any of :func:`client_errors`, and say what to do."""
     import httpx
     import ollama
 
     if is_unreachable(error):
         return (
-            f"No Ollama server answers at {address}{attempts}: start it with `ollama serve`, or "
-            "set OLLAMA_HOST to its address."
+            f"No Ollama server answers at {address}{attempts_of(error)}: start it with `ollama "
+            "serve`, or set OLLAMA_HOST to its address."
         )
     if isinstance(error, ollama.ResponseError):
-        return describe_refusal(error, f"Ollama at {address}", attempts)
+        status, reason = error.status_code, reason_of(error.error)
+        refusal = f"refused with status {status} ({reason}{attempts_of(error)})"
+        return f"{subject} {refusal}: {_remedy(status, reason)}."
     if isinstance(error, httpx.LocalProtocolError):
         # Its text would reveal the header.
         return f"A request to {address} cannot be sent: check `headers` and {KEY_VARIABLE}."
     if is_timeout(error):
         return f"Ollama at {address} does not answer in time: try again when it is less busy."
     if isinstance(error, httpx.HTTPError) and not isinstance(error, httpx.DecodingError):
+        reason = reason_of(str(error)) + attempts_of(error)
         return (
-            f"Ollama at {address} closed the connection ({reason_of(str(error))}{attempts}): see "
-            "the server's log, and try again."
+            f"Ollama at {address} closed the connection ({reason}): see the server's log, and try "
+            "again."
         )
     return f"The server at {address} is not Ollama: set OLLAMA_HOST to Ollama's address."
+
+
+def _refusal(error: Exception, status: int) -> str:
+    """Return the reason of a refusal with this status; empty for any other error."""
+    import ollama
+
+    if isinstance(error, ollama.ResponseError) and error.status_code == status:
+        return reason_of(error.error)
+    return ""
 
 
 def _remedy(status: int, reason: str) -> str:

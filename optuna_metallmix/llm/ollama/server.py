@@ -17,7 +17,6 @@ from dataclasses import replace
 from time import sleep
 from typing import TYPE_CHECKING
 from typing import Any
-from urllib.parse import SplitResult
 from urllib.parse import urlsplit
 
 from optuna_metallmix.errors import LLMError
@@ -48,6 +47,8 @@ _MAX_VERSION = 60
 
 # In bytes: a model whose weights are elsewhere is listed with a stub of a few hundred bytes.
 _MAX_STUB = 10**6
+
+_WEB_PORTS = {"http": 80, "https": 443}
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -123,12 +124,15 @@ def server_address(host: str | None) -> str:
         LLMError: ``host`` is not an address.
     """
     host = (host or os.environ.get("OLLAMA_HOST") or "127.0.0.1").strip().strip("\"'")
-    host = f"[{host}]" if _is_bare_ipv6(host) else host
+    # The server accepts an IPv6 address without brackets, so people write it that way.
+    with suppress(ValueError):
+        ipaddress.IPv6Address(host)
+        host = f"[{host}]"
     try:
         parts = urlsplit(host if "://" in host else f"http://{host}")
-        port = parts.port or _default_port(host, parts)
-        if parts.scheme not in ("http", "https"):
+        if parts.scheme not in _WEB_PORTS:
             raise ValueError("neither http nor https")
+        port = parts.port or (_WEB_PORTS[parts.scheme] if "://" in host else 11434)
     except ValueError as error:
         raise LLMError(
             f"{host.rpartition('@')[2]!r} is not the address of an Ollama server ({error}): set "
@@ -143,15 +147,15 @@ def server_address(host: str | None) -> str:
 
 
 def open_client(
-    server: Server, timeout: float, bodies: list[bytes] | None = None
+    server: Server, timeout: float, responses: list[httpx.Response] | None = None
 ) -> ollama.Client:
     """Open a client, to be closed by its ``with`` statement.
 
     Args:
         server: The server to ask.
         timeout: Seconds to wait for each answer, above 0.
-        bodies: The body of each answer is appended to it, because the client drops the fields
-            that it does not know.
+        responses: Each response is appended to it, because the client drops the fields that it
+            does not know.
 
     Raises:
         httpx.LocalProtocolError: The key in the environment cannot be sent.
@@ -160,9 +164,13 @@ def open_client(
     import ollama
 
     def check(response: httpx.Response) -> None:
-        _check_document(response)
-        if bodies is not None:
-            bodies.append(response.content)
+        # The client (0.6.3) raises an AttributeError if a JSON document is not an object.
+        response.read()
+        with suppress(ValueError):
+            if not isinstance(response.json(), dict):
+                raise httpx.DecodingError("not a JSON object", request=response.request)
+        if responses is not None:
+            responses.append(response)
 
     if not _is_sendable(os.environ.get(KEY_VARIABLE, "")):
         raise httpx.LocalProtocolError(f"{KEY_VARIABLE} is not printable ASCII")
@@ -198,21 +206,33 @@ def installed_models(
         ValueError: A header cannot be sent.
     """
     server = server_at(host, headers)
-    bodies: list[bytes] = []
+    responses: list[httpx.Response] = []
     try:
-        with open_client(server, timeout, bodies) as client:
+        with open_client(server, timeout, responses) as client:
             client.list()
     except client_errors() as error:
-        sentence = describe_failure(error, server.address)
+        sentence = describe_failure(error, f"Ollama at {server.address}", server.address)
         raise LLMError(server.without_secrets(sentence)) from error
     # The client (0.6.3) validates the document, but drops the fields of newer servers.
-    models = [_listed(entry) for entry in json.loads(bodies[-1])["models"] if entry.get("model")]
+    entries = responses[-1].json()["models"]
+    models = [_listed(entry) for entry in entries if entry.get("model")]
     return [_with_details(model, server, timeout) for model in models] if details else models
 
 
-def context_limit(server: Server, model: str, timeout: float) -> int | None:
-    """Return the maximum context of a model in tokens; None if the server does not report it."""
-    return _context_length(_show(server, model, timeout)[0])
+def model_details(
+    server: Server, model: str, timeout: float
+) -> tuple[int | None, tuple[str, ...] | None]:
+    """Return ``context_length`` and ``capabilities`` of a model, as :class:`InstalledModel`."""
+    # An error is ignored here: the first question to the model has the same error.
+    with suppress(*client_errors()), open_client(server, timeout) as client:
+        shown = client.show(model)
+        info = shown.modelinfo or {}
+        # {"general.architecture": "llama", "llama.context_length": 8192, ...}
+        length = info.get(f"{info.get('general.architecture')}.context_length")
+        is_known = isinstance(length, int) and length >= 1
+        capabilities = shown.capabilities
+        return length if is_known else None, None if capabilities is None else tuple(capabilities)
+    return None, None
 
 
 def build_of(server: Server, model: str) -> str | None:
@@ -259,10 +279,9 @@ def unload(server: Server, model: str) -> bool | None:
         client.chat(model, messages=[], keep_alive=0)
     is_loaded = _is_loaded(server, model)
     for pause in _UNLOAD_PAUSES:
-        if not is_loaded:
-            break
-        sleep(pause)
-        is_loaded = _is_loaded(server, model)
+        if is_loaded:
+            sleep(pause)
+            is_loaded = _is_loaded(server, model)
     return None if is_loaded is None else not is_loaded
 
 
@@ -270,39 +289,15 @@ def _is_sendable(value: str) -> bool:
     return value.isascii() and value.isprintable() and value == value.strip()
 
 
-def _is_bare_ipv6(host: str) -> bool:
-    # The server accepts such an address without brackets, so people write it that way.
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).version == 6
-    return False
-
-
-def _default_port(host: str, parts: SplitResult) -> int:
-    if "://" not in host:
-        return 11434
-    return 443 if parts.scheme == "https" else 80
-
-
 def _forbid_truncation(request: httpx.Request) -> None:
     # Without `truncate: false`, servers (0.24, 0.32) silently drop whatever exceeds the context,
     # oldest messages first. `Client.chat` (0.6.3) has no such argument.
     import httpx
 
-    if not request.url.path.endswith("/api/chat"):
-        return
-    body = json.dumps({**json.loads(request.content), "truncate": False}).encode()
-    request.stream = httpx.ByteStream(body)
-    request.headers["Content-Length"] = str(len(body))
-
-
-def _check_document(response: httpx.Response) -> None:
-    # The client (0.6.3) raises an AttributeError if a JSON document is not an object.
-    import httpx
-
-    response.read()
-    with suppress(ValueError):
-        if not isinstance(response.json(), dict):
-            raise httpx.DecodingError("not a JSON object", request=response.request)
+    if request.url.path.endswith("/api/chat"):
+        body = json.dumps({**json.loads(request.content), "truncate": False}).encode()
+        request.stream = httpx.ByteStream(body)
+        request.headers["Content-Length"] = str(len(body))
 
 
 def _is_loaded(server: Server, model: str) -> bool | None:
@@ -337,27 +332,9 @@ def _with_details(model: InstalledModel, server: Server, timeout: float) -> Inst
     is_complete = model.capabilities is not None and model.context_length is not None
     if is_complete or model.is_remote:
         return model
-    info, capabilities = _show(server, model.name, timeout)
+    context_length, capabilities = model_details(server, model.name, timeout)
     return replace(
         model,
-        context_length=model.context_length or _context_length(info),
+        context_length=model.context_length or context_length,
         capabilities=model.capabilities or capabilities,
     )
-
-
-def _show(
-    server: Server, model: str, timeout: float
-) -> tuple[Mapping[str, Any], tuple[str, ...] | None]:
-    # An error is ignored here: the first question to the model has the same error.
-    with suppress(*client_errors()), open_client(server, timeout) as client:
-        shown = client.show(model)
-        capabilities = shown.capabilities
-        return shown.modelinfo or {}, None if capabilities is None else tuple(capabilities)
-    return {}, None
-
-
-def _context_length(info: Mapping[str, Any]) -> int | None:
-    # The key contains the architecture: {"general.architecture": "llama",
-    # "llama.context_length": 8192, ...}.
-    length = info.get(f"{info.get('general.architecture')}.context_length")
-    return length if isinstance(length, int) and length >= 1 else None

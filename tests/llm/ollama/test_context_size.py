@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from optuna_metallmix.llm.ollama.chat import context_size
-from optuna_metallmix.llm.ollama.chat import estimated_tokens
+from optuna_metallmix.llm.ollama.context import context_size
+from optuna_metallmix.llm.ollama.context import estimated_tokens
 
 
 @pytest.mark.parametrize(
