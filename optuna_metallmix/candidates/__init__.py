@@ -3,6 +3,7 @@
 from optuna_metallmix.candidates.pool import PAST_BEST
 from optuna_metallmix.candidates.pool import RANDOM
 from optuna_metallmix.candidates.pool import build_pool
+from optuna_metallmix.candidates.pool import fit_into
 from optuna_metallmix.candidates.selection import Candidate
 from optuna_metallmix.candidates.selection import CostTradeoff
 from optuna_metallmix.candidates.selection import best_predicted
@@ -21,6 +22,7 @@ __all__ = [
     "build_pool",
     "candidates_without_history",
     "cost_tradeoff",
+    "fit_into",
     "propose_candidates",
     "select_diverse",
 ]

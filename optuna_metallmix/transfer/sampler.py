@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -19,6 +20,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from optuna_metallmix.candidates import fit_into
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history import History
 from optuna_metallmix.history import Source
@@ -30,12 +32,11 @@ from optuna_metallmix.optuna_access import is_single_objective
 from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import study_key
 from optuna_metallmix.optuna_access import trial_id_of
+from optuna_metallmix.optuna_access import trial_key
 from optuna_metallmix.settings import check_base_sampler
 from optuna_metallmix.settings import check_seed
 from optuna_metallmix.settings import check_source
-from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
-from optuna_metallmix.space import contains
 from optuna_metallmix.space import merge_spaces
 from optuna_metallmix.space import project
 from optuna_metallmix.transfer.acquisition import NextConfig
@@ -53,7 +54,59 @@ MAX_PENDING = timedelta(minutes=5)
 _Key = tuple[str, str, int]
 
 
-class TransferSampler(BaseSampler):
+class PerStudySampler(BaseSampler):
+    """Base of samplers that make some trials themselves and leave all others to a base sampler.
+
+    Args:
+        base_sampler: Each study gets its own copy, except of another such sampler: it already
+            serves many studies, and a copy would copy its storage.
+    """
+
+    def __init__(self, base_sampler: BaseSampler) -> None:
+        self._base_sampler = base_sampler
+        self._bases: dict[_Key, BaseSampler] = {}
+
+    def reseed_rng(self) -> None:
+        """Reseed the base samplers, as Optuna does in each worker."""
+        for base in [self._base_sampler, *self._bases.values()]:
+            base.reseed_rng()
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Notify the base sampler."""
+        if trial.number == 0:  # a new study may reuse the name and id of a deleted one
+            self._bases.pop(study_key(study), None)
+        self._base(study).before_trial(study, trial)
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Return an empty space for own trials: their values are sampled independently."""
+        if self._is_own(study, trial):
+            return {}
+        return self._base(study).infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Leave the trial to the base sampler unless it is an own trial."""
+        if self._is_own(study, trial):
+            return {}
+        return self._base(study).sample_relative(study, trial, search_space)
+
+    @abstractmethod
+    def _is_own(self, study: Study, trial: FrozenTrial) -> bool:
+        """Return whether the values of a trial are sampled independently by this sampler."""
+
+    def _base(self, study: Study) -> BaseSampler:
+        if isinstance(self._base_sampler, PerStudySampler):
+            return self._base_sampler
+        key = study_key(study)
+        if key not in self._bases:
+            self._bases.setdefault(key, copy.deepcopy(self._base_sampler))
+        return self._bases[key]
+
+
+class TransferSampler(PerStudySampler):
     """Sampler that keeps learning from past studies while this study's results agree with them.
 
     Each trial maximizes the expected improvement of a Gaussian process, whose prior mean is
@@ -89,42 +142,22 @@ class TransferSampler(BaseSampler):
         self._names = check_source(source_storage, source_study_names)
         self._source = source_storage
         self._seed = check_seed(seed)
-        self._base_sampler = check_base_sampler(base_sampler) or TPESampler(seed=seed)
-        self._bases: dict[_Key, BaseSampler] = {}
+        super().__init__(check_base_sampler(base_sampler) or TPESampler(seed=seed))
         self._pasts: dict[_Key, History] = {}
         self._models: dict[_Key, tuple[SearchSpace, TransferModel | None]] = {}
         self._warned: set[_Key] = set()
-        self._proposals: dict[tuple[_Key, int], NextConfig | None] = {}
+        self._proposals: dict[tuple[str, str, int, int], NextConfig | None] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the caches."""
         return {**self.__dict__, "_pasts": {}, "_models": {}, "_proposals": {}}
 
-    def reseed_rng(self) -> None:
-        """Reseed the base samplers; own draws are seeded by the trial's number."""
-        for base in [self._base_sampler, *self._bases.values()]:
-            base.reseed_rng()
-
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Notify the base sampler."""
-        if trial.number == 0:  # a new study may reuse the name and id of a deleted one
-            for by_study in (self._bases, self._pasts, self._models):
-                by_study.pop(study_key(study), None)
-        self._base(study).before_trial(study, trial)
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        """Return an empty space with past studies: values are then sampled independently."""
-        if self._has_past(study):
-            return {}
-        return self._base(study).infer_relative_search_space(study, trial)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Delegate to the base sampler."""
-        return self._base(study).sample_relative(study, trial, search_space)
+        if trial.number == 0:
+            self._pasts.pop(study_key(study), None)
+            self._models.pop(study_key(study), None)
+        super().before_trial(study, trial)
 
     def sample_independent(
         self,
@@ -134,7 +167,7 @@ class TransferSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Return the proposed value, projected onto the objective's distribution."""
-        key = study_key(study), trial_id_of(trial)
+        key = trial_key(study, trial)
         if key not in self._proposals:
             self._proposals[key] = self._propose(study, trial, {param_name: param_distribution})
         proposal = self._proposals[key]
@@ -150,16 +183,10 @@ class TransferSampler(BaseSampler):
         values: Sequence[float] | None,
     ) -> None:
         """Drop the trial's proposal and notify the base sampler."""
-        self._proposals.pop((study_key(study), trial_id_of(trial)), None)
+        self._proposals.pop(trial_key(study, trial), None)
         self._base(study).after_trial(study, trial, state, values)
 
-    def _base(self, study: Study) -> BaseSampler:
-        key = study_key(study)
-        if key not in self._bases:
-            self._bases.setdefault(key, copy.deepcopy(self._base_sampler))
-        return self._bases[key]
-
-    def _has_past(self, study: Study) -> bool:
+    def _is_own(self, study: Study, trial: FrozenTrial) -> bool:
         if not is_single_objective(study) or not self._past(study).studies:
             return False
         _, model = self._models.get(study_key(study), ({}, True))
@@ -187,7 +214,7 @@ class TransferSampler(BaseSampler):
         model = self._model(study, known)
         if model is None:
             return None
-        configs = [_fit_into(other.params, model.space) for other in own]
+        configs = [fit_into(other.params, model.space, {}) for other in own]
         own = [other for other, config in zip(own, configs, strict=True) if config]
         proposal = model.propose(
             [config for config in configs if config],
@@ -279,11 +306,3 @@ def _score(trial: FrozenTrial, sign: float, median: float, worst: float) -> floa
         return worst
     score = max(sign * value, worst)
     return min(score, median) if trial.state is TrialState.PRUNED else score
-
-
-def _fit_into(params: Config, space: SearchSpace) -> dict[str, Any]:
-    return {
-        name: value if contains(space[name], value) else project(space[name], value)
-        for name, value in params.items()
-        if name in space
-    }

@@ -107,6 +107,15 @@ def test_without_past_studies_the_base_sampler_is_used() -> None:
     assert values[0] == values[1]
 
 
+@pytest.mark.filterwarnings("ignore:.*experimental:optuna.exceptions.ExperimentalWarning")
+def test_a_base_sampler_that_groups_parameters_is_left_out_of_own_trials(past) -> None:
+    """``TPESampler`` with ``group`` must not sample relatively before it inferred a space."""
+    base = TPESampler(multivariate=True, group=True, seed=0)
+    study = optuna.create_study(sampler=TransferSampler(source_storage=past, base_sampler=base))
+    study.optimize(objective, n_trials=3)
+    assert all(SIMILARITY_ATTR in trial.system_attrs for trial in study.trials)
+
+
 def test_unrelated_past_uses_the_base_sampler(told) -> None:
     storage = optuna.storages.InMemoryStorage()
     other = optuna.create_study(storage=storage, study_name="other")
