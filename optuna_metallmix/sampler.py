@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -40,6 +39,7 @@ from optuna_metallmix.settings import check_space
 from optuna_metallmix.settings import check_store
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import contains
+from optuna_metallmix.transfer import PerStudySampler
 from optuna_metallmix.transfer import TransferSampler
 
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from optuna_metallmix.optuna_access import ArtifactStore
 
 
-class MetaLLMiXSampler(BaseSampler):
+class MetaLLMiXSampler(PerStudySampler):
     """Sampler whose first trial is suggested from past studies by a local language model.
 
     A CatBoost meta-learner is fitted on the past studies. Its best candidates and its SHAP values
@@ -128,13 +128,15 @@ class MetaLLMiXSampler(BaseSampler):
             prompt=prompt,
         )
         self._artifact_store = check_store(artifact_store)
-        self._base_sampler = check_base_sampler(base_sampler) or TransferSampler(
-            source_storage=source_storage,
-            source_study_names=source_study_names,
-            seed=self._settings.seed,  # the same meta-learner serves both
-            warn_without_past=False,  # the suggestion already warns
+        super().__init__(
+            check_base_sampler(base_sampler)
+            or TransferSampler(
+                source_storage=source_storage,
+                source_study_names=source_study_names,
+                seed=self._settings.seed,  # the same meta-learner serves both
+                warn_without_past=False,  # the suggestion already warns
+            )
         )
-        self._bases: dict[tuple[str, str, int], BaseSampler] = {}
         self._settled: set[tuple[str, str, int]] = set()
         self._postponed: set[tuple[str, str, int]] = set()
         self._claimed: set[tuple[str, str, int, int]] = set()
@@ -145,22 +147,15 @@ class MetaLLMiXSampler(BaseSampler):
         # Claimed and served trials belong to this process.
         return {**self.__dict__, "_claimed": set(), "_served": {}}
 
-    def reseed_rng(self) -> None:
-        """Reseed the base samplers, as Optuna does in each worker."""
-        self._base_sampler.reseed_rng()
-        for base in list(self._bases.values()):
-            base.reseed_rng()
-
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Claim the suggestion unless another trial has it.
 
         Nothing slow happens here: Optuna does not catch what this method raises.
         """
         key = study_key(study)
-        if trial.number == 0:  # a new study may reuse the name and id of a deleted study
-            self._bases.pop(key, None)
+        if trial.number == 0:
             self._settled.discard(key)
-        self._base(study).before_trial(study, trial)
+        super().before_trial(study, trial)
         if key in self._settled:
             return
         if not is_single_objective(study):
@@ -170,22 +165,6 @@ class MetaLLMiXSampler(BaseSampler):
             self._settled.add(key)
         elif trial_claim.claim(study, trial):
             self._claimed.add(trial_key(study, trial))
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        """Ask the base sampler; the suggestion is served by :meth:`sample_independent` instead."""
-        if trial_key(study, trial) in self._claimed:
-            return {}
-        return self._base(study).infer_relative_search_space(study, trial)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Ask the base sampler; the suggestion is served by :meth:`sample_independent` instead."""
-        if trial_key(study, trial) in self._claimed:
-            return {}
-        return self._base(study).sample_relative(study, trial, search_space)
 
     def sample_independent(
         self,
@@ -219,16 +198,11 @@ class MetaLLMiXSampler(BaseSampler):
         self._claimed.discard(place)
         served = self._served.pop(place, None)
         if served and served.projected:
-            self._admit(trial, served, [served.write_note()])
+            self._admit(trial, served, served.write_note())
         self._base(study).after_trial(study, trial, state, values)
 
-    def _base(self, study: Study) -> BaseSampler:
-        if isinstance(self._base_sampler, TransferSampler):
-            return self._base_sampler  # serves many studies; a copy would copy its storage
-        key = study_key(study)
-        if key not in self._bases:
-            self._bases.setdefault(key, copy.deepcopy(self._base_sampler))
-        return self._bases[key]
+    def _is_own(self, study: Study, trial: FrozenTrial) -> bool:
+        return trial_key(study, trial) in self._claimed
 
     def _serving(
         self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
@@ -276,12 +250,10 @@ class MetaLLMiXSampler(BaseSampler):
         record_missing(storage_of(study), trial_id_of(trial), reason)
         self._log.warn_missing(study, trial, reason)
 
-    def _admit(
-        self, trial: FrozenTrial, served: StudyReport, problems: Sequence[str | None]
-    ) -> None:
+    def _admit(self, trial: FrozenTrial, served: StudyReport, problems: Sequence[str]) -> None:
         """Warn once about what could not be shown, and record it on the trial."""
-        if told := [one for one in problems if one]:
+        if problems:
             storage = storage_of(served.study)
-            record_missing_note(storage, trial_id_of(trial), " ".join(told))
-            for problem in told:
-                self._log.warn_once(problem)
+            record_missing_note(storage, trial_id_of(trial), " ".join(problems))
+        for problem in problems:
+            self._log.warn_once(problem)

@@ -125,8 +125,8 @@ def test_no_dashboard(past, told, monkeypatch):
     study = run(MetaLLMiXSampler(llm=False), past)
     first = study.trials[0]
     (warning,) = told.warnings
-    assert "pip install optuna-dashboard" in warning
-    assert "pip install optuna-dashboard" in first.user_attrs["metallmix:note"]
+    assert 'pip install "optuna-metallmix[dashboard]"' in warning
+    assert 'pip install "optuna-metallmix[dashboard]"' in first.user_attrs["metallmix:note"]
     assert first.user_attrs["metallmix:source"] == "meta-learner"
 
 

@@ -29,9 +29,8 @@ from optuna_metallmix.llm import Message
 from optuna_metallmix.llm import ScriptedLLM
 from optuna_metallmix.metalearner.ensemble import Trees
 from optuna_metallmix.metalearner.meta_learner import MetaLearner
+from optuna_metallmix.report.figures import describe_figures
 from optuna_metallmix.report.note import render_note
-from optuna_metallmix.report.plotly_figures import interactive_figures
-from optuna_metallmix.report.png_figures import draw_pictures
 from optuna_metallmix.report.record import as_record
 from optuna_metallmix.space.search_space import contains
 from optuna_metallmix.space.search_space import label_of
@@ -172,10 +171,13 @@ def test_any_past_gives_a_valid_and_true_suggestion(seed: int) -> None:
 
 def _check_figures(suggestion: Suggestion) -> None:
     """Draw all there is: a figure that raises would end a training."""
-    for figure in interactive_figures(suggestion).values():
+    figures = describe_figures(suggestion)
+    for figure in figures:
         json.loads(
-            figure.to_json(), parse_constant=lambda name: pytest.fail(f"{name} in a figure")
+            figure.to_plotly().to_json(),
+            parse_constant=lambda name: pytest.fail(f"{name} in a figure"),
         )
     if suggestion.explanation is not None:
         pytest.importorskip("matplotlib")
-        assert draw_pictures(suggestion)
+        assert all(figure.to_png() for figure in figures)
+        assert figures

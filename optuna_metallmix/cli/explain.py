@@ -13,12 +13,12 @@ from optuna_metallmix.cli.common import load_study
 from optuna_metallmix.cli.common import make_settings
 from optuna_metallmix.cli.common import print_message
 from optuna_metallmix.errors import HistoryError
+from optuna_metallmix.errors import MetaLLMiXError
 from optuna_metallmix.history import open_source
 from optuna_metallmix.pipeline import suggest_for_study
-from optuna_metallmix.report import Picture
-from optuna_metallmix.report import PictureError
-from optuna_metallmix.report import RestoredSuggestion
-from optuna_metallmix.report import draw_pictures
+from optuna_metallmix.report import FigureSpec
+from optuna_metallmix.report import StudyReport
+from optuna_metallmix.report import describe_figures
 from optuna_metallmix.report import render_note
 from optuna_metallmix.report import restore_suggestion
 from optuna_metallmix.text import escape_markdown
@@ -70,11 +70,11 @@ def _report(study: Study, arguments: argparse.Namespace) -> str:
     parts = [f"# {escape_markdown(study.study_name)}"]
     if restored is not None:
         parts.append(_section(restored, arguments, "then"))
-    if restored is None or not restored.is_whole:
+    if restored is None or restored.suggestion.learner is None:
         parts.append(_NO_SUGGESTION if restored is None else _PAST_CHANGED)
         try:
             now = suggest_for_study(study, {}, make_settings(arguments, llm=False))
-            parts.append(_section(RestoredSuggestion(now, None, {}, True), arguments, "now"))
+            parts.append(_section(StudyReport(study, None, now), arguments, "now"))
         except HistoryError as error:
             if restored is None:
                 raise
@@ -82,29 +82,29 @@ def _report(study: Study, arguments: argparse.Namespace) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _section(restored: RestoredSuggestion, arguments: argparse.Namespace, prefix: str) -> str:
+def _section(report: StudyReport, arguments: argparse.Namespace, prefix: str) -> str:
+    figures = describe_figures(report.suggestion)
     addresses: dict[str, str] = {}
     try:
         if arguments.format == "html":
-            for picture in draw_pictures(restored.suggestion):
-                encoded = b64encode(picture.png).decode()
-                addresses[picture.title] = f"data:image/png;base64,{encoded}"
+            for figure in figures:
+                encoded = b64encode(figure.to_png()).decode()
+                addresses[figure.title] = f"data:image/png;base64,{encoded}"
         elif arguments.out is not None:
-            pictures = draw_pictures(restored.suggestion)
-            addresses = _write_pictures(arguments.out, pictures, prefix)
-    except PictureError as error:
+            addresses = _write_pictures(arguments.out, figures, prefix)
+    except MetaLLMiXError as error:
         print_message(str(error))
     return render_note(
-        restored.suggestion, restored.number, restored.projected, addresses, is_linked=False
+        report.suggestion, report.number, report.projected, addresses, is_linked=False
     )
 
 
-def _write_pictures(out: Path, pictures: tuple[Picture, ...], prefix: str) -> dict[str, str]:
+def _write_pictures(out: Path, figures: tuple[FigureSpec, ...], prefix: str) -> dict[str, str]:
     folder = out.with_name("metallmix-pictures")
-    folder.mkdir(exist_ok=True)
     addresses = {}
-    for picture in pictures:
-        path = folder / f"{prefix}-{picture.name}.png"
-        path.write_bytes(picture.png)
-        addresses[picture.title] = f"{folder.name}/{path.name}"
+    for figure in figures:
+        picture, path = figure.to_png(), folder / f"{prefix}-{figure.name}.png"
+        folder.mkdir(exist_ok=True)
+        path.write_bytes(picture)
+        addresses[figure.title] = f"{folder.name}/{path.name}"
     return addresses

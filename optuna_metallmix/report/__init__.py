@@ -2,12 +2,10 @@
 
 from optuna_metallmix.report.dashboard import StudyReport
 from optuna_metallmix.report.dashboard import save_figures
-from optuna_metallmix.report.figures import PictureError
+from optuna_metallmix.report.drawing import FigureSpec
+from optuna_metallmix.report.figures import describe_figures
 from optuna_metallmix.report.log import SuggestionLog
 from optuna_metallmix.report.note import render_note
-from optuna_metallmix.report.png_figures import Picture
-from optuna_metallmix.report.png_figures import draw_pictures
-from optuna_metallmix.report.record import RestoredSuggestion
 from optuna_metallmix.report.record import as_json
 from optuna_metallmix.report.record import read_record
 from optuna_metallmix.report.record import record_missing
@@ -18,13 +16,11 @@ from optuna_metallmix.report.record import write_record
 
 
 __all__ = [
-    "Picture",
-    "PictureError",
-    "RestoredSuggestion",
+    "FigureSpec",
     "StudyReport",
     "SuggestionLog",
     "as_json",
-    "draw_pictures",
+    "describe_figures",
     "read_record",
     "record_missing",
     "record_missing_note",

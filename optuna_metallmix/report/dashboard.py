@@ -8,11 +8,12 @@ a training.
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Callable
-from collections.abc import Mapping
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
@@ -22,19 +23,17 @@ from typing import Any
 from optuna import Study
 
 from optuna_metallmix.errors import MetaLLMiXError
+from optuna_metallmix.errors import requires_extra
 from optuna_metallmix.optuna_access import real_study
 from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import study_id_of
-from optuna_metallmix.report.figures import PictureError
+from optuna_metallmix.report.drawing import FigureSpec
+from optuna_metallmix.report.figures import describe_figures
 from optuna_metallmix.report.note import render_note
-from optuna_metallmix.report.plotly_figures import interactive_figures
-from optuna_metallmix.report.png_figures import draw_pictures
 from optuna_metallmix.suggestion import Suggestion
 
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
     from optuna_metallmix.optuna_access import ArtifactStore
 
 BEGIN = "[//]: # (optuna-metallmix begin: written again by the sampler)"
@@ -44,24 +43,20 @@ _ARTIFACTS = "artifacts:"
 """Prefix of the attributes in which Optuna (4.8 to 5.0) lists a study's artifacts."""
 
 
-class _WriteError(MetaLLMiXError):
-    """The dashboard is missing, or it, the storage, the artifact store or the disk failed."""
-
-
 @dataclass
 class StudyReport:
     """The report of a suggestion on its study's pages; it can be written again.
 
     Attributes:
         study: The study.
-        number: The number of the trial made from the suggestion.
+        number: The number of the trial made from the suggestion; ``None`` without one.
         suggestion: The suggestion.
         projected: The values outside the objective's own space: (suggested, used) by name.
         addresses: Where the dashboard serves the pictures, by title.
     """
 
     study: Study
-    number: int
+    number: int | None
     suggestion: Suggestion
     projected: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
@@ -75,63 +70,63 @@ class StudyReport:
         Returns:
             What could not be written and why, in sentences.
         """
-        problems = []
-        try:
+        problems: list[str] = []
+        figures = describe_figures(self.suggestion)
+        with _collecting(problems):
             if store is not None:
-                self._write_pictures(store)
-        except (PictureError, _WriteError) as error:
-            problems.append(str(error))
-        if problem := self.write_note():
-            return [*problems, problem]  # the figures would fail for the same reason
-        try:
-            write_figures(self.study, interactive_figures(self.suggestion))
-        except (PictureError, _WriteError) as error:
-            problems.append(str(error))
+                self._write_pictures(figures, store)
+        with _collecting(problems):
+            self._write_note()  # first: where this fails, the figures would fail as well
+            save, study = _dashboard().save_plotly_graph_object, real_study(self.study)
+            for figure in figures:
+                options = {"graph_object_id": f"metallmix-{figure.name}"}
+                _call("figures", save, study, figure.to_plotly(), **options)
         return problems
 
-    def write_note(self) -> str | None:
-        """Write only the note; return why it could not be written, or ``None``."""
-        note = render_note(self.suggestion, self.number, self.projected, self.addresses)
-        try:
-            write_note(self.study, note)
-        except _WriteError as error:
-            return str(error)
-        return None
+    def write_note(self) -> list[str]:
+        """Write only the note; return why it could not be written, like :meth:`write`."""
+        problems: list[str] = []
+        with _collecting(problems):
+            self._write_note()
+        return problems
 
-    def _write_pictures(self, store: ArtifactStore) -> None:
+    def _write_note(self) -> None:
+        note = render_note(self.suggestion, self.number, self.projected, self.addresses)
+        write_note(self.study, note)
+
+    def _write_pictures(self, figures: Sequence[FigureSpec], store: ArtifactStore) -> None:
         """Upload the pictures as artifacts of the study, which the dashboard serves."""
         study = real_study(self.study)
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            for picture in draw_pictures(self.suggestion):
-                path = Path(folder, f"metallmix-{picture.name}.png")
-                _call("pictures", path.write_bytes, picture.png)
-                artifact = _upload(study, path, store)
-                self.addresses[picture.title] = f"/artifacts/{study_id_of(study)}/{artifact}"
+        for figure in figures:
+            artifact = _call("pictures", _upload, study, figure.name, figure.to_png(), store)
+            self.addresses[figure.title] = f"/artifacts/{study_id_of(study)}/{artifact}"
+
+
+@contextmanager
+def _collecting(problems: list[str]) -> Iterator[None]:
+    """Append the message of a deliberate error to ``problems``."""
+    try:
+        yield
+    except MetaLLMiXError as error:
+        problems.append(str(error))
 
 
 def write_note(study: Study, text: str) -> None:
-    """Write ``text`` between this package's markers in the study's note."""
+    """Write ``text`` between this package's markers in the study's note.
+
+    Raises:
+        MetaLLMiXError: The dashboard is not installed, or the storage failed.
+    """
     dashboard = _dashboard()
     study = real_study(study)
     note = _call("note", dashboard.get_note, study)
     _call("note", dashboard.save_note, study, merge_note(note, text))
 
 
-def write_figures(study: Study, figures: Mapping[str, Figure]) -> None:
-    """Write figures by id to the study's page; a figure with the same id is replaced."""
-    save = _dashboard().save_plotly_graph_object
-    for name, figure in figures.items():
-        _call("figures", save, real_study(study), figure, graph_object_id=name)
-
-
 def _dashboard() -> Any:
-    try:
+    with requires_extra("dashboard", "The study's note and figures cannot be written"):
         import optuna_dashboard
-    except ImportError as error:
-        raise _WriteError(
-            "The study's note and figures were not written, because optuna-dashboard is not "
-            "installed. Run: pip install optuna-dashboard"
-        ) from error
+
     return optuna_dashboard
 
 
@@ -145,22 +140,23 @@ def merge_note(note: str, text: str) -> str:
     return f"{note}\n\n{section}" if note else section
 
 
-def _upload(study: Study, path: Path, store: ArtifactStore) -> str:
-    """Upload a file; remove its entry in the study if that fails.
+def _upload(study: Study, name: str, png: bytes, store: ArtifactStore) -> str:
+    """Upload a picture and return its id; remove its entry in the study if that fails.
 
     Optuna lists an artifact before it writes it, and the dashboard shows a missing file as broken.
     """
     from optuna.artifacts import upload_artifact
 
-    options = {"artifact_store": store, "study_or_trial": study, "file_path": str(path)}
-    before = _call("pictures", _listed_artifacts, study)
-    try:
-        return str(_call("pictures", upload_artifact, **options))
-    except _WriteError:
-        storage, key = storage_of(study), study_id_of(study)
-        for entry in _call("pictures", _listed_artifacts, study) - before:
-            _call("pictures", storage.set_study_system_attr, key, entry, json.dumps(None))
-        raise
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        path = Path(folder, f"metallmix-{name}.png")
+        path.write_bytes(png)
+        before = _listed_artifacts(study)
+        try:
+            return upload_artifact(artifact_store=store, study_or_trial=study, file_path=str(path))
+        except Exception:
+            for entry in _listed_artifacts(study) - before:
+                storage_of(study).set_study_system_attr(study_id_of(study), entry, "null")
+            raise
 
 
 def _listed_artifacts(study: Study) -> set[str]:
@@ -169,19 +165,18 @@ def _listed_artifacts(study: Study) -> set[str]:
 
 
 def _call(what: str, function: Callable[..., Any], *args: object, **options: object) -> Any:
-    """Call a function that is not ours, so that only its exceptions become a sentence.
+    """Call a function that uses the storage, the artifact store or the disk.
 
     Raises:
-        _WriteError: The function raised an exception.
+        MetaLLMiXError: The function raised an exception.
     """
     try:
         return function(*args, **options)
     except Exception as error:  # any: it depends on the storage and the artifact store
-        package = (function.__module__ or "the disk").partition(".")[0].replace("_", "-")
-        raise _WriteError(
-            f"The study's {what} could not be written, because {package} raised "
-            f"{type(error).__name__} ({error}). Check that the storage, the artifact store and "
-            "the disk are writable, or run: pip install --upgrade optuna-dashboard"
+        raise MetaLLMiXError(
+            f"The study's {what} could not be written, because of {type(error).__name__} "
+            f"({error}). Check that the storage, the artifact store and the disk are writable, or "
+            "run: pip install --upgrade optuna-dashboard"
         ) from error
 
 
@@ -205,11 +200,11 @@ def save_figures(suggestion: Suggestion, folder: str | os.PathLike[str]) -> tupl
     """
     directory = Path(folder)
     directory.mkdir(parents=True, exist_ok=True)
-    paths: list[Path] = []
-    for picture in draw_pictures(suggestion):
-        paths.append(directory / f"{picture.name}.png")
-        paths[-1].write_bytes(picture.png)
-    for name, figure in interactive_figures(suggestion).items():
-        paths.append(directory / f"{name}.html")
-        figure.write_html(paths[-1], include_plotlyjs="directory")
-    return tuple(paths)
+    figures = describe_figures(suggestion)
+    pictures = [directory / f"{figure.name}.png" for figure in figures]
+    for figure, path in zip(figures, pictures, strict=True):
+        path.write_bytes(figure.to_png())
+    pages = [directory / f"metallmix-{figure.name}.html" for figure in figures]
+    for figure, path in zip(figures, pages, strict=True):
+        figure.to_plotly().write_html(path, include_plotlyjs="directory")
+    return (*pictures, *pages)

@@ -1,25 +1,27 @@
-"""Describe the figures of a suggestion, for plotly and matplotlib to draw.
-
-A figure is described once, so that the page and the PNG file show the same numbers. Texts are
-cut to one line here; each renderer escapes what its library would interpret.
-"""
+"""Describe the figures of a suggestion, for :mod:`optuna_metallmix.report.drawing` to draw."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution
 
-from optuna_metallmix.errors import MetaLLMiXError
 from optuna_metallmix.explain import Explanation
 from optuna_metallmix.explain import encode
 from optuna_metallmix.history import PastStudy
 from optuna_metallmix.history import distances
 from optuna_metallmix.metalearner import Floats
 from optuna_metallmix.metalearner import evenly_spaced
+from optuna_metallmix.report.drawing import INK
+from optuna_metallmix.report.drawing import PAPER
+from optuna_metallmix.report.drawing import Axis
+from optuna_metallmix.report.drawing import Bars
+from optuna_metallmix.report.drawing import FigureSpec
+from optuna_metallmix.report.drawing import Heatmap
+from optuna_metallmix.report.drawing import Points
 from optuna_metallmix.space import ABSENT
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
@@ -28,6 +30,7 @@ from optuna_metallmix.space import from_unit
 from optuna_metallmix.space import is_number
 from optuna_metallmix.space import is_ordered
 from optuna_metallmix.space import label_of
+from optuna_metallmix.space import labels_of
 from optuna_metallmix.space import to_unit
 from optuna_metallmix.suggestion import Suggestion
 from optuna_metallmix.text import sanitize
@@ -35,8 +38,6 @@ from optuna_metallmix.text import sanitize
 
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#777777"
 """Distinguishable with any color vision (Okabe and Ito 2008); size or symbol differ as well."""
-INK, PAPER, GRID = "#222222", "#ffffff", "#dddddd"
-"""Dark on white in every theme: optuna-dashboard (0.21) draws a stored figure as it is."""
 
 MAX_PARAMETERS = 10
 MAX_POINTS = 120
@@ -50,109 +51,7 @@ _N_GRID = 15
 _N_BACKGROUND = 30
 _N_BEST = 3
 _GOLDEN = 0.6180339887  # its multiples modulo 1 spread evenly, and are the same in every run
-_THIS_STUDY = "this study"
 _SCORE_AXIS = "expected score (0 worst..1 best)"
-
-
-class PictureError(MetaLLMiXError):
-    """A figure could not be drawn; the message says what to install."""
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One axis of a figure.
-
-    Attributes:
-        title: Its title, empty for none.
-        ticks: Labels of the places 0, 1, 2, ...; empty for an axis of numbers.
-        is_log: Whether the scale is logarithmic.
-        limits: The smallest and the largest value shown; ``None`` for what the data need.
-    """
-
-    title: str
-    ticks: tuple[str, ...] = ()
-    is_log: bool = False
-    limits: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Points:
-    """Markers of one kind.
-
-    Attributes:
-        x, y: Where they are, shape (n,).
-        texts: What the mouse shows, shape (n,).
-        color: One color, or a shade from 0 (low) to 1 (high) for each, shape (n,).
-        size: The diameter in pixels.
-        edge: The color of the outline; ``None`` for no outline.
-        is_star: Whether they are stars instead of circles.
-        names: What is written above stars and below circles, shape (n,); empty for nothing.
-    """
-
-    x: Floats
-    y: Floats
-    texts: tuple[str, ...]
-    color: str | Floats
-    size: int
-    edge: str | None = None
-    is_star: bool = False
-    names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Bars:
-    """Horizontal bars, at 0, 1, 2, ... on the y axis.
-
-    Attributes:
-        starts: Where they start on the x axis, shape (n,).
-        lengths: How long they are, to the left where negative, shape (n,).
-        texts: What is written at the end of each, shape (n,).
-        colors: Their colors, shape (n,).
-    """
-
-    starts: Floats
-    lengths: Floats
-    texts: tuple[str, ...]
-    colors: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Heatmap:
-    """A grid of colored cells.
-
-    Attributes:
-        x, y: The centers of the columns, shape (n,), and of the rows, shape (m,).
-        values: The values, shape (m, n).
-        title: What the values are, for the color bar.
-    """
-
-    x: Floats
-    y: Floats
-    values: Floats
-    title: str
-
-
-Layer = Points | Bars | Heatmap
-
-
-@dataclass(frozen=True)
-class FigureSpec:
-    """All that is needed to draw a figure.
-
-    Attributes:
-        name: ``"effects"``, ``"suggestion"``, ``"dependence"`` or ``"studies"``.
-        title: The title.
-        x, y: The axes.
-        layers: What is drawn, from back to front.
-        is_equal: Whether a unit has the same length on both axes.
-    """
-
-    name: str
-    title: str
-    x: Axis
-    y: Axis
-    layers: tuple[Layer, ...]
-    is_equal: bool = False
 
 
 def describe_figures(suggestion: Suggestion) -> tuple[FigureSpec, ...]:
@@ -231,103 +130,76 @@ def _with_margin(ends: Floats) -> tuple[float, float]:
     return float(low - margin * (low < 0)), float(high + margin)
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """The values of one parameter at which the partial dependence is computed."""
-
-    name: str
-    distribution: BaseDistribution
-    values: Sequence[Any]
-
-    @property
-    def axis(self) -> Axis:
-        is_log = bool(getattr(self.distribution, "log", False))
-        return Axis(_short(self.name), tuple(_short(label) for label in self._labels), is_log)
-
-    @property
-    def _labels(self) -> list[str]:
-        """The labels of the values where they are choices; empty for numbers."""
-        if not choices_of(self.distribution):
-            return []
-        return [label_of(self.distribution, value) for value in self.values]
-
-    @property
-    def centers(self) -> Floats:
-        return np.array([self.position(value) for value in self.values], float)
-
-    def position(self, value: Any) -> float | None:
-        """Return where a value is on the axis; ``None`` if it is not on it."""
-        if not self._labels:
-            return float(value) if is_number(value) else None
-        label = label_of(self.distribution, value)
-        return float(self._labels.index(label)) if label in self._labels else None
-
-
 def _dependence(suggestion: Suggestion) -> FigureSpec | None:
     """Describe the partial dependence on the two most important active parameters."""
-    explanation, learner = suggestion.explanation, suggestion.learner
+    explanation, learner, space = suggestion.explanation, suggestion.learner, suggestion.space
     if explanation is None or learner is None:
         return None
     names = [name for name in explanation.importance if name in suggestion.params][:2]
     if len(names) < 2:
         return None
-    x, y = (_grid(suggestion, name) for name in names)
-    background = [
-        explanation.configs[i] for i in evenly_spaced(len(explanation.configs), _N_BACKGROUND)
-    ]
-    grid = [{**c, x.name: a, y.name: b} for b in y.values for a in x.values for c in background]
-    scores = learner.predict(grid).mean.reshape(len(y.values), len(x.values), -1).mean(axis=2)
-    bests = [
-        (f"best of {_short(study.name)}", study.trials[0].params)
-        for study in suggestion.history.studies[:MAX_BESTS]
-        if study.trials
-    ]
-    dots = _positions(bests, x, y)
-    star = _positions([("suggestion", suggestion.params)], x, y)
-    layers = (
-        Heatmap(x.centers, y.centers, scores.round(4), _SCORE_AXIS),
-        Points(*dots, PAPER, size=8, edge=INK),
-        Points(*star, VERMILION, size=16, edge=PAPER, is_star=True),
-    )
+    shown = {name: _shown_values(suggestion, name) for name in names}
+    (x, x_values), (y, y_values) = shown.items()
+    spread = evenly_spaced(len(explanation.configs), _N_BACKGROUND)
+    background = [explanation.configs[i] for i in spread]
+    grid = [{**c, x: a, y: b} for b in y_values for a in x_values for c in background]
+    scores = learner.predict(grid).mean.reshape(len(y_values), len(x_values), -1).mean(axis=2)
+    x_places, y_places = (_places(space[n], values, values) for n, values in shown.items())
+    heatmap = Heatmap(x_places, y_places, scores.round(4), _SCORE_AXIS)
+    x_axis, y_axis = (_parameter_axis(n, space[n], values) for n, values in shown.items())
     title = "Partial dependence: suggestion (star), bests of past studies (dots)"
-    return FigureSpec("dependence", title, x.axis, y.axis, layers)
+    layers = (heatmap, *_chosen_points(suggestion, shown))
+    return FigureSpec("dependence", title, x_axis, y_axis, layers)
 
 
-def _grid(suggestion: Suggestion, name: str) -> _Grid:
+def _chosen_points(
+    suggestion: Suggestion, shown: Mapping[str, Sequence[Any]]
+) -> tuple[Points, Points]:
+    """Return the bests of past studies and the suggestion, where they are on both axes."""
+    past = [study for study in suggestion.history.studies[:MAX_BESTS] if study.trials]
+    texts = np.array([*(f"best of {_short(s.name)}" for s in past), "suggestion"], object)
+    configs = [*(study.trials[0].params for study in past), suggestion.params]
+    x, y = (
+        _places(suggestion.space[name], values, [c.get(name, ABSENT) for c in configs])
+        for name, values in shown.items()
+    )
+    on_axes = np.flatnonzero(~np.isnan(x + y))
+    dots, star = on_axes[on_axes < len(past)], on_axes[on_axes == len(past)]
+    return (
+        Points(x[dots], y[dots], tuple(texts[dots]), PAPER, 8, edge=INK),
+        Points(x[star], y[star], tuple(texts[star]), VERMILION, 16, edge=PAPER, is_star=True),
+    )
+
+
+def _shown_values(suggestion: Suggestion, name: str) -> list[Any]:
+    """Return the values to show on an axis, of choices first the suggestion's and past bests'."""
     distribution, suggested = suggestion.space[name], suggestion.params[name]
     choices = choices_of(distribution)
     if not choices:
         spread = [from_unit(distribution, place) for place in np.linspace(0, 1, _N_GRID)]
-        return _Grid(name, distribution, sorted({*spread, suggested}))
+        return sorted({*spread, suggested})
     if is_ordered(distribution):
-        return _Grid(name, distribution, sorted(choices))
-    return _Grid(name, distribution, _shown_choices(suggestion, name, choices))
-
-
-def _shown_choices(suggestion: Suggestion, name: str, choices: Sequence[Any]) -> list[Any]:
-    """Return the choices to show, at most ``_N_GRID``: first the suggestion's and past bests'."""
-    distribution = suggestion.space[name]
+        return sorted(choices)
     studies = suggestion.history.studies
-    bests = [study.trials[0].params.get(name) for study in studies if study.trials]
-    wanted = [suggestion.params[name], *bests][: _N_GRID - 1]
-    first = {label_of(distribution, choice) for choice in wanted}
-    labels = {label_of(distribution, choice): choice for choice in choices}
-    others = [label for label in labels if label not in first][: max(_N_GRID - len(first), 0)]
-    return [choice for label, choice in labels.items() if label in first or label in others]
+    bests = [study.trials[0].params.get(name, ABSENT) for study in studies if study.trials]
+    choice_of = dict(zip(labels_of(distribution, choices), choices, strict=True))
+    ranked = dict.fromkeys([*labels_of(distribution, [suggested, *bests]), *choice_of])
+    kept = [label for label in ranked if label in choice_of][:_N_GRID]
+    return [choice for label, choice in choice_of.items() if label in kept]
 
 
-def _positions(
-    configs: Sequence[tuple[str, Config]], x: _Grid, y: _Grid
-) -> tuple[Floats, Floats, tuple[str, ...]]:
-    """Return x, y and text of the configurations that are on both axes."""
-    places = [
-        (x.position(config[x.name]), y.position(config[y.name]), text)
-        for text, config in configs
-        if x.name in config and y.name in config
-    ]
-    kept = [place for place in places if None not in place]
-    xs, ys, texts = zip(*kept, strict=True) if kept else ((), (), ())
-    return np.array(xs, float), np.array(ys, float), texts
+def _parameter_axis(name: str, distribution: BaseDistribution, shown: Sequence[Any]) -> Axis:
+    labels = labels_of(distribution, shown) if choices_of(distribution) else []
+    is_log = bool(getattr(distribution, "log", False))
+    return Axis(_short(name), tuple(_short(label) for label in labels), is_log)
+
+
+def _places(distribution: BaseDistribution, shown: Sequence[Any], values: Sequence[Any]) -> Floats:
+    """Return where values are on the axis of the shown values; NaN where they are not on it."""
+    if not choices_of(distribution):
+        return np.array([float(v) if is_number(v) else np.nan for v in values])
+    places = {label: float(i) for i, label in enumerate(labels_of(distribution, shown))}
+    return np.array([places.get(label, np.nan) for label in labels_of(distribution, values)])
 
 
 def _study_map(suggestion: Suggestion) -> FigureSpec | None:
@@ -352,7 +224,7 @@ def _study_map(suggestion: Suggestion) -> FigureSpec | None:
     n_own = len(apart) - len(kept)
     names = tuple(_short(study.name) for study in kept)
     texts = tuple(f"{name}, {len(s.trials)} trials" for name, s in zip(names, kept, strict=True))
-    here = (_THIS_STUDY,) * n_own
+    here = ("this study",) * n_own
     named = names if len(names) <= MAX_NAMED else ()
     layers = (
         Points(x[n_own:], y[n_own:], texts, BLUE, size=10, names=named),

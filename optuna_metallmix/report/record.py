@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
 
@@ -38,8 +37,7 @@ from optuna_metallmix.judge import Verdict
 from optuna_metallmix.llm import Attempt
 from optuna_metallmix.llm import cost_of
 from optuna_metallmix.metalearner import fit_meta_learner
-from optuna_metallmix.report.note import Projected
-from optuna_metallmix.space import SearchSpace
+from optuna_metallmix.report.dashboard import StudyReport
 from optuna_metallmix.suggestion import SOURCE_BASE_SAMPLER
 from optuna_metallmix.suggestion import Suggestion
 
@@ -137,7 +135,7 @@ def as_record(suggestion: Suggestion) -> dict[str, Any]:
         "reasons": list(suggestion.reasons),
         "seconds": dict(suggestion.seconds),
         "meta_features": dict(suggestion.meta_features),
-        "past_studies": {study.name: len(study.trials) for study in suggestion.history.studies},
+        "past_studies": _trial_counts(suggestion.history),
         "left_out": dict(suggestion.history.left_out),
         "candidates": [asdict(candidate) for candidate in suggestion.candidates],
         "evidence": [asdict(item) for item in explanation.evidence] if explanation else [],
@@ -162,24 +160,7 @@ def read_record(trial: FrozenTrial) -> dict[str, Any] | None:
     return record
 
 
-@dataclass(frozen=True)
-class RestoredSuggestion:
-    """A suggestion as it was made.
-
-    Attributes:
-        suggestion: The suggestion.
-        number: The number of the trial made from it; ``None`` without one.
-        projected: The values outside the objective's own space: (suggested, used) by name.
-        is_whole: Whether its past is unchanged, so that the meta-learner could be fitted again.
-    """
-
-    suggestion: Suggestion
-    number: int | None
-    projected: Projected
-    is_whole: bool
-
-
-def restore_suggestion(study: Study, source: Source | None = None) -> RestoredSuggestion | None:
+def restore_suggestion(study: Study, source: Source | None = None) -> StudyReport | None:
     """Restore the suggestion that a study's first suggested trial was made from.
 
     Args:
@@ -187,18 +168,20 @@ def restore_suggestion(study: Study, source: Source | None = None) -> RestoredSu
         source: The storage of its past studies; ``None`` for the study's own.
 
     Returns:
-        The suggestion; ``None`` if no trial has a record.
+        The suggestion, with its meta-learner if the past has not changed since, else without;
+        ``None`` if no trial has a record.
 
     Raises:
         HistoryError: The past studies cannot be read.
     """
     for trial in study.get_trials(deepcopy=False):
         if (record := read_record(trial)) is not None and "space" in record:
-            recorded = _from_record(record)
-            whole = _with_meta_learner(recorded, record, study, trial, source)
-            return RestoredSuggestion(
-                whole or recorded, trial.number, _projected(recorded, trial), whole is not None
-            )
+            suggestion = _from_record(record)
+            past = _unchanged_past(suggestion.history, study, trial, source)
+            if past is not None and record["seed"] is not None:
+                suggestion = _with_meta_learner(suggestion, past, record["seed"])
+            projected = _projected(suggestion, trial)
+            return StudyReport(study, trial.number, suggestion, projected)
     return None
 
 
@@ -208,33 +191,30 @@ def _from_record(record: Mapping[str, Any]) -> Suggestion:
     studies = tuple(
         PastStudy(name, {}, (_UNREAD_TRIAL,) * n, {}) for name, n in record["past_studies"].items()
     )
+    explanation = None
+    if record["base"] is not None:
+        explanation = Explanation(
+            base=record["base"],
+            values=np.zeros((0, len(space))),
+            configs=(),
+            space=space,
+            importance=record["importance"],
+            evidence=_parse(tuple[Evidence, ...], record["evidence"]),
+            nearest=_parse(tuple[NearestStudy, ...], record["nearest"]),
+            quality=record["quality"],
+        )
     return Suggestion(
         **{name: record[name] for name in _AS_RECORDED},
         space=space,
         history=History(studies, record["left_out"]),
         candidates=_parse(tuple[Candidate, ...], record["candidates"]),
-        explanation=_explanation(record, space),
+        explanation=explanation,
         model_build=record.get("model_build"),
         proposal=_parse(Proposal | None, record["proposal"]),
         verdict=_parse(Verdict | None, record["verdict"]),
         attempts=_parse(tuple[Attempt, ...], record["attempts"]),
         trade=_parse(CostTradeoff | None, record["trade"]),
         reasons=tuple(record["reasons"]),
-    )
-
-
-def _explanation(record: Mapping[str, Any], space: SearchSpace) -> Explanation | None:
-    if record["base"] is None:
-        return None
-    return Explanation(
-        base=record["base"],
-        values=np.zeros((0, len(space))),
-        configs=(),
-        space=space,
-        importance=record["importance"],
-        evidence=_parse(tuple[Evidence, ...], record["evidence"]),
-        nearest=_parse(tuple[NearestStudy, ...], record["nearest"]),
-        quality=record["quality"],
     )
 
 
@@ -245,46 +225,40 @@ def _parse(kind: Any, value: Any) -> Any:
     return TypeAdapter(kind).validate_python(value)
 
 
-def _with_meta_learner(
-    recorded: Suggestion,
-    record: Mapping[str, Any],
-    study: Study,
-    trial: FrozenTrial,
-    source: Source | None,
-) -> Suggestion | None:
-    """Fit the meta-learner again; ``None`` if it does not predict what it predicted then."""
-    history = _unchanged_past(record["past_studies"], study, trial, source)
-    if history is None or recorded.explanation is None or record["seed"] is None:
-        return None
-    try:
-        learner = fit_meta_learner(history, recorded.space, record["seed"])
-    except HistoryError:
-        return None
-    values, base = learner.shap_values([recorded.params])
-    if abs(base + values.sum() - recorded.predicted) > _TOLERANCE:
-        return None
-    new = explain(learner, recorded.candidates, history, recorded.meta_features)
-    return replace(
-        recorded,
-        learner=learner,
-        explanation=replace(
-            recorded.explanation, values=new.values, configs=new.configs, parts=new.parts
-        ),
-        history=replace(history, left_out=recorded.history.left_out),
-    )
-
-
 def _unchanged_past(
-    counts: Mapping[str, int], study: Study, trial: FrozenTrial, source: Source | None
+    recorded: History, study: Study, trial: FrozenTrial, source: Source | None
 ) -> History | None:
     """Read the recorded past studies; ``None`` if their numbers of trials have changed."""
+    counts = _trial_counts(recorded)
     past = read_past(study, source, None)
     past = replace(past, studies=tuple(kept for kept in past.studies if kept.name in counts))
     past = with_own_trials(past, study, before=trial.number)
-    return past if counts == {kept.name: len(kept.trials) for kept in past.studies} else None
+    return replace(past, left_out=recorded.left_out) if _trial_counts(past) == counts else None
 
 
-def _projected(suggestion: Suggestion, trial: FrozenTrial) -> Projected:
+def _trial_counts(history: History) -> dict[str, int]:
+    return {study.name: len(study.trials) for study in history.studies}
+
+
+def _with_meta_learner(recorded: Suggestion, past: History, seed: int) -> Suggestion:
+    """Fit the meta-learner again, and add it if it predicts what it predicted then."""
+    if recorded.explanation is None:
+        return recorded
+    try:
+        learner = fit_meta_learner(past, recorded.space, seed)
+    except HistoryError:
+        return recorded
+    values, base = learner.shap_values([recorded.params])
+    if abs(base + values.sum() - recorded.predicted) > _TOLERANCE:
+        return recorded
+    new = explain(learner, recorded.candidates, past, recorded.meta_features)
+    explanation = replace(
+        recorded.explanation, values=new.values, configs=new.configs, parts=new.parts
+    )
+    return replace(recorded, learner=learner, explanation=explanation, history=past)
+
+
+def _projected(suggestion: Suggestion, trial: FrozenTrial) -> dict[str, tuple[Any, Any]]:
     projected = {}
     for name in trial.user_attrs.get(PROJECTED_ATTR, {}):
         if values := suggestion.value_for(name, trial.distributions[name]):

@@ -179,7 +179,7 @@ def test_an_absent_dashboard_warns_once(monkeypatch: pytest.MonkeyPatch, told: T
     study = new_study(MetaLLMiXSampler(llm=False, seed=0), memory_past())
     study.optimize(objective, n_trials=2)
     (warning,) = told.warnings
-    assert "pip install optuna-dashboard" in warning
+    assert 'pip install "optuna-metallmix[dashboard]"' in warning
 
 
 def test_what_is_no_artifact_store_is_refused() -> None:

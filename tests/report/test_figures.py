@@ -24,18 +24,15 @@ from optuna_metallmix.explain.explanation import Explanation
 from optuna_metallmix.explain.explanation import NearestStudy
 from optuna_metallmix.history.history import History
 from optuna_metallmix.history.history import PastStudy
-from optuna_metallmix.history.history import PastTrial
-from optuna_metallmix.report.figures import Axis
-from optuna_metallmix.report.figures import Bars
-from optuna_metallmix.report.figures import FigureSpec
-from optuna_metallmix.report.figures import Heatmap
-from optuna_metallmix.report.figures import Points
+from optuna_metallmix.history.scores import PastTrial
+from optuna_metallmix.report.drawing import Axis
+from optuna_metallmix.report.drawing import Bars
+from optuna_metallmix.report.drawing import FigureSpec
+from optuna_metallmix.report.drawing import Heatmap
+from optuna_metallmix.report.drawing import Points
 from optuna_metallmix.report.figures import describe_figures
 from optuna_metallmix.report.note import MAX_NOTE
 from optuna_metallmix.report.note import render_note
-from optuna_metallmix.report.plotly_figures import interactive_figures
-from optuna_metallmix.report.png_figures import draw_pictures
-from optuna_metallmix.report.png_figures import draw_png
 
 
 if TYPE_CHECKING:
@@ -51,6 +48,10 @@ def suggestion(learned: Learned) -> Suggestion:
 
 def _spec(suggestion: Suggestion, name: str) -> FigureSpec:
     return next(spec for spec in describe_figures(suggestion) if spec.name == name)
+
+
+def _draw_pictures(suggestion: Suggestion) -> list[bytes]:
+    return [spec.to_png() for spec in describe_figures(suggestion)]
 
 
 def test_waterfall_ends_at_the_prediction(suggestion: Suggestion) -> None:
@@ -131,11 +132,11 @@ def test_files_are_saved_and_axes_named_with_units(suggestion: Suggestion, tmp_p
     assert all(path.stat().st_size for path in written)
     assert "https://cdn" not in (tmp_path / "new" / "metallmix-effects.html").read_text("utf-8")
     titles = {
-        name: figure.layout.xaxis.title.text + figure.layout.title.text
-        for name, figure in interactive_figures(suggestion).items()
+        spec.name: spec.to_plotly().layout.xaxis.title.text
+        for spec in describe_figures(suggestion)
     }
-    assert "SHAP effect (score units, 0 worst..1 best)" in titles["metallmix-effects"]
-    assert "expected score (0 worst..1 best)" in titles["metallmix-suggestion"]
+    assert "SHAP effect (score units, 0 worst..1 best)" in titles["effects"]
+    assert "expected score (0 worst..1 best)" in titles["suggestion"]
 
 
 def test_a_picture_leaves_the_persons_pyplot_as_it_was(suggestion: Suggestion) -> None:
@@ -144,7 +145,7 @@ def test_a_picture_leaves_the_persons_pyplot_as_it_was(suggestion: Suggestion) -
 
     pyplot.switch_backend("svg")
     mine = pyplot.figure()
-    draw_pictures(suggestion)
+    _draw_pictures(suggestion)
     assert pyplot.get_backend().lower() == "svg"
     assert pyplot.gcf() is mine
     assert pyplot.get_fignums() == [mine.number]
@@ -171,14 +172,13 @@ def test_pictures_do_not_need_shap(
 ) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setitem(sys.modules, "shap", None)
-    names = [picture.name for picture in draw_pictures(suggestion)]
-    assert names == ["effects", "suggestion", "dependence", "studies"]
+    assert len(_draw_pictures(suggestion)) == 4
 
 
 def test_pictures_can_be_drawn_by_several_threads(suggestion: Suggestion) -> None:
     pytest.importorskip("matplotlib")
     with ThreadPoolExecutor(3) as pool:
-        first, *others = pool.map(lambda _: draw_pictures(suggestion), range(3))
+        first, *others = pool.map(_draw_pictures, [suggestion] * 3)
     assert others == [first] * 2
 
 
@@ -189,7 +189,7 @@ def test_cells_of_a_heatmap_fill_the_picture(rows: list[float]) -> None:
     cells = np.arange(len(rows) * 2.0).reshape(-1, 2)
     heatmap = Heatmap(np.array([-5.0, -4.0]), np.array(rows), cells, "score")
     y = Axis("y", is_log=len(rows) > 1)
-    png = draw_png(FigureSpec("dependence", "", Axis("x"), y, (heatmap,)))
+    png = FigureSpec("dependence", "", Axis("x"), y, (heatmap,)).to_png()
     pixels = image.imread(BytesIO(png))[..., :3].reshape(-1, 3)
     _, counts = np.unique(pixels, axis=0, return_counts=True)
     largest = np.sort(counts)[::-1][1 : cells.size + 1]  # after the white background
@@ -200,10 +200,11 @@ def test_other_peoples_names_are_drawn_as_text(suggestion: Suggestion) -> None:
     """Tags in plotly and formulas in matplotlib have no effect and raise nothing."""
     pytest.importorskip("matplotlib")
     crowded = _many(n_parameters=3, n_studies=3, name=EVIL)
-    for figure in interactive_figures(crowded).values():
-        assert "<b>" not in figure.to_json()
-        assert "<a " not in figure.to_json()
-    assert len(draw_pictures(crowded)) == 3
+    for spec in describe_figures(crowded):
+        drawn = spec.to_plotly().to_json()
+        assert "<b>" not in drawn
+        assert "<a " not in drawn
+    assert len(_draw_pictures(crowded)) == 3
 
 
 def _many(n_parameters: int, n_studies: int, name: str) -> Suggestion:
@@ -256,6 +257,6 @@ def test_a_hundred_parameters_and_300_studies_are_still_readable() -> None:
     assert note.count("\n") < 150
     for more in ("and 81 more parameters", "and 80 more values", "and 280 more", "![picture]"):
         assert more in note
-    figures = interactive_figures(crowded)
-    assert sum(len(figure.to_json()) for figure in figures.values()) < 150_000
+    figures = [spec.to_plotly() for spec in describe_figures(crowded)]
+    assert sum(len(figure.to_json()) for figure in figures) < 150_000
     assert _spec(crowded, "studies").title.endswith(", 240 more left out")

@@ -283,7 +283,7 @@ def test_absent_dashboard_is_named_with_the_command_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
-    with pytest.raises(MetaLLMiXError, match="pip install optuna-dashboard"):
+    with pytest.raises(MetaLLMiXError, match=r"optuna-metallmix\[dashboard\]"):
         write_note(optuna.create_study(), "ours")
 
 

@@ -19,7 +19,7 @@ from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix import ScriptedLLM
 from optuna_metallmix import read_record
 from optuna_metallmix.cli import main
-from optuna_metallmix.report.plotly_figures import interactive_figures
+from optuna_metallmix.report.figures import describe_figures
 from optuna_metallmix.report.record import restore_suggestion
 from optuna_metallmix.space.search_space import label_of
 
@@ -98,7 +98,7 @@ def test_the_records_numbers_add_up(reported: Reported) -> None:
 def restore_whole(reported: Reported) -> Any:
     restored = restore_suggestion(reported.study)
     assert restored is not None
-    assert restored.is_whole
+    assert restored.suggestion.learner is not None
     return restored.suggestion
 
 
@@ -156,9 +156,11 @@ def test_the_figures_have_the_records_numbers(reported: Reported) -> None:
         *(f"{effect:+.3f}" for effect in effects),
         f"{base:.3f}",
     ]
-    again = interactive_figures(restore_whole(reported))
-    for name, text in stored.items():
-        assert json.loads(text) == json.loads(again[name].to_json())
+    again = describe_figures(restore_whole(reported))
+    for figure in again:
+        drawn = json.loads(stored[f"metallmix-{figure.name}"])
+        assert drawn == json.loads(figure.to_plotly().to_json())
+    assert len(again) == len(stored)
 
 
 def test_notebooks_show_the_records_numbers(reported: Reported) -> None:
@@ -179,6 +181,6 @@ def test_changed_past_is_recognized(reported: Reported) -> None:
     study = optuna.load_study(study_name="new", storage=storage)
     restored = restore_suggestion(study)
     assert restored is not None
-    assert not restored.is_whole
+    assert restored.suggestion.learner is None
     assert restored.suggestion.predicted == reported.record["predicted"]
-    assert set(interactive_figures(restored.suggestion)) == {"metallmix-suggestion"}
+    assert [figure.name for figure in describe_figures(restored.suggestion)] == ["suggestion"]

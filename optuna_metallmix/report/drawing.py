@@ -1,0 +1,311 @@
+"""Draw a figure with plotly, for pages, and with matplotlib, for PNG files.
+
+A figure is described once, so that both show the same numbers. Texts come from other people's
+studies, so what plotly (tags) or matplotlib (formulas in dollar signs) would interpret is escaped.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from dataclasses import dataclass
+from html import escape
+from io import BytesIO
+from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+
+from optuna_metallmix.errors import requires_extra
+from optuna_metallmix.metalearner import Floats
+
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+INK, PAPER, GRID = "#222222", "#ffffff", "#dddddd"
+"""Dark on white in every theme: optuna-dashboard (0.21) draws a stored figure as it is."""
+
+_LOCK = threading.Lock()
+"""matplotlib's caches of fonts and formulas are shared by all threads."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a figure.
+
+    Attributes:
+        title: Its title, empty for none.
+        ticks: Labels of the places 0, 1, 2, ...; empty for an axis of numbers.
+        is_log: Whether the scale is logarithmic.
+        limits: The smallest and the largest value shown; ``None`` for what the data need.
+    """
+
+    title: str
+    ticks: tuple[str, ...] = ()
+    is_log: bool = False
+    limits: tuple[float, float] | None = None
+
+    def to_plotly(self) -> dict[str, Any]:
+        """Return plotly's layout of the axis."""
+        options: dict[str, Any] = {
+            "title": {"text": _plotly_text(self.title)},
+            "automargin": True,
+            "gridcolor": GRID,
+            "linecolor": INK,
+            "zerolinecolor": INK,
+        }
+        if self.ticks:
+            labels = [_plotly_text(label) for label in self.ticks]
+            options |= {"tickvals": [*range(len(labels))], "ticktext": labels, "zeroline": False}
+        elif self.is_log:
+            options |= {"type": "log", "exponentformat": "power"}
+        return options | ({"range": list(self.limits)} if self.limits else {})
+
+    def draw(self, axes: Any, which: str) -> None:
+        """Set up the axis ``which``, ``"x"`` or ``"y"``, of matplotlib's ``axes``."""
+        options: dict[str, Any] = {f"{which}label": _matplotlib_text(self.title)}
+        if self.is_log:
+            options[f"{which}scale"] = "log"
+        if self.ticks:
+            labels = [_matplotlib_text(label) for label in self.ticks]
+            options |= {f"{which}ticks": range(len(labels)), f"{which}ticklabels": labels}
+        if self.limits:
+            options[f"{which}lim"] = self.limits
+        axes.set(**options)
+
+
+@dataclass(frozen=True)
+class Points:
+    """Markers of one kind.
+
+    Attributes:
+        x, y: Where they are, shape (n,).
+        texts: What the mouse shows, shape (n,).
+        color: One color, or a shade from 0 (low) to 1 (high) for each, shape (n,).
+        size: The diameter in pixels.
+        edge: The color of the outline; ``None`` for no outline.
+        is_star: Whether they are stars instead of circles.
+        names: What is written above stars and below circles, shape (n,); empty for nothing.
+    """
+
+    x: Floats
+    y: Floats
+    texts: tuple[str, ...]
+    color: str | Floats
+    size: int
+    edge: str | None = None
+    is_star: bool = False
+    names: tuple[str, ...] = ()
+
+    def to_plotly(self) -> dict[str, Any]:
+        """Return plotly's trace of the markers."""
+        marker: dict[str, Any] = {"size": self.size}
+        marker |= {"symbol": "star"} if self.is_star else {}
+        marker |= {"line": {"color": self.edge, "width": 1}} if self.edge else {}
+        if isinstance(self.color, str):
+            marker["color"] = self.color
+        else:
+            title = {"text": "value, low to high", "side": "right"}
+            bar = {"title": title, "tickvals": [0, 1], "ticktext": ["low", "high"]}
+            marker |= {"color": self.color.tolist(), "colorscale": "Viridis", "colorbar": bar}
+            marker |= {"cmin": 0, "cmax": 1, "showscale": True}
+        return {
+            "type": "scatter",
+            "mode": "markers+text" if self.names else "markers",
+            "x": self.x.tolist(),
+            "y": self.y.tolist(),
+            "text": [_plotly_text(name) for name in self.names],
+            "textposition": "top center" if self.is_star else "bottom center",
+            "hovertext": [_plotly_text(text) for text in self.texts],
+            "hoverinfo": "text+x",
+            "marker": marker,
+        }
+
+    def draw(self, axes: Any) -> None:
+        """Draw the markers with matplotlib."""
+        drawn = axes.scatter(
+            self.x,
+            self.y,
+            c=self.color,
+            s=self.size**2,
+            marker="*" if self.is_star else "o",
+            edgecolors=self.edge,
+            zorder=3,
+            **({} if isinstance(self.color, str) else {"cmap": "viridis", "vmin": 0, "vmax": 1}),
+        )
+        if not isinstance(self.color, str):
+            bar = axes.figure.colorbar(drawn, label="value, low to high", ticks=[0, 1])
+            bar.ax.set_yticklabels(["low", "high"])
+        side, alignment = (1, "bottom") if self.is_star else (-1, "top")
+        for name, x, y in zip(self.names, self.x, self.y, strict=False):
+            axes.annotate(
+                _matplotlib_text(name),
+                (x, y),
+                xytext=(0, side * (self.size / 2 + 1)),
+                textcoords="offset points",
+                ha="center",
+                va=alignment,
+                color=INK,
+            )
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Horizontal bars, at 0, 1, 2, ... on the y axis.
+
+    Attributes:
+        starts: Where they start on the x axis, shape (n,).
+        lengths: How long they are, to the left where negative, shape (n,).
+        texts: What is written at the end of each, shape (n,).
+        colors: Their colors, shape (n,).
+    """
+
+    starts: Floats
+    lengths: Floats
+    texts: tuple[str, ...]
+    colors: tuple[str, ...]
+
+    def to_plotly(self) -> dict[str, Any]:
+        """Return plotly's trace of the bars."""
+        return {
+            "type": "bar",
+            "orientation": "h",
+            "base": self.starts.tolist(),
+            "x": self.lengths.tolist(),
+            "text": list(self.texts),
+            "hoverinfo": "text",
+            "marker": {"color": list(self.colors)},
+        }
+
+    def draw(self, axes: Any) -> None:
+        """Draw the bars with matplotlib."""
+        places = range(len(self.texts))
+        bars = axes.barh(places, self.lengths, left=self.starts, color=self.colors)
+        axes.bar_label(bars, self.texts, padding=3)
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """A grid of colored cells.
+
+    Attributes:
+        x, y: The centers of the columns, shape (n,), and of the rows, shape (m,).
+        values: The values, shape (m, n).
+        title: What the values are, for the color bar.
+    """
+
+    x: Floats
+    y: Floats
+    values: Floats
+    title: str
+
+    def to_plotly(self) -> dict[str, Any]:
+        """Return plotly's trace of the cells."""
+        return {
+            "type": "heatmap",
+            "x": self.x.tolist(),
+            "y": self.y.tolist(),
+            "z": self.values.tolist(),
+            "colorscale": "Cividis",
+            "colorbar": {"title": {"text": self.title, "side": "right"}},
+        }
+
+    def draw(self, axes: Any) -> None:
+        """Draw the cells with matplotlib."""
+        x, y = _edges(self.x, axes.get_xscale()), _edges(self.y, axes.get_yscale())
+        mesh = axes.pcolormesh(x, y, self.values, cmap="cividis")
+        axes.figure.colorbar(mesh, label=self.title)
+
+
+def _edges(centers: Floats, scale: str) -> Floats:
+    """Return the edges of cells; matplotlib finds those of several cells on a linear axis only."""
+    places = np.log(centers) if scale == "log" else centers
+    steps = np.pad(np.diff(places), 1, mode="edge") / 2 if len(places) > 1 else np.full(2, 0.5)
+    edges = np.append(places - steps[:-1], places[-1] + steps[-1])
+    return np.exp(edges) if scale == "log" else edges
+
+
+@dataclass(frozen=True)
+class FigureSpec:
+    """All that is needed to draw a figure.
+
+    Attributes:
+        name: ``"effects"``, ``"suggestion"``, ``"dependence"`` or ``"studies"``.
+        title: The title.
+        x, y: The axes.
+        layers: What is drawn, from back to front.
+        is_equal: Whether a unit has the same length on both axes.
+    """
+
+    name: str
+    title: str
+    x: Axis
+    y: Axis
+    layers: tuple[Points | Bars | Heatmap, ...]
+    is_equal: bool = False
+
+    def to_plotly(self) -> Figure:
+        """Draw the figure with plotly.
+
+        Raises:
+            MetaLLMiXError: plotly is not installed.
+        """
+        with requires_extra("dashboard", "The figures cannot be drawn"):
+            from plotly.graph_objects import Figure
+
+        title = {"text": _plotly_text(self.title), "font": {"size": 15}}
+        layout = {
+            "title": {**title, "y": 0.91, "yanchor": "top"},  # below plotly's buttons
+            "xaxis": self.x.to_plotly(),
+            "yaxis": self.y.to_plotly() | ({"scaleanchor": "x"} if self.is_equal else {}),
+            "showlegend": False,
+            "paper_bgcolor": PAPER,
+            "plot_bgcolor": PAPER,
+            "font": {"color": INK},
+            "margin": {"l": 10, "r": 10, "t": 75, "b": 10},
+        }
+        figure = Figure(data=[layer.to_plotly() for layer in self.layers], layout=layout)
+        figure.layout.template = None  # it would be most of the figure's size
+        return figure
+
+    def to_png(self) -> bytes:
+        """Draw the figure with matplotlib, and return the content of a PNG file.
+
+        pyplot is not used, because its backend and current figure are the user's.
+
+        Raises:
+            MetaLLMiXError: matplotlib is not installed.
+        """
+        with requires_extra("shap", "The pictures cannot be drawn"):
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+            from matplotlib.figure import Figure
+
+        file = BytesIO()
+        with _LOCK, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # the font lacks many scripts
+            figure = Figure(figsize=(8, 5), facecolor=PAPER)
+            self._draw(figure.add_subplot(axisbelow=True))
+            FigureCanvasAgg(figure).print_figure(file, format="png", dpi=110, bbox_inches="tight")
+        return file.getvalue()
+
+    def _draw(self, axes: Any) -> None:
+        axes.grid(color=GRID)
+        self.x.draw(axes, "x")
+        self.y.draw(axes, "y")
+        for layer in self.layers:
+            layer.draw(axes)
+        low, high = axes.get_xlim()
+        if low < 0 < high and not self.x.ticks:
+            axes.axvline(0, color=INK, linewidth=1, zorder=0.8)  # below the layers
+        if self.is_equal:
+            axes.set_aspect("equal", adjustable="datalim")
+            axes.margins(0.15)
+
+
+def _plotly_text(text: str) -> str:
+    return escape(text, quote=False)
+
+
+def _matplotlib_text(text: str) -> str:
+    return text.replace("$", r"\$")
