@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -17,10 +16,10 @@ from optuna_metallmix.llm.embedded import INSTALL_COMMAND
 from optuna_metallmix.llm.embedded import EmbeddedLLM
 from optuna_metallmix.llm.ollama import OllamaLLM
 from optuna_metallmix.llm.ollama import rank_installed
+from optuna_metallmix.llm.openai import DEFAULT_URL
 from optuna_metallmix.llm.openai import OpenAILLM
+from optuna_metallmix.llm.openai import checked_url
 from optuna_metallmix.llm.openai import openai_model
-from optuna_metallmix.llm.openai_server import is_spec
-from optuna_metallmix.llm.openai_server import read_spec
 from optuna_metallmix.llm.protocol import LLM
 from optuna_metallmix.llm.protocol import Message
 from optuna_metallmix.llm.protocol import Usage
@@ -116,14 +115,7 @@ def check_spec(spec: LLMSpec) -> None:
         ValueError: ``spec``, or the variable ``OPTUNA_METALLMIX_MODEL`` if it applies, is not an
             accepted string.
     """
-    if spec is None:
-        _finder(os.environ.get(MODEL_VARIABLE) or "none", MODEL_VARIABLE)
-    elif isinstance(spec, str):
-        _finder(spec, "llm")
-    elif spec is False or isinstance(spec, os.PathLike):
-        return
-    elif isinstance(spec, type) or not callable(getattr(spec, "generate", None)):
-        raise TypeError(f"llm={spec!r} is not a language model. Accepted are {_ACCEPTED}.")
+    _finder(spec)
 
 
 def resolve_llm(spec: LLMSpec = None) -> Resolved:
@@ -152,18 +144,8 @@ def resolve_llm(spec: LLMSpec = None) -> Resolved:
         TypeError: As :func:`check_spec`.
         ValueError: As :func:`check_spec`.
     """
-    check_spec(spec)
-    if spec is None:
-        name = os.environ.get(MODEL_VARIABLE)
-        return Resolved(_finder(name, MODEL_VARIABLE)()) if name else _automatic()
-    if isinstance(spec, str):
-        return Resolved(_finder(spec, "llm")())
-    if isinstance(spec, bool):
-        return Resolved(None)
-    if isinstance(spec, os.PathLike):
-        return Resolved(EmbeddedLLM(spec))
-    is_ours = isinstance(spec, OllamaLLM | OpenAILLM | EmbeddedLLM | ScriptedLLM | ForeignLLM)
-    return Resolved(spec if is_ours else ForeignLLM(spec))
+    find = _finder(spec)
+    return _automatic() if find is None else Resolved(find())
 
 
 def release(llm: LLM | None) -> None:
@@ -175,8 +157,26 @@ def release(llm: LLM | None) -> None:
         llm.close()
 
 
-def _finder(spec: str, source: str) -> Callable[[], LLM | None]:
-    """Parse ``spec``, whose ``source`` an error names, into a function that finds its model."""
+def _finder(spec: LLMSpec) -> Callable[[], LLM | None] | None:
+    """Return what finds the model of a valid ``spec``; None if nothing asks for a model."""
+    if spec is None:
+        name = os.environ.get(MODEL_VARIABLE)
+        return _named(name, MODEL_VARIABLE) if name else None
+    if isinstance(spec, str):
+        return _named(spec, "llm")
+    if spec is False:
+        return lambda: None
+    if isinstance(spec, os.PathLike):
+        return partial(EmbeddedLLM, spec)
+    if isinstance(spec, bool | type) or not callable(getattr(spec, "generate", None)):
+        raise TypeError(f"llm={spec!r} is not a language model. Accepted are {_ACCEPTED}.")
+    is_ours = isinstance(spec, OllamaLLM | OpenAILLM | EmbeddedLLM | ScriptedLLM | ForeignLLM)
+    llm = spec if is_ours else ForeignLLM(spec)
+    return lambda: llm
+
+
+def _named(spec: str, source: str) -> Callable[[], LLM | None]:
+    """Return what finds the model that ``spec`` names; an error names its ``source``."""
     finders: dict[str, Callable[[], LLM | None]] = {
         "none": lambda: None,
         "ollama": _best_of_ollama,
@@ -184,13 +184,15 @@ def _finder(spec: str, source: str) -> Callable[[], LLM | None]:
     }
     if spec in finders:
         return finders[spec]
-    if is_spec(spec):
+    kind, _, rest = spec.partition(":")
+    if kind == "openai":
+        url, _, model = rest.partition("#")
         try:
-            return partial(openai_model, *read_spec(spec))
+            return partial(openai_model, checked_url(url or DEFAULT_URL), model.strip() or None)
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from error
-    if re.match(r"ollama:\s*\S", spec):
-        return lambda: OllamaLLM(spec.removeprefix("ollama:"))
+    if kind == "ollama" and rest.strip():
+        return lambda: OllamaLLM(rest)
     if spec.lower().endswith(".gguf"):
         return lambda: EmbeddedLLM(spec)
     raise ValueError(f"{source}={spec!r} names no language model. Accepted are {_ACCEPTED}.")

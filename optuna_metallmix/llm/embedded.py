@@ -225,8 +225,15 @@ class EmbeddedLLM:
             ) from error
 
     def _answer(self, response: Mapping[str, Any]) -> str:
-        if "error" in response:
-            raise LLMError(self._why_refused(response["error"]))
+        if error := response.get("error"):
+            if error.get("type") != "exceed_context_size_error":
+                raise LLMError(
+                    f"{self.name} failed ({error.get('message')}): choose another model."
+                )
+            raise LLMError(
+                f"The prompt of {error['n_prompt_tokens']} tokens does not fit {self.name} with "
+                f"n_ctx={error['n_ctx']}: raise `n_ctx`, or shorten the prompt."
+            )
         choice = response["choices"][0]
         if choice["finish_reason"] != "stop":
             raise LLMError(
@@ -243,14 +250,6 @@ class EmbeddedLLM:
                 "schema, or choose another model."
             ) from error
         return answer
-
-    def _why_refused(self, error: Mapping[str, Any]) -> str:
-        if error.get("type") == "exceed_context_size_error":
-            return (
-                f"The prompt of {error['n_prompt_tokens']} tokens does not fit {self.name} with "
-                f"n_ctx={error['n_ctx']}: raise `n_ctx`, or shorten the prompt."
-            )
-        return f"{self.name} failed ({error.get('message')}): choose another model."
 
 
 def is_embedded_installed() -> bool:

@@ -8,29 +8,23 @@ schema), it is asked again with the schema as text in the last message.
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import time
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 from typing import Any
+from urllib.parse import urlsplit
 
 import optuna
 
 from optuna_metallmix.errors import LLMError
+from optuna_metallmix.llm.http import is_loopback
+from optuna_metallmix.llm.http import reason_of
 from optuna_metallmix.llm.http import retry
-from optuna_metallmix.llm.openai_server import DEFAULT_URL
-from optuna_metallmix.llm.openai_server import check_client
-from optuna_metallmix.llm.openai_server import checked_url
-from optuna_metallmix.llm.openai_server import client_errors
-from optuna_metallmix.llm.openai_server import describe_failure
-from optuna_metallmix.llm.openai_server import describe_not_openai
-from optuna_metallmix.llm.openai_server import is_transient
-from optuna_metallmix.llm.openai_server import is_unreachable
-from optuna_metallmix.llm.openai_server import open_client
-from optuna_metallmix.llm.openai_server import refusal_reason
-from optuna_metallmix.llm.openai_server import served_models
 from optuna_metallmix.llm.protocol import Message
 from optuna_metallmix.llm.protocol import Usage
 
@@ -38,9 +32,18 @@ from optuna_metallmix.llm.protocol import Usage
 if TYPE_CHECKING:
     import openai
 
-_logger = optuna.logging.get_logger("optuna.metallmix")
+DEFAULT_URL = "http://localhost:8000/v1"
+"""vLLM's default, and on this machine: by default, nothing is sent elsewhere."""
 
-_SCHEMA_NAME = "answer"
+_INSTALL_COMMAND = 'pip install "optuna-metallmix[openai]"'
+
+_KEY_VARIABLE = "OPENAI_API_KEY"
+
+# Seconds.
+_CONNECT_TIMEOUT = 5.0
+_LIST_TIMEOUT = 5.0
+
+_logger = optuna.logging.get_logger("optuna.metallmix")
 
 
 class OpenAILLM:
@@ -91,7 +94,7 @@ class OpenAILLM:
             raise ValueError(
                 "`timeout` must be above 0, `max_tokens` at least 1, and `temperature` at least 0."
             )
-        check_client()
+        _check_client()
         self.model = model.strip()
         self.base_url = checked_url(base_url)
         self.timeout = timeout
@@ -119,9 +122,8 @@ class OpenAILLM:
         started = time.perf_counter()
         _logger.info(f"Asking {self.name} (up to {self.timeout:g} s).")
         try:
-            with open_client(self.base_url, self.timeout) as client:
-                completion, is_constrained = self._complete(client, messages, schema)
-        except client_errors() as error:
+            completion, is_constrained = self._complete(messages, schema)
+        except _client_errors() as error:
             raise LLMError(self._describe(error)) from error
         answer = self._answer(completion)
         self.is_constrained = is_constrained
@@ -131,35 +133,32 @@ class OpenAILLM:
         return answer
 
     def _complete(
-        self, client: openai.OpenAI, messages: Sequence[Message], schema: Mapping[str, Any]
+        self, messages: Sequence[Message], schema: Mapping[str, Any]
     ) -> tuple[object, bool]:
+        """Return the completion, and whether the server accepted the schema."""
         import openai
 
         deadline = time.monotonic() + self.timeout
-        named = {"name": _SCHEMA_NAME, "schema": dict(schema), "strict": True}
-        constraint = {"type": "json_schema", "json_schema": named}
-        try:
-            return self._send(client, deadline, messages, response_format=constraint), True
-        except (openai.BadRequestError, openai.UnprocessableEntityError):
-            # If the schema is not the reason, the second request is refused as well.
-            return self._send(client, deadline, _with_schema(messages, schema)), False
-
-    def _send(
-        self,
-        client: openai.OpenAI,
-        deadline: float,
-        messages: Sequence[Message],
-        **constraint: object,
-    ) -> object:
         request: dict[str, Any] = {
             "model": self.model,
             "messages": [dict(message) for message in messages],
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
             "seed": self.seed,
-            **constraint,
         }
-        return retry(lambda _: client.chat.completions.create(**request), is_transient, deadline)
+        named = {"name": "answer", "schema": dict(schema), "strict": True}
+        constraint = {"type": "json_schema", "json_schema": named}
+        with _open_client(self.base_url, self.timeout) as client:
+
+            def send(request: dict[str, Any]) -> object:
+                create = client.chat.completions.create
+                return retry(lambda _: create(**request), _is_transient, deadline)
+
+            try:
+                return send({**request, "response_format": constraint}), True
+            except (openai.BadRequestError, openai.UnprocessableEntityError):
+                # If the schema is not the reason, the second request is refused as well.
+                return send({**request, "messages": _with_schema(messages, schema)}), False
 
     def _answer(self, completion: object) -> str:
         # The client does not validate what the server sends.
@@ -167,18 +166,18 @@ class OpenAILLM:
         choice = choices[0] if isinstance(choices, list) and choices else None
         message = getattr(choice, "message", None)
         if message is None:
-            raise LLMError(describe_not_openai(self.base_url))
-        if refusal := getattr(message, "refusal", None):
-            raise LLMError(f"{self._subject} refused ({refusal}): choose another model.")
-        content = getattr(message, "content", None)
-        if problem := self._problem(choice, message, content):
+            raise LLMError(_describe_not_openai(self.base_url))
+        if problem := self._problem(choice, message):
             raise LLMError(f"{self._subject} {problem}.")
-        return _extract_document(str(content))
+        return _extract_document(message.content)
 
-    def _problem(self, choice: object, message: object, content: object) -> str | None:
+    def _problem(self, choice: object, message: object) -> str | None:
         reason = getattr(choice, "finish_reason", None)
+        content = getattr(message, "content", None)
         # Servers that know the model's format return its thoughts under either name.
         thoughts = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", "")
+        if refusal := getattr(message, "refusal", None):
+            return f"refused ({refusal}): choose another model"
         if reason == "length":
             return (
                 f"was cut off{' while thinking' if thoughts and not content else ''}: raise "
@@ -201,16 +200,16 @@ class OpenAILLM:
 
         if isinstance(error, openai.APIStatusError) and (missing := self._why_missing(error)):
             return missing
-        if isinstance(error, openai.APITimeoutError) and not is_unreachable(error):
+        if isinstance(error, openai.APITimeoutError) and not _is_unreachable(error):
             return (
                 f"{self._subject} did not answer within {self.timeout:g} seconds: raise "
                 "`timeout`, or choose a smaller model."
             )
-        return describe_failure(error, self.base_url)
+        return _describe_failure(error, self.base_url)
 
     def _why_missing(self, error: openai.APIStatusError) -> str | None:
         # vLLM and Ollama answer with status 404, others with 400; all of them name the model.
-        if error.status_code not in (400, 404) or self.model not in refusal_reason(error):
+        if error.status_code not in (400, 404) or self.model not in _refusal_reason(error):
             return None
         with suppress(LLMError):
             names = served_models(self.base_url)
@@ -237,6 +236,148 @@ def openai_model(base_url: str, model: str | None) -> OpenAILLM:
             raise LLMError(f"The server at {base_url} lists no model: load a model there.")
         model = min(names, key=lambda name: "embed" in name.lower())
     return OpenAILLM(model, base_url)
+
+
+def checked_url(base_url: str) -> str:
+    """Return the address without a trailing slash, and with ``/v1`` if it has no path.
+
+    Raises:
+        ValueError: ``base_url`` is not an address, or contains a password or a query.
+    """
+    try:
+        parts = urlsplit(base_url.strip())
+        is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise ValueError(
+            f"{base_url!r} is not the address of an OpenAI-compatible server: it must start with "
+            f"http:// or https://, such as {DEFAULT_URL}."
+        )
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(
+            "The address of an OpenAI-compatible server must not contain a user, password, query "
+            f"or fragment: set a key in the variable {_KEY_VARIABLE} instead."
+        )
+    location = parts.netloc
+    # A server that listens on all interfaces prints 0.0.0.0, and is reached through loopback.
+    if parts.hostname == "0.0.0.0":
+        location = location.replace("0.0.0.0", "127.0.0.1")
+    return f"{parts.scheme}://{location}{parts.path.rstrip('/') or '/v1'}"
+
+
+def served_models(base_url: str) -> list[str]:
+    """List the models of a server, in the server's order.
+
+    Raises:
+        LLMError: The client is not installed, or no OpenAI-compatible server answers.
+    """
+    try:
+        with _open_client(base_url, _LIST_TIMEOUT) as client:
+            # Not `client.models.list()` (3.57), which raises an AttributeError on other documents.
+            answer = client.get("/models", cast_to=object)
+    except _client_errors() as error:
+        raise LLMError(_describe_failure(error, base_url)) from error
+    models = answer.get("data") if isinstance(answer, dict) else None
+    if not isinstance(models, list):
+        raise LLMError(_describe_not_openai(base_url))
+    return [str(model["id"]) for model in models if isinstance(model, dict) and "id" in model]
+
+
+def _check_client() -> None:
+    # Without importing it, which is slow.
+    if importlib.util.find_spec("openai") is None:
+        raise LLMError(f"The `openai` client is not installed: run `{_INSTALL_COMMAND}`.")
+
+
+def _open_client(base_url: str, timeout: float) -> openai.OpenAI:
+    _check_client()
+    import openai
+
+    key = os.environ.get(_KEY_VARIABLE, "").strip()
+    # The HTTP client's own error would show the key.
+    if not (key.isascii() and key.isprintable()):
+        raise LLMError(f"{_KEY_VARIABLE} must be printable ASCII: check the variable.")
+    return openai.OpenAI(
+        api_key=key or "none",  # the client requires a key, which local servers ignore
+        base_url=base_url,
+        timeout=openai.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT)),
+        max_retries=0,
+        http_client=openai.DefaultHttpxClient(
+            # A proxy would take local requests off this machine, and so would a redirect.
+            trust_env=not is_loopback(urlsplit(base_url).hostname or ""),
+            follow_redirects=False,
+        ),
+    )
+
+
+def _client_errors() -> tuple[type[Exception], ...]:
+    # Inside the function, because importing the client is slow.
+    import openai
+
+    return (openai.OpenAIError, json.JSONDecodeError, UnicodeDecodeError)
+
+
+def _is_unreachable(error: Exception) -> bool:
+    # By name, because the client's releases use different HTTP packages, httpx and httpx2.
+    return type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout")
+
+
+def _is_transient(error: Exception) -> bool:
+    """Return whether a retry may succeed: the server is starting, or closed the connection."""
+    import openai
+
+    if isinstance(error, openai.APIStatusError):
+        return error.status_code == 503
+    is_dropped = isinstance(error, openai.APIConnectionError)
+    return is_dropped and not (isinstance(error, openai.APITimeoutError) or _is_unreachable(error))
+
+
+def _refusal_reason(error: openai.APIStatusError) -> str:
+    """Return the server's own reason for a refusal, without the key."""
+    return reason_of(error.body, secret=os.environ.get(_KEY_VARIABLE, "").strip())
+
+
+def _describe_failure(error: Exception, base_url: str) -> str:
+    import openai
+
+    if _is_unreachable(error):
+        return (
+            f"No server answers at {base_url}: start it, or pass the address that it prints, such "
+            'as "openai:http://localhost:8000/v1".'
+        )
+    if isinstance(error, openai.APIStatusError):
+        return _describe_refusal(error, base_url)
+    if isinstance(error, openai.APIConnectionError):
+        return (
+            f"The server at {base_url} closed the connection ({error.__cause__ or error}): see "
+            "its log, and try again."
+        )
+    return _describe_not_openai(base_url)
+
+
+def _describe_refusal(error: openai.APIStatusError, base_url: str) -> str:
+    status, reason = error.status_code, _refusal_reason(error)
+    server = f"The server at {base_url}"
+    if status in (401, 403):
+        return f"{server} refused the key ({reason}): set {_KEY_VARIABLE} to the server's key."
+    if status == 400 and "context" in reason:
+        return (
+            f"The prompt does not fit the model at {base_url} ({reason}): start the server with a "
+            "longer context, or lower `max_tokens`."
+        )
+    if status in (429, 503):
+        return f"{server} is busy ({reason}): try again later."
+    if status == 404:
+        return _describe_not_openai(base_url, f" (status 404, {reason})")
+    return f"{server} refused (status {status}, {reason}): see its log."
+
+
+def _describe_not_openai(base_url: str, details: str = "") -> str:
+    return (
+        f"The server at {base_url} does not speak OpenAI's protocol: pass the address that the "
+        f"server prints, which usually ends in /v1{details}."
+    )
 
 
 def _with_schema(messages: Sequence[Message], schema: Mapping[str, Any]) -> list[Message]:

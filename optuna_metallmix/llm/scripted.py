@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from collections import deque
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -62,8 +62,8 @@ class ScriptedLLM:
         if isinstance(answers, str):
             raise TypeError("`answers` must be a sequence of answers: write ScriptedLLM([text]).")
         self.calls: list[ScriptedCall] = []
-        self._answers = list(answers)
-        self._lock = threading.Lock()
+        self._left = deque(answers)
+        self._n_answers = len(self._left)
 
     def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:
         """Return the next answer.
@@ -72,24 +72,14 @@ class ScriptedLLM:
             LLMError: The script has ended, or contains this error.
             Exception: Any other exception in the script.
         """
-        answer = self._next(ScriptedCall(tuple(messages), schema))
+        self.calls.append(ScriptedCall(tuple(messages), schema))
+        try:
+            answer = self._left.popleft()  # a single step, so threads never get the same answer
+        except IndexError:
+            raise LLMError(
+                f"ScriptedLLM was called {len(self.calls)} times but has only "
+                f"{self._n_answers} answers: add an answer for each call."
+            ) from None
         if isinstance(answer, Exception):
             raise answer
         return answer if isinstance(answer, str) else answer(messages, schema)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_lock"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
-
-    def _next(self, call: ScriptedCall) -> ScriptedAnswer:
-        with self._lock:
-            self.calls.append(call)
-            if len(self.calls) > len(self._answers):
-                raise LLMError(
-                    f"ScriptedLLM was called {len(self.calls)} times but has only "
-                    f"{len(self._answers)} answers: add an answer for each call."
-                )
-            return self._answers[len(self.calls) - 1]
