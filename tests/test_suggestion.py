@@ -20,7 +20,7 @@ from optuna_metallmix.errors import LLMError
 from optuna_metallmix.explain.explanation import evidence_sign
 from optuna_metallmix.history.history import History
 from optuna_metallmix.history.history import PastStudy
-from optuna_metallmix.history.history import PastTrial
+from optuna_metallmix.history.scores import PastTrial
 from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import Message
 from optuna_metallmix.llm import ScriptedLLM

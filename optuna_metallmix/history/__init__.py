@@ -2,7 +2,6 @@
 
 from optuna_metallmix.history.history import History
 from optuna_metallmix.history.history import PastStudy
-from optuna_metallmix.history.history import PastTrial
 from optuna_metallmix.history.history import check_names
 from optuna_metallmix.history.history import own_features
 from optuna_metallmix.history.history import read_history
@@ -15,6 +14,7 @@ from optuna_metallmix.history.meta_features import image_meta_features
 from optuna_metallmix.history.meta_features import scalar_features
 from optuna_metallmix.history.open_storage import Source
 from optuna_metallmix.history.open_storage import open_source
+from optuna_metallmix.history.scores import PastTrial
 
 
 __all__ = [

@@ -6,7 +6,6 @@ reason.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from collections.abc import Hashable
 from collections.abc import Iterable
@@ -34,8 +33,9 @@ from optuna_metallmix.history.open_storage import Source
 from optuna_metallmix.history.open_storage import open_source
 from optuna_metallmix.history.rdb_reader import TrialReader
 from optuna_metallmix.history.rdb_reader import trial_reader
-from optuna_metallmix.history.scores import merge_runs
-from optuna_metallmix.history.scores import rank_configs
+from optuna_metallmix.history.scores import PastTrial
+from optuna_metallmix.history.scores import UnusableStudyError
+from optuna_metallmix.history.scores import rank_trials
 from optuna_metallmix.history.scores import signed_value
 from optuna_metallmix.optuna_access import PREFERENTIAL_ATTR
 from optuna_metallmix.optuna_access import FrozenStudy
@@ -56,27 +56,6 @@ _CACHE: WeakKeyDictionary[BaseStorage, LRUCache[Hashable, PastStudy]] = WeakKeyD
 """The ranked studies of each storage object; see :func:`_read_study`."""
 _CACHE_SIZE = 1_000
 _LOCK = Lock()
-
-
-class _UnusableStudyError(HistoryError):
-    """Nothing can be learned from a study; the message is the reason."""
-
-
-@dataclass(frozen=True)
-class PastTrial:
-    """A configuration that was tried in a past study.
-
-    Attributes:
-        params: The parameter values by name, without inactive parameters.
-        rank: Rank in its study, in [0, 1]; 1 is the best.
-        value: The objective value in the unit of the study; ``None`` if the trial failed.
-        seconds: Duration of the longest complete run; ``None`` if unknown.
-    """
-
-    params: Config
-    rank: float
-    value: float | None
-    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -198,7 +177,7 @@ def read_history(
     for study in progress_bar(frozen, "Reading past studies", "study"):
         try:
             studies.append(_read_study(storage, reader, study))
-        except _UnusableStudyError as reason:
+        except UnusableStudyError as reason:
             left_out[study.study_name] = str(reason)
     return History(tuple(studies), left_out)
 
@@ -206,9 +185,9 @@ def read_history(
 def _read_study(storage: BaseStorage, reader: TrialReader, study: FrozenStudy) -> PastStudy:
     """Read and rank a study, or take it from the cache if it has no new trials."""
     if study.system_attrs.get(PREFERENTIAL_ATTR):
-        raise _UnusableStudyError("preferential studies have no objective values")
+        raise UnusableStudyError("preferential studies have no objective values")
     if (n := len(study.directions)) != 1:
-        raise _UnusableStudyError(f"multi-objective studies cannot be ranked ({n} objectives)")
+        raise UnusableStudyError(f"multi-objective studies cannot be ranked ({n} objectives)")
     name, direction, study_id = study.study_name, study.directions[0], study_id_of(study)
     # Taken before the trials: a study that grows in between is only read once more.
     fingerprint = read_storage(storage, reader.fingerprint, study_id)
@@ -230,24 +209,8 @@ def score_study(name: str, direction: StudyDirection, trials: Sequence[FrozenTri
     """
     sign = 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
     measured = [t for t in trials if t.params and signed_value(t, sign) is not None]
-    configs = merge_runs(measured, sign)
-    _check_spread([c.signed_value for c in configs if c.state is TrialState.COMPLETE])
-    past = []
-    for config, rank in zip(configs, rank_configs(configs), strict=True):
-        value = sign * config.signed_value if math.isfinite(config.signed_value) else None
-        past.append(PastTrial(config.params, rank, value, config.seconds))
     space = merge_spaces(trial.distributions for trial in measured)
-    best_first = tuple(sorted(past, key=lambda trial: -trial.rank))
-    return PastStudy(name, space, best_first, {})
-
-
-def _check_spread(values: Sequence[float]) -> None:
-    if not values:
-        raise _UnusableStudyError("it has no complete trial with a finite value")
-    if len(values) == 1:
-        raise _UnusableStudyError("it has only one complete trial, and nothing to compare it with")
-    if min(values) == max(values):
-        raise _UnusableStudyError("all its complete trials have the same value")
+    return PastStudy(name, space, tuple(rank_trials(measured, sign)), {})
 
 
 def read_storage(storage: BaseStorage, call: Callable[..., _T], *args: Any) -> _T:

@@ -19,35 +19,65 @@ different data, metrics and directions can be combined: 1 is the best of its stu
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from optuna_metallmix.errors import HistoryError
+from optuna_metallmix.space import Config
 from optuna_metallmix.space import config_key
 
 
+class UnusableStudyError(HistoryError):
+    """Nothing can be learned from a study; the message is the reason."""
+
+
 @dataclass(frozen=True)
-class MeasuredConfig:
-    """The runs of one configuration, taken together.
+class PastTrial:
+    """A configuration that was tried in a past study.
 
     Attributes:
-        params: The parameter values by name.
-        signed_value: The objective value, negated if the study minimizes; -inf for a failure.
-        state: The best state among the runs.
+        params: The parameter values by name, without inactive parameters.
+        rank: Rank in its study, in [0, 1]; 1 is the best.
+        value: The objective value in the unit of the study; ``None`` if the trial failed.
         seconds: Duration of the longest complete run; ``None`` if there is none, or if the
             storage has no durations (``study.add_trial`` sets the start and end to the same time).
     """
 
-    params: Mapping[str, Any]
-    signed_value: float
-    state: TrialState
+    params: Config
+    rank: float
+    value: float | None
     seconds: float | None
+
+
+def rank_trials(trials: Sequence[FrozenTrial], sign: float) -> list[PastTrial]:
+    """Rank the configurations of a study, best first.
+
+    Args:
+        trials: Trials whose :func:`signed_value` is known.
+        sign: -1 if the study minimizes, else 1.
+
+    Raises:
+        UnusableStudyError: There are not two complete trials with different values.
+    """
+    runs_by_config: dict[str, list[FrozenTrial]] = {}
+    for trial in trials:
+        runs_by_config.setdefault(config_key(trial.params), []).append(trial)
+    configs = list(runs_by_config.values())
+    merged = [_merge(runs, sign) for runs in configs]
+    ranks = _ranks(np.array([value for value, _ in merged]), [state for _, state in merged])
+    past = [
+        PastTrial(
+            runs[0].params, rank, sign * value if value > -math.inf else None, _seconds(runs)
+        )
+        for runs, rank, (value, _) in zip(configs, ranks, merged, strict=True)
+    ]
+    return sorted(past, key=lambda trial: -trial.rank)
 
 
 def signed_value(trial: FrozenTrial, sign: float) -> float | None:
@@ -65,36 +95,31 @@ def signed_value(trial: FrozenTrial, sign: float) -> float | None:
     return None if sign * value == math.inf else sign * value
 
 
-def merge_runs(trials: Sequence[FrozenTrial], sign: float) -> list[MeasuredConfig]:
-    """Merge the trials that ran the same configuration; ``sign`` is -1 if the study minimizes."""
-    runs_by_config: dict[str, list[FrozenTrial]] = {}
-    for trial in trials:
-        runs_by_config.setdefault(config_key(trial.params), []).append(trial)
-    return [_merge(runs, sign) for runs in runs_by_config.values()]
-
-
-def _merge(runs: Sequence[FrozenTrial], sign: float) -> MeasuredConfig:
-    seconds = _longest_complete(runs)
+def _merge(runs: Sequence[FrozenTrial], sign: float) -> tuple[float, TrialState]:
+    """Return the mean signed value, and the best state, of the runs of one configuration."""
     for state in (TrialState.COMPLETE, TrialState.PRUNED):
         values = [signed_value(run, sign) for run in runs if run.state is state]
         if finite := [value for value in values if value is not None and math.isfinite(value)]:
-            return MeasuredConfig(runs[0].params, fmean(finite), state, seconds)
-    return MeasuredConfig(runs[0].params, -math.inf, TrialState.FAIL, seconds)
+            return fmean(finite), state
+    return -math.inf, TrialState.FAIL
 
 
-def _longest_complete(runs: Sequence[FrozenTrial]) -> float | None:
+def _seconds(runs: Sequence[FrozenTrial]) -> float | None:
     durations = [run.duration for run in runs if run.state is TrialState.COMPLETE]
     seconds = [duration.total_seconds() for duration in durations if duration is not None]
     return max((value for value in seconds if value > 0), default=None)
 
 
-def rank_configs(configs: Sequence[MeasuredConfig]) -> list[float]:
-    """Return the rank in [0, 1] of each configuration; at least one must be complete."""
-    values = np.array([config.signed_value for config in configs])
-    complete = [config.state is TrialState.COMPLETE for config in configs]
-    pruned = [config.state is TrialState.PRUNED for config in configs]
-    ceiling = np.sort(values[complete])[(sum(complete) - 1) // 2]
-    values[pruned] = np.minimum(values[pruned], ceiling)
+def _ranks(values: NDArray[np.float64], states: Sequence[TrialState]) -> list[float]:
+    complete = np.sort(values[[state is TrialState.COMPLETE for state in states]])
+    if len(complete) == 0:
+        raise UnusableStudyError("it has no complete trial with a finite value")
+    if len(complete) == 1:
+        raise UnusableStudyError("it has only one complete trial, and nothing to compare it with")
+    if complete[0] == complete[-1]:
+        raise UnusableStudyError("all its complete trials have the same value")
+    pruned = [state is TrialState.PRUNED for state in states]
+    values[pruned] = np.minimum(values[pruned], complete[(len(complete) - 1) // 2])
     ordered = np.sort(values)
     last = np.searchsorted(ordered, values, "right") - 1
     shared = (np.searchsorted(ordered, values) + last) / 2 / (len(values) - 1)

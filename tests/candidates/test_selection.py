@@ -27,8 +27,8 @@ from optuna_metallmix.candidates.selection import candidates_without_history
 from optuna_metallmix.candidates.selection import propose_candidates
 from optuna_metallmix.history.history import History
 from optuna_metallmix.history.history import PastStudy
-from optuna_metallmix.history.history import PastTrial
 from optuna_metallmix.history.history import with_own_trials
+from optuna_metallmix.history.scores import PastTrial
 from optuna_metallmix.metalearner.dataset import build_meta_dataset
 from optuna_metallmix.metalearner.ensemble import Trees
 from optuna_metallmix.metalearner.meta_learner import MetaLearner

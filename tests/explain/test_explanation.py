@@ -19,7 +19,7 @@ from optuna_metallmix.explain.explanation import evidence_sign
 from optuna_metallmix.explain.explanation import explain
 from optuna_metallmix.history.history import History
 from optuna_metallmix.history.history import PastStudy
-from optuna_metallmix.history.history import PastTrial
+from optuna_metallmix.history.scores import PastTrial
 from optuna_metallmix.metalearner.dataset import build_meta_dataset
 from optuna_metallmix.metalearner.ensemble import Trees
 from optuna_metallmix.metalearner.meta_learner import MetaLearner

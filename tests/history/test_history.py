@@ -24,10 +24,10 @@ from optuna.trial import create_trial
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history.history import History
 from optuna_metallmix.history.history import PastStudy
-from optuna_metallmix.history.history import PastTrial
 from optuna_metallmix.history.history import read_history
 from optuna_metallmix.history.history import score_study
 from optuna_metallmix.history.history import with_own_trials
+from optuna_metallmix.history.scores import PastTrial
 
 
 X = {"x": FloatDistribution(0, 1)}

@@ -11,7 +11,7 @@ from optuna.distributions import IntDistribution
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history.history import History
 from optuna_metallmix.history.history import PastStudy
-from optuna_metallmix.history.history import PastTrial
+from optuna_metallmix.history.scores import PastTrial
 from optuna_metallmix.metalearner import dataset as dataset_module
 from optuna_metallmix.metalearner.dataset import build_meta_dataset
 from optuna_metallmix.metalearner.dataset import categorical_columns
