@@ -174,7 +174,10 @@ class MetaLLMiXSampler(PerStudySampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Return the suggested value within the objective's range, else ask the base sampler."""
-        served = self._serving(study, trial, param_name, param_distribution)
+        place = trial_key(study, trial)
+        if place in self._claimed and place not in self._served:
+            self._served[place] = self._ask(study, trial, {param_name: param_distribution})
+        served = self._served.get(place)
         found = served and served.suggestion.value_for(param_name, param_distribution)
         if not served or not found:
             return self._base(study).sample_independent(
@@ -204,23 +207,13 @@ class MetaLLMiXSampler(PerStudySampler):
     def _is_own(self, study: Study, trial: FrozenTrial) -> bool:
         return trial_key(study, trial) in self._claimed
 
-    def _serving(
-        self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
-    ) -> StudyReport | None:
-        place = trial_key(study, trial)
-        if place not in self._claimed:
-            return None
-        if place not in self._served:
-            self._served[place] = self._ask(study, trial, name, distribution)
-        return self._served[place]
-
     def _ask(
-        self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
+        self, study: Study, trial: FrozenTrial, first_param: SearchSpace
     ) -> StudyReport | None:
         if not trial_claim.confirm(study, trial):
             return None
         try:
-            suggestion = suggest_for_study(study, {name: distribution}, self._settings)
+            suggestion = suggest_for_study(study, first_param, self._settings)
         except HistoryError as nothing:
             self._postpone(study, trial, str(nothing))
             return None
@@ -228,7 +221,6 @@ class MetaLLMiXSampler(PerStudySampler):
             trial_claim.settle(study, trial)  # a bug must show once, not in every trial
             raise
         trial_claim.settle(study, trial)
-        self._settled.add(study_key(study))
         write_record(storage_of(study), trial_id_of(trial), suggestion)
         postponed = study_key(study) in self._postponed
         self._log.log_suggestion(study, trial, suggestion, postponed=postponed)
@@ -240,7 +232,6 @@ class MetaLLMiXSampler(PerStudySampler):
         """Leave the suggestion to a later trial, when this trial has shown the search space."""
         if self._settings.llm is False:
             trial_claim.settle(study, trial)
-            self._settled.add(study_key(study))
         else:
             trial_claim.defer(study, trial)
             self._postponed.add(study_key(study))

@@ -61,7 +61,7 @@ class Suggestion:
         model: The language model's name; ``None`` if no model was asked.
         model_build: Which build of the model answered, such as
             ``"ollama 0.32.15, fd5f44c0b5af"``; ``None`` if unknown.
-        prompt_version: Version and variant of the prompt, such as ``"2 cot+shap"``.
+        prompt_version: Version and variant of the prompt, such as ``"3 cot+shap"``.
         proposal: The accepted proposal; ``None`` if no answer was accepted.
         verdict: The judge's verdict on the last answer that could be parsed.
         attempts: All answers, in order.
@@ -105,7 +105,7 @@ class Suggestion:
             chosen = self.candidates[self.proposal.candidate - 1]
         changed = " with changes" if self.proposal and self.proposal.changes else ""
         expected = "" if self.predicted is None else f", expected score {self.predicted:.2f} of 1"
-        cited = "; ".join(one.sentence for one in self.cited)
+        cited = "; ".join(item.sentence for item in self.cited)
         return f"{chosen.origin}{changed}{expected}" + (f"; cited: {cited}" if cited else "")
 
     @property
@@ -143,7 +143,7 @@ class Suggestion:
         if self.proposal is None or self.explanation is None:
             return ()
         ids = self.proposal.evidence
-        return tuple(one for one in self.explanation.evidence if one.id in ids)
+        return tuple(item for item in self.explanation.evidence if item.id in ids)
 
     def value_for(self, name: str, distribution: BaseDistribution) -> tuple[Any, Any] | None:
         """Return a parameter's value within ``distribution``, and the value as suggested.
@@ -151,7 +151,11 @@ class Suggestion:
         A parameter that the configuration lacks, because a condition has changed, takes the value
         of the best candidate that has it. ``None`` if no candidate has it.
         """
-        configs = [self.params, *(one.params for one in self.candidates)] if self.params else []
+        configs = (
+            [self.params, *(candidate.params for candidate in self.candidates)]
+            if self.params
+            else []
+        )
         for config in configs:
             if name in config:
                 wanted = config[name]
@@ -168,5 +172,5 @@ class Suggestion:
         """Return the choice with the best expected score, all other values as suggested."""
         if self.learner is None or name not in self.learner.space:
             return None
-        means = self.learner.predict([{**self.params, name: one} for one in choices]).mean
+        means = self.learner.predict([{**self.params, name: choice} for choice in choices]).mean
         return choices[int(means.argmax())]

@@ -51,28 +51,22 @@ img { max-width: 100%; background: #fff; }
 """
 
 
-def format_number(value: Any, digits: int = 4) -> str:
-    """Format a number with ``digits`` significant digits; whole numbers keep all of them."""
+def format_number(value: Any, digits: int | None = 4) -> str:
+    """Format a number with ``digits`` significant digits; whole numbers keep all of them.
+
+    With ``None``, the number has the fewest digits that identify it uniquely.
+    """
     number = value.item() if isinstance(value, np.generic) else value
     if not (isinstance(number, int) or math.isfinite(number)):
         return str(number)
     if isinstance(number, int) or (abs(number) < 1e15 and number.is_integer()):
-        whole = int(number)
-        return str(whole) if abs(whole) < 10**MAX_DIGITS else _power(Decimal(whole), digits)
-    text = np.format_float_positional(number, precision=digits, fractional=False, trim="-")
-    return text if len(text) <= MAX_DIGITS else _power(Decimal(number), digits)
-
-
-def format_exactly(value: float) -> str:
-    """Format a finite number with the fewest digits that identify it uniquely."""
-    text = np.format_float_positional(value, trim="-")
-    return text if len(text) <= MAX_DIGITS else _power(Decimal(repr(float(value))))
-
-
-def _power(value: Decimal, digits: int | None = None) -> str:
-    mantissa, _, exponent = format(value, "e" if digits is None else f".{digits - 1}e").partition(
-        "e"
-    )
+        text = str(int(number))
+    else:
+        text = np.format_float_positional(number, precision=digits, fractional=False, trim="-")
+    if len(text) <= MAX_DIGITS:
+        return text
+    power = "e" if digits is None else f".{digits - 1}e"
+    mantissa, _, exponent = format(Decimal(repr(number)), power).partition("e")
     if "." in mantissa:
         mantissa = mantissa.rstrip("0").rstrip(".")
     return f"{mantissa}x10^{int(exponent)}"

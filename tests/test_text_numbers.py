@@ -13,7 +13,6 @@ from optuna.distributions import FloatDistribution
 from optuna_metallmix.space.search_space import choice_labels
 from optuna_metallmix.space.search_space import describe
 from optuna_metallmix.text import MAX_DIGITS
-from optuna_metallmix.text import format_exactly
 from optuna_metallmix.text import format_number
 
 
@@ -62,7 +61,7 @@ def test_written_numbers_are_close_and_bounded(value: float) -> None:
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_exact_numbers_differ(value: float) -> None:
-    text = format_exactly(value)
+    text = format_number(value, None)
     assert "e" not in text.lower()
     assert len(text) <= 32
     assert float(_read(text)) == value

@@ -21,7 +21,6 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
-from optuna_metallmix.text import format_exactly
 from optuna_metallmix.text import format_number
 
 
@@ -308,7 +307,7 @@ def _shared_step(distributions: Sequence[NumericDistribution]) -> float | None:
 
 def _default_label(choice: Any) -> str:
     if isinstance(choice, float) and math.isfinite(choice):
-        return format_exactly(choice)
+        return format_number(choice, None)
     try:
         return json.dumps(choice)
     except TypeError:
