@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _N_RESAMPLES = 2_000
-# Okabe and Ito's colors, distinct for color-blind readers.
-_BLUE, _ORANGE = "#0072B2", "#E69F00"
 
 _COLUMNS = {
     "valid": ("valid at first", "{:.0%}"),
@@ -94,7 +91,7 @@ def write_csv(result: ModelAnswers, path: Path) -> None:
 
 
 def draw(result: ModelAnswers) -> Figure:
-    """Draw what each model gains or loses compared to no model, and its order bias.
+    """Draw what each model gains or loses compared to no model.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -103,37 +100,19 @@ def draw(result: ModelAnswers) -> Figure:
 
     frame = as_frame(result)
     models = [model for model in frame["model"].unique() if model != NO_MODEL]
-    figure = Figure(figsize=(9, 1.5 + 0.5 * len(models)), layout="constrained")
-    left, *right = figure.subplots(1, 1 + bool(result.choices), sharey=True, squeeze=False)[0]
-    _draw_losses(left, models, frame)
-    for axes in right:
-        _draw_order_bias(axes, models, result)
-    left.set_yticks(range(len(models)), models)
-    left.invert_yaxis()
-    return figure
-
-
-def _draw_losses(axes: Any, models: Sequence[str], frame: pd.DataFrame) -> None:
     has_regret = frame["regret_more"].notna().any()
+    figure = Figure(figsize=(7, 1.5 + 0.5 * len(models)), layout="constrained")
+    axes = figure.subplots()
     for y, model in enumerate(models):
         column = "regret_more" if has_regret else "predicted_less"
         mean, low, high = _interval(frame.loc[frame["model"] == model, column])
-        axes.errorbar(mean, y, xerr=[[mean - low], [high - mean]], fmt="o", color=_BLUE)
+        axes.errorbar(mean, y, xerr=[[mean - low], [high - mean]], fmt="o", color="#0072B2")
     axes.axvline(0.0, color="grey", linewidth=1)
-    axes.locator_params(axis="x", nbins=5)
     loss = "regret above" if has_regret else "predicted score below"
-    axes.set_xlabel(f"{loss} that of {NO_MODEL}\n(left is better)")
-
-
-def _draw_order_bias(axes: Any, models: Sequence[str], result: ModelAnswers) -> None:
-    for y, model in enumerate(models):
-        bias = order_bias(result.choices.get(model, ()))
-        axes.barh(y - 0.18, bias.position_share, 0.34, color=_ORANGE, hatch="//")
-        axes.barh(y + 0.18, bias.candidate_share, 0.34, color=_BLUE)
-    axes.set_xlim(0, 1)
-    axes.set_xlabel(
-        "share of answers in other orders:\nhatched the same position, plain the same candidate"
-    )
+    axes.set_xlabel(f"{loss} that of {NO_MODEL} (left is better)")
+    axes.set_yticks(range(len(models)), models)
+    axes.invert_yaxis()
+    return figure
 
 
 def _format_mean(values: pd.Series[Any], text: str) -> str:
