@@ -61,7 +61,10 @@ class Settings:
             raise TypeError(f"cost_aware={self.cost_aware!r} must be True or False.")
         variant_named(self.prompt)
         for model in (self.llm, self.judge):
-            _check_model(model)
+            check_spec(model)
+            is_file = isinstance(model, str) and not model.startswith(("ollama", "openai"))
+            if is_file or isinstance(model, os.PathLike):  # servers are not contacted yet
+                resolve_llm(model)
 
 
 def check_source(source: Source | None, names: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -94,14 +97,6 @@ def check_store(store: ArtifactStore | None) -> ArtifactStore | None:
             'optuna.artifacts.FileSystemArtifactStore("./artifacts").'
         )
     return store
-
-
-def _check_model(spec: LLMSpec) -> None:
-    """Check the type of a model, and that a model file exists; servers are not contacted yet."""
-    check_spec(spec)
-    is_file = isinstance(spec, str) and not spec.startswith(("ollama", "openai"))
-    if is_file or isinstance(spec, os.PathLike):
-        resolve_llm(spec)
 
 
 def _check_study_names(names: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -79,7 +79,7 @@ def by_key(members: Iterable[PoolMember]) -> dict[str, PoolMember]:
     return pool
 
 
-def best_choices(learner: MetaLearner, space: SearchSpace) -> dict[str, Any]:
+def best_choices(learner: MetaLearner) -> dict[str, Any]:
     """Return the choice of each unordered parameter that has the best predictions.
 
     The predictions are averaged over the best past configurations with that choice inserted.
@@ -87,8 +87,8 @@ def best_choices(learner: MetaLearner, space: SearchSpace) -> dict[str, Any]:
     by_score = np.argsort(-learner.dataset.scores, kind="stable")[:20]
     tops = [learner.dataset.configs[int(i)] for i in by_score]
     best: dict[str, Any] = {}
-    for name, distribution in space.items():
-        if is_ordered(distribution) or name not in learner.space:
+    for name, distribution in learner.space.items():
+        if is_ordered(distribution):
             continue
         choices = choices_of(distribution)
         configs = [{**top, name: choice} for choice in choices for top in tops]
@@ -110,7 +110,7 @@ def _members(learner: MetaLearner, history: History, rng: Generator) -> Iterator
     space = learner.space
     known = {name for study in history.studies for name in study.space}
     new = {name: middle(dist) for name, dist in space.items() if name not in known}
-    fallback = best_choices(learner, space)
+    fallback = best_choices(learner)
     usable = [
         [trial.params for trial in study.trials if not space.keys().isdisjoint(trial.params)]
         for study in history.studies

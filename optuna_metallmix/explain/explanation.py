@@ -178,11 +178,10 @@ def explain(
     meta_features: MetaFeatures,
 ) -> Explanation:
     """Explain the meta-learner, with the evidence for ``candidates[0]`` first."""
-    rows = learner.explained_rows
-    configs = tuple(learner.dataset.configs[i] for i in rows)
+    configs = tuple(learner.dataset.configs[i] for i in learner.explained_rows)
     values, base = learner.past_shap_values
     means = dict(zip(learner.space, np.abs(values).mean(axis=0).tolist(), strict=True))
-    parts = find_evidence(learner.space, configs, values, learner.dataset.groups[rows])
+    parts = _find_evidence(learner, configs)
     return Explanation(
         base=base,
         values=values,
@@ -209,22 +208,14 @@ def evidence_sign(evidence: Evidence, space: Mapping[str, Any], params: Config) 
     return 1 if is_covered == (evidence.effect > 0) else -1
 
 
-def find_evidence(
-    space: SearchSpace, configs: Sequence[Config], values: Floats, groups: NDArray[np.int64]
-) -> tuple[Evidence, ...]:
-    """Return all evidence of at least :data:`MIN_EFFECT`, by parameter, without ids.
-
-    Args:
-        space: Parameters, in the order of the columns of ``values``.
-        configs: Configurations of past trials, shape (n_rows,).
-        values: Their SHAP values, shape (n_rows, n_parameters), in score units.
-        groups: Index of each trial's study, shape (n_rows,).
-    """
+def _find_evidence(learner: MetaLearner, configs: Sequence[Config]) -> tuple[Evidence, ...]:
+    """Return all evidence of at least :data:`MIN_EFFECT`, by parameter, without ids."""
+    values, groups = learner.past_shap_values[0], learner.dataset.groups[learner.explained_rows]
     evidence: list[Evidence] = []
-    for column, name in enumerate(space):
+    for column, (name, distribution) in enumerate(learner.space.items()):
         active = np.array([name in config for config in configs])
         raw = [config[name] for config in configs if name in config]
-        for part, mask in _split(space[name], raw):
+        for part, mask in _split(distribution, raw):
             effect = float(values[active, column][mask].mean())
             n_studies = len(np.unique(groups[active][mask]))
             if abs(effect) >= MIN_EFFECT:

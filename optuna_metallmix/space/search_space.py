@@ -98,9 +98,6 @@ def perturb(
     ``width`` is the standard deviation in unit space.
     """
     position = to_unit(distribution, float(value)) + float(rng.normal(0.0, width))
-    if isinstance(distribution, CategoricalDistribution):
-        low, high, _ = _bounds(distribution)
-        return project(distribution, low + position * (high - low))
     return from_unit(distribution, position)
 
 
@@ -119,14 +116,14 @@ def to_unit(distribution: BaseDistribution, value: float) -> float:
 
 
 def from_unit(distribution: BaseDistribution, position: float) -> Any:
-    """Map [0, 1] to a value of a numeric distribution: the inverse of :func:`to_unit`."""
-    assert isinstance(distribution, _NUMERIC)
+    """Map [0, 1] to a value of an ordered distribution: the inverse of :func:`to_unit`."""
     low, high, log = _bounds(distribution)
-    position = min(max(position, 0.0), 1.0)
     if log:
         low, high = math.log(low), math.log(high)
-        return _clip(distribution, math.exp(low + position * (high - low)))
-    return _clip(distribution, low + position * (high - low))
+    value = low + min(max(position, 0.0), 1.0) * (high - low)
+    if isinstance(distribution, _NUMERIC):
+        return _clip(distribution, math.exp(value) if log else value)
+    return project(distribution, value)
 
 
 def merge_spaces(spaces: Iterable[SearchSpace]) -> dict[str, BaseDistribution]:
