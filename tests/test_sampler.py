@@ -103,7 +103,7 @@ def test_own_storage_by_another_spelling_is_not_its_own_past(tmp_path, monkeypat
     study.add_trials(random_trials(8, seed=9))
     study.optimize(objective, n_trials=1)
     (message,) = [one.getMessage() for one in told.records]
-    assert "3 past studies (24 trials)" in message
+    assert "3 past studies with 24 trials" in message
 
 
 def test_two_databases_in_memory_are_not_the_same():

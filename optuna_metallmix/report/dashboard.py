@@ -12,7 +12,6 @@ import os
 import tempfile
 from collections.abc import Callable
 from collections.abc import Iterator
-from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
@@ -27,7 +26,6 @@ from optuna_metallmix.errors import requires_extra
 from optuna_metallmix.optuna_access import real_study
 from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import study_id_of
-from optuna_metallmix.report.drawing import FigureSpec
 from optuna_metallmix.report.figures import describe_figures
 from optuna_metallmix.report.note import render_note
 from optuna_metallmix.suggestion import Suggestion
@@ -38,9 +36,6 @@ if TYPE_CHECKING:
 
 BEGIN = "[//]: # (optuna-metallmix begin: written again by the sampler)"
 END = "[//]: # (optuna-metallmix end)"
-
-_ARTIFACTS = "artifacts:"
-"""Prefix of the attributes in which Optuna (4.8 to 5.0) lists a study's artifacts."""
 
 
 @dataclass
@@ -71,13 +66,17 @@ class StudyReport:
             What could not be written and why, in sentences.
         """
         problems: list[str] = []
-        figures = describe_figures(self.suggestion)
+        study, figures = real_study(self.study), describe_figures(self.suggestion)
+        if store is not None:
+            with _collecting(problems):
+                for figure in figures:
+                    png = figure.to_png()
+                    artifact = _call("pictures", _upload, study, figure.name, png, store)
+                    self.addresses[figure.title] = f"/artifacts/{study_id_of(study)}/{artifact}"
+        if failures := self.write_note():
+            return problems + failures  # the figures would fail for the same reason
         with _collecting(problems):
-            if store is not None:
-                self._write_pictures(figures, store)
-        with _collecting(problems):
-            self._write_note()  # first: where this fails, the figures would fail as well
-            save, study = _dashboard().save_plotly_graph_object, real_study(self.study)
+            save = _dashboard().save_plotly_graph_object
             for figure in figures:
                 options = {"graph_object_id": f"metallmix-{figure.name}"}
                 _call("figures", save, study, figure.to_plotly(), **options)
@@ -86,20 +85,10 @@ class StudyReport:
     def write_note(self) -> list[str]:
         """Write only the note; return why it could not be written, like :meth:`write`."""
         problems: list[str] = []
-        with _collecting(problems):
-            self._write_note()
-        return problems
-
-    def _write_note(self) -> None:
         note = render_note(self.suggestion, self.number, self.projected, self.addresses)
-        write_note(self.study, note)
-
-    def _write_pictures(self, figures: Sequence[FigureSpec], store: ArtifactStore) -> None:
-        """Upload the pictures as artifacts of the study, which the dashboard serves."""
-        study = real_study(self.study)
-        for figure in figures:
-            artifact = _call("pictures", _upload, study, figure.name, figure.to_png(), store)
-            self.addresses[figure.title] = f"/artifacts/{study_id_of(study)}/{artifact}"
+        with _collecting(problems):
+            write_note(self.study, note)
+        return problems
 
 
 @contextmanager
@@ -160,8 +149,9 @@ def _upload(study: Study, name: str, png: bytes, store: ArtifactStore) -> str:
 
 
 def _listed_artifacts(study: Study) -> set[str]:
+    """Return the names of the attributes in which Optuna (4.8 to 5.0) lists artifacts."""
     attributes = storage_of(study).get_study_system_attrs(study_id_of(study))
-    return {name for name in attributes if name.startswith(_ARTIFACTS)}
+    return {name for name in attributes if name.startswith("artifacts:")}
 
 
 def _call(what: str, function: Callable[..., Any], *args: object, **options: object) -> Any:

@@ -91,12 +91,10 @@ def _effects(explanation: Explanation | None) -> FigureSpec | None:
 
 def _shades(data: Floats) -> Floats:
     """Rank the values of each column from 0 to 1, so that a log scale is spread evenly, too."""
-    shades = np.full(data.shape, np.nan)
-    for column, values in enumerate(data.T):
-        is_known = ~np.isnan(values)
-        distinct, ranks = np.unique(values[is_known], return_inverse=True)
-        shades[is_known, column] = ranks / max(len(distinct) - 1, 1)
-    return shades
+    import pandas as pd
+
+    ranks = pd.DataFrame(data).rank(method="dense") - 1
+    return (ranks / ranks.max().clip(lower=1)).to_numpy()
 
 
 def _waterfall(suggestion: Suggestion) -> FigureSpec | None:
@@ -203,11 +201,7 @@ def _places(distribution: BaseDistribution, shown: Sequence[Any], values: Sequen
 
 
 def _study_map(suggestion: Suggestion) -> FigureSpec | None:
-    """Describe a map of past studies; ``None`` with fewer than two.
-
-    Distances are those of the meta-features. If a distance is unknown, those of the best
-    configurations are used, and the study itself, which has none, is not on the map.
-    """
+    """Describe a map of past studies; ``None`` with fewer than two."""
     # A restored past whose trials were not read has no spaces.
     past = [study for study in suggestion.history.studies if not study.is_target and study.space]
     if len(past) < 2:
@@ -215,11 +209,7 @@ def _study_map(suggestion: Suggestion) -> FigureSpec | None:
     away = distances(suggestion.meta_features, [study.meta_features for study in past])
     order = sorted(range(len(past)), key=lambda i: (away[i] is None, away[i] or 0.0))
     kept = [past[i] for i in order[:MAX_STUDIES]]
-    unit = "meta-features, mean difference in standard deviations"
-    apart = _feature_distances(suggestion, kept)
-    if apart is None:
-        unit = "best configurations, mean difference of their values, 0..1"
-        apart = np.array([[_config_distance(a, b, suggestion.space) for b in kept] for a in kept])
+    apart, unit = _distances_between(suggestion, kept)
     x, y = _classical_scaling(apart).round(4).T
     n_own = len(apart) - len(kept)
     names = tuple(_short(study.name) for study in kept)
@@ -235,11 +225,18 @@ def _study_map(suggestion: Suggestion) -> FigureSpec | None:
     return FigureSpec("studies", title, Axis(f"distance ({unit})"), Axis(""), layers, True)
 
 
-def _feature_distances(suggestion: Suggestion, past: Sequence[PastStudy]) -> Floats | None:
-    """Return distances by meta-features, the study itself first; ``None`` if one is unknown."""
+def _distances_between(suggestion: Suggestion, past: Sequence[PastStudy]) -> tuple[Floats, str]:
+    """Return the distances between the study itself and past studies, and what they are.
+
+    They are those of the meta-features. If one is unknown, they are those of the best
+    configurations, without the study itself, which has none.
+    """
     features = [suggestion.meta_features, *(study.meta_features for study in past)]
     apart = np.array([distances(own, features) for own in features], float)  # None becomes NaN
-    return None if np.isnan(apart).any() else (apart + apart.T) / 2
+    if not np.isnan(apart).any():
+        return (apart + apart.T) / 2, "meta-features, mean difference in standard deviations"
+    apart = np.array([[_config_distance(a, b, suggestion.space) for b in past] for a in past])
+    return apart, "best configurations, mean difference of their values, 0..1"
 
 
 def _config_distance(first: PastStudy, second: PastStudy, space: SearchSpace) -> float:

@@ -6,6 +6,7 @@ import optuna
 from optuna import Study
 from optuna.trial import FrozenTrial
 
+from optuna_metallmix.report.note import describe_past
 from optuna_metallmix.suggestion import SOURCE_BASE_SAMPLER
 from optuna_metallmix.suggestion import SOURCE_LLM
 from optuna_metallmix.suggestion import Suggestion
@@ -39,8 +40,7 @@ class SuggestionLog:
         message = (
             f"Study {study.study_name!r}, trial {trial.number}: suggested by "
             f"{suggestion.model if is_llm else f'the {suggestion.source}'} from "
-            f"{len(suggestion.history.studies)} past studies "
-            f"({suggestion.history.n_trials} trials): {suggestion.why}."
+            f"{describe_past(suggestion.history)}: {suggestion.why}."
         )
         if reasons and not (postponed and is_llm):
             self.warn_once(f"{message} {reasons}")

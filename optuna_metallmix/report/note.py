@@ -16,6 +16,7 @@ from optuna_metallmix.candidates import PAST_BEST
 from optuna_metallmix.candidates import CostTradeoff
 from optuna_metallmix.explain import Evidence
 from optuna_metallmix.explain import NearestStudy
+from optuna_metallmix.history import History
 from optuna_metallmix.llm import cost_of
 from optuna_metallmix.space import ABSENT
 from optuna_metallmix.space import label_of
@@ -74,20 +75,25 @@ def render_note(
         _verdict(suggestion),
         _details(suggestion),
     ]
-    return _bounded("\n\n".join(part for part in parts if part), MAX_NOTE + len(shown))
-
-
-def _bounded(note: str, limit: int) -> str:
-    """Cut a note at the end of a line; only names and messages can make it that long."""
+    note = "\n\n".join(part for part in parts if part)
+    limit = MAX_NOTE + len(shown)
     if len(note) <= limit:
         return note
-    kept = note[: limit - 100].rpartition("\n")[0]
+    kept = note[: limit - 100].rpartition("\n")[0]  # only names and messages can be that long
     return f"{kept}\n\n(The rest was left out because the note is too long.)"
 
 
+def describe_past(history: History) -> str:
+    """Count past studies and their trials, such as ``"3 past studies with 90 trials"``."""
+    n_studies, n_trials = len(history.studies), history.n_trials
+    if not n_studies:
+        return "no past study"
+    studies = "study" if n_studies == 1 else "studies"
+    return f"{n_studies} past {studies} with {n_trials} trial{'s' * (n_trials > 1)}"
+
+
 def _headline(suggestion: Suggestion) -> str:
-    n = len(suggestion.history.studies)
-    past = f"{n} past studies with {suggestion.history.n_trials} trials" if n else "no past study"
+    past = describe_past(suggestion.history)
     who = {
         SOURCE_LLM: f"Chosen by the language model {markdown_code(suggestion.model)} from {past}.",
         SOURCE_META_LEARNER: f"Chosen by the meta-learner from {past}, without a language model.",
@@ -134,41 +140,32 @@ def _parameters(suggestion: Suggestion, projected: Projected) -> str:
 
 
 def _parameter(suggestion: Suggestion, name: str, projected: Projected) -> tuple[str, ...]:
+    value, origin = ABSENT, ""
+    if name in suggestion.params:
+        value = label_of(suggestion.space[name], suggestion.params[name])
+        origin = _origin(suggestion, name)
+        if name in projected:
+            value += f", moved to {_text(projected[name][1])}"
+            origin += ", projected"
     effect = suggestion.effects.get(name)
     explanation = suggestion.explanation
     evidence = (explanation.parts or explanation.evidence) if explanation else ()
     own = sorted((e for e in evidence if e.parameter == name), key=lambda e: -abs(e.effect))
-    return (
-        name,
-        _value(suggestion, name, projected),
-        _origin(suggestion, name, projected),
-        "" if effect is None else f"{effect:+.3f}",
-        _effects([e for e in own if e.effect > 0]),
-        _effects([e for e in own if e.effect < 0]),
-    )
+    helped, hurt = ([e for e in own if sign * e.effect > 0] for sign in (1, -1))
+    shown = "" if effect is None else f"{effect:+.3f}"
+    return name, value, origin, shown, _effects(helped), _effects(hurt)
 
 
-def _value(suggestion: Suggestion, name: str, projected: Projected) -> str:
-    if name not in suggestion.params:
-        return ABSENT
-    value = label_of(suggestion.space[name], suggestion.params[name])
-    return f"{value}, moved to {_text(projected[name][1])}" if name in projected else value
-
-
-def _origin(suggestion: Suggestion, name: str, projected: Projected) -> str:
+def _origin(suggestion: Suggestion, name: str) -> str:
     """Name the past study, the candidate or the model that a value is from."""
-    if name not in suggestion.params:
-        return ""
     proposal = suggestion.proposal
-    number = proposal.candidate if proposal else 1
-    origin = f"candidate {number}"
     if proposal and name in proposal.changes:
-        origin = "changed by the model"
-    elif suggestion.candidates:
-        source = suggestion.candidates[number - 1].origin
-        if source.startswith(PAST_BEST):
-            origin = f"past study {source.removeprefix(PAST_BEST)}"
-    return f"{origin}, projected" if name in projected else origin
+        return "changed by the model"
+    number = proposal.candidate if proposal else 1
+    source = suggestion.candidates[number - 1].origin if suggestion.candidates else ""
+    if source.startswith(PAST_BEST):
+        return f"past study {source.removeprefix(PAST_BEST)}"
+    return f"candidate {number}"
 
 
 def _effects(evidence: Sequence[Evidence]) -> str:
@@ -180,8 +177,8 @@ def _moved(projected: Projected) -> str:
     if not projected:
         return ""
     items = [
-        f"{escape_markdown(name, MAX_CELL)}: {escape_markdown(_text(suggested), MAX_CELL)} is not "
-        f"allowed by the objective; {escape_markdown(_text(used), MAX_CELL)} was used"
+        f"{_cell(name)}: {_cell(_text(suggested))} is not allowed by the objective; "
+        f"{_cell(_text(used))} was used"
         for name, (suggested, used) in projected.items()
     ]
     return f"### Values moved into the objective's space\n\n{_list(items, 'values')}"
@@ -226,26 +223,22 @@ def _past(suggestion: Suggestion, is_linked: bool) -> str:
     if explanation is not None:
         head = ("study", "trials", "distance (0 = alike)")
         rows = [_nearest(study, is_linked) for study in explanation.nearest]
-        names = [escape_markdown(study.name, MAX_CELL) for study in history.studies]
+        names = [_cell(study.name) for study in history.studies]
         more = f" and {len(names) - _MAX_ROWS} more" if len(names) > _MAX_ROWS else ""
-        count = f"{len(names)} studies with {history.n_trials} trials"
         parts = [
             "The most similar studies:",
             raw_markdown_table(head, rows),
             f"All studies used: {', '.join(names[:_MAX_ROWS])}{more}.",
-            f"{explanation.trust} The meta-learner was fitted on {count}.",
+            f"{explanation.trust} The meta-learner was fitted on {describe_past(history)}.",
         ]
     if history.left_out:
-        reasons = [
-            f"{escape_markdown(name, MAX_CELL)}: {escape_markdown(reason)}"
-            for name, reason in history.left_out.items()
-        ]
+        reasons = [f"{_cell(n)}: {escape_markdown(why)}" for n, why in history.left_out.items()]
         parts += ["Left out:", _list(reasons, "studies")]
     return "\n\n".join(["### Past studies", *parts]) if parts else ""
 
 
 def _nearest(study: NearestStudy, is_linked: bool) -> tuple[str, str, str]:
-    name = escape_markdown(study.name, MAX_CELL)
+    name = _cell(study.name)
     if is_linked and study.study_id is not None:
         name = markdown_link(study.name, f"/dashboard/studies/{study.study_id}")
     distance = "unknown" if study.distance is None else f"{study.distance:.2f}"
@@ -264,7 +257,7 @@ def _verdict(suggestion: Suggestion) -> str:
     if review := verdict.review:
         for criterion, score in review.scores.items():
             remark = escape_markdown(review.remarks.get(criterion, ""))
-            lines.append(f"- {criterion}: {score} of 5. {remark}")
+            lines.append(f"- {criterion}: {score} of 5. {remark}".rstrip())
         lines += [f"- the reviewing model: {escape_markdown(review.note)}"] if review.note else []
     return "\n".join(lines).strip()
 
@@ -295,3 +288,7 @@ def _details(suggestion: Suggestion) -> str:
 
 def _text(value: Any) -> str:
     return format_number(value) if isinstance(value, float) else str(value)
+
+
+def _cell(text: str) -> str:
+    return escape_markdown(text, MAX_CELL)

@@ -43,22 +43,12 @@ from optuna_metallmix.suggestion import Suggestion
 
 
 SOURCE_ATTR = "metallmix:source"
-MODEL_ATTR = "metallmix:model"
-WHY_ATTR = "metallmix:why"
-VERDICT_ATTR = "metallmix:verdict"
 REASON_ATTR = "metallmix:reason"
 PROJECTED_ATTR = "metallmix:projected"
-NOTE_ATTR = "metallmix:note"
 RECORD_ATTR = "metallmix:record"
 
 _CHUNK = 2045
 """Longest system attribute that Optuna itself writes (``optuna/samplers/_tpe/sampler.py``)."""
-_AS_RECORDED = (
-    *("source", "params", "meta_features", "model", "prompt_version"),
-    *("predicted", "effects", "seconds"),
-)
-_UNREAD_TRIAL = PastTrial({}, 0.0, None, None)
-"""Takes the place of past trials that are counted but not read."""
 _TOLERANCE = 1e-6
 """Largest difference between two predictions of the same meta-learner, in score units."""
 
@@ -67,9 +57,9 @@ def write_record(storage: BaseStorage, trial_id: int, suggestion: Suggestion) ->
     """Write the origin of a trial's values onto the trial."""
     attributes = {
         SOURCE_ATTR: suggestion.source,
-        MODEL_ATTR: suggestion.model,
-        WHY_ATTR: suggestion.why,
-        VERDICT_ATTR: _verdict(suggestion) if suggestion.attempts else None,
+        "metallmix:model": suggestion.model,
+        "metallmix:why": suggestion.why,
+        "metallmix:verdict": _verdict(suggestion) if suggestion.attempts else None,
         REASON_ATTR: " ".join(suggestion.reasons) or None,
     }
     for name, value in attributes.items():
@@ -89,7 +79,7 @@ def record_missing(storage: BaseStorage, trial_id: int, reason: str) -> None:
 
 def record_missing_note(storage: BaseStorage, trial_id: int, reason: str) -> None:
     """Write onto a trial why its study's note or figures are missing or incomplete."""
-    storage.set_trial_user_attr(trial_id, NOTE_ATTR, reason)
+    storage.set_trial_user_attr(trial_id, "metallmix:note", reason)
 
 
 def record_projected(
@@ -109,13 +99,12 @@ def _verdict(suggestion: Suggestion) -> str:
 
 
 def as_json(suggestion: Suggestion) -> str:
-    """Return :func:`as_record` as JSON."""
-    return json.dumps(as_record(suggestion), default=_json_value, ensure_ascii=False)
+    """Return :func:`as_record` as JSON: NumPy scalars as numbers, other objects as text."""
 
+    def convert(value: object) -> object:
+        return value.item() if isinstance(value, np.generic) else str(value)
 
-def _json_value(value: object) -> object:
-    """Convert what JSON cannot hold: NumPy scalars to numbers, the rest to text."""
-    return value.item() if isinstance(value, np.generic) else str(value)
+    return json.dumps(as_record(suggestion), default=convert, ensure_ascii=False)
 
 
 def as_record(suggestion: Suggestion) -> dict[str, Any]:
@@ -188,9 +177,9 @@ def restore_suggestion(study: Study, source: Source | None = None) -> StudyRepor
 def _from_record(record: Mapping[str, Any]) -> Suggestion:
     """Return the recorded suggestion, without past trials and models."""
     space = {name: json_to_distribution(text) for name, text in record["space"].items()}
-    studies = tuple(
-        PastStudy(name, {}, (_UNREAD_TRIAL,) * n, {}) for name, n in record["past_studies"].items()
-    )
+    unread = (PastTrial({}, 0.0, None, None),)
+    counts = record["past_studies"]
+    studies = tuple(PastStudy(name, {}, unread * n, {}) for name, n in counts.items())
     explanation = None
     if record["base"] is not None:
         explanation = Explanation(
@@ -203,8 +192,9 @@ def _from_record(record: Mapping[str, Any]) -> Suggestion:
             nearest=_parse(tuple[NearestStudy, ...], record["nearest"]),
             quality=record["quality"],
         )
+    unchanged = ("source", "params", "meta_features", "model", "predicted", "effects", "seconds")
     return Suggestion(
-        **{name: record[name] for name in _AS_RECORDED},
+        **{name: record[name] for name in (*unchanged, "prompt_version")},
         space=space,
         history=History(studies, record["left_out"]),
         candidates=_parse(tuple[Candidate, ...], record["candidates"]),

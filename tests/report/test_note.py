@@ -203,6 +203,13 @@ def test_moved_values_are_shown(suggestion: Suggestion) -> None:
     assert "moved to 0.05" in note
 
 
+def test_counts_of_studies_have_the_right_number(suggestion: Suggestion) -> None:
+    history = replace(suggestion.history, studies=suggestion.history.studies[:1])
+    note = render_note(replace(suggestion, history=history), 0, {})
+    assert "from 1 past study with 30 trials." in note
+    assert "was fitted on 1 past study with 30 trials." in note
+
+
 def test_note_of_the_other_steps_of_the_ladder(suggestion: Suggestion) -> None:
     lower = replace(
         suggestion, source="meta-learner", proposal=None, verdict=None, reasons=("No model: x.",)
@@ -223,6 +230,12 @@ def test_refused_verdict_says_by_whom(suggestion: Suggestion) -> None:
     note = render_note(replace(suggestion, proposal=None, verdict=verdict), 0, {})
     assert "refused by the code" in note
     assert "- E1 is wrong." in note
+
+
+def test_criterion_without_a_remark_ends_its_line(suggestion: Suggestion) -> None:
+    review = Review("other", {"format": 4, "accuracy": 3}, {"format": "", "accuracy": "vague"})
+    note = render_note(replace(suggestion, verdict=Verdict(True, review=review)), 0, {})
+    assert "- format: 4 of 5.\n- accuracy: 3 of 5. vague\n" in note
 
 
 def test_note_says_what_answers_and_review_took(suggestion: Suggestion) -> None:
