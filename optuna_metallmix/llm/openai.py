@@ -198,28 +198,23 @@ class OpenAILLM:
     def _describe(self, error: Exception) -> str:
         import openai
 
-        if isinstance(error, openai.APIStatusError) and (missing := self._why_missing(error)):
-            return missing
         if isinstance(error, openai.APITimeoutError) and not _is_unreachable(error):
             return (
                 f"{self._subject} did not answer within {self.timeout:g} seconds: raise "
                 "`timeout`, or choose a smaller model."
             )
+        # A missing model has status 404 (vLLM, Ollama) or 400; every server names it.
+        may_be_missing = isinstance(error, openai.BadRequestError | openai.NotFoundError)
+        if may_be_missing and self.model in _refusal_reason(error):
+            with suppress(LLMError):
+                names = served_models(self.base_url)
+                if self.model not in names:
+                    return (
+                        f"The server at {self.base_url} has no model {self.model!r} (available: "
+                        f"{', '.join(names) or 'none'}): choose one of these, or start the "
+                        "server with yours."
+                    )
         return _describe_failure(error, self.base_url)
-
-    def _why_missing(self, error: openai.APIStatusError) -> str | None:
-        # vLLM and Ollama answer with status 404, others with 400; all of them name the model.
-        if error.status_code not in (400, 404) or self.model not in _refusal_reason(error):
-            return None
-        with suppress(LLMError):
-            names = served_models(self.base_url)
-            if self.model not in names:
-                return (
-                    f"The server at {self.base_url} has no model {self.model!r} (available: "
-                    f"{', '.join(names) or 'none'}): choose one of these, or start the server "
-                    "with yours."
-                )
-        return None
 
 
 def openai_model(base_url: str, model: str | None) -> OpenAILLM:
@@ -333,8 +328,7 @@ def _is_transient(error: Exception) -> bool:
     return is_dropped and not (isinstance(error, openai.APITimeoutError) or _is_unreachable(error))
 
 
-def _refusal_reason(error: openai.APIStatusError) -> str:
-    """Return the server's own reason for a refusal, without the key."""
+def _refusal_reason(error: Any) -> str:
     return reason_of(error.body, secret=os.environ.get(_KEY_VARIABLE, "").strip())
 
 

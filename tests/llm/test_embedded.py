@@ -184,11 +184,11 @@ if hasattr(os, "fork"):
 @needs_model
 @pytest.mark.model
 def test_tampered_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copy = shutil.copy(embedded.packaged_file(), tmp_path)
+    copy = shutil.copy(EmbeddedLLM().path, tmp_path)
     with Path(copy).open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"\x7f")
-    monkeypatch.setattr(embedded, "_find_packaged", lambda: Path(copy))
+    monkeypatch.setattr(embedded, "packaged_file", lambda: Path(copy))
     with pytest.raises(LLMError, match=r"has an unexpected checksum .*reinstall it"):
         EmbeddedLLM().generate(MESSAGES, schema=SCHEMA)
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 
 # Seconds that a model stays loaded after a question if nobody calls `OllamaLLM.close`.
 _DEFAULT_KEEP_ALIVE = 60.0
-
-_SHOW_TIMEOUT = 5.0
 
 # Go's syntax: the server refuses "300" without a unit.
 _DURATION = re.compile(r"[-+]?(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+")
@@ -202,9 +201,9 @@ class OllamaLLM:
             if not self._context or self._n_open or self.keep_alive != 0:
                 return
             self._context = 0
-        is_unloaded = unload(self._server, self.model)
+        is_loaded = unload(self._server, self.model)
         # If the server has never answered, `generate` has reported that already.
-        if is_unloaded is False or (is_unloaded is None and self.last_usage is not None):
+        if is_loaded or (is_loaded is None and self.last_usage is not None):
             _logger.warning(
                 f"Model {self.model!r} may still be loaded by Ollama at {self.host} and use "
                 f"memory that the training needs: run `ollama stop {self.model}`."
@@ -242,44 +241,38 @@ class OllamaLLM:
         self._context = max(self._context, self.num_ctx or self._needed_context(messages))
         num_ctx = self.num_ctx or self._context
         deadline = time.monotonic() + self.timeout
+        send = partial(self._send, messages, schema)
         try:
             try:
-                return self._send(messages, schema, num_ctx, deadline), num_ctx
+                return retry(partial(send, num_ctx), self._is_transient, deadline), num_ctx
             except client_errors() as error:
                 before, num_ctx = num_ctx, self._enlarged(num_ctx, error)
                 if num_ctx == before:
                     raise
-            return self._send(messages, schema, num_ctx, deadline), num_ctx
+            return retry(partial(send, num_ctx), self._is_transient, deadline), num_ctx
         except client_errors() as error:
             sentence = self._describe(error, messages, num_ctx)
             raise LLMError(self._server.without_secrets(sentence)) from error
 
     def _send(
-        self,
-        messages: Sequence[Message],
-        schema: Mapping[str, Any],
-        num_ctx: int,
-        deadline: float,
+        self, messages: Sequence[Message], schema: Mapping[str, Any], num_ctx: int, seconds: float
     ) -> ollama.ChatResponse:
-        def send(seconds: float) -> ollama.ChatResponse:
-            with open_client(self._server, seconds) as client:
-                response: ollama.ChatResponse = client.chat(
-                    self.model,
-                    messages=[dict(message) for message in messages],
-                    # Reasoning models think by default; the other models accept False.
-                    think=self.think,
-                    format=dict(schema),
-                    options={
-                        "num_ctx": num_ctx,
-                        "num_predict": self.num_predict,
-                        "temperature": self.temperature,
-                        "seed": self.seed,
-                    },
-                    keep_alive=self.keep_alive or _DEFAULT_KEEP_ALIVE,
-                )
-                return response
-
-        return retry(send, self._is_transient, deadline)
+        with open_client(self._server, seconds) as client:
+            response: ollama.ChatResponse = client.chat(
+                self.model,
+                messages=[dict(message) for message in messages],
+                # Reasoning models think by default; the other models accept False.
+                think=self.think,
+                format=dict(schema),
+                options={
+                    "num_ctx": num_ctx,
+                    "num_predict": self.num_predict,
+                    "temperature": self.temperature,
+                    "seed": self.seed,
+                },
+                keep_alive=self.keep_alive or _DEFAULT_KEEP_ALIVE,
+            )
+        return response
 
     def _is_transient(self, error: Exception) -> bool:
         if is_unreachable(error):
@@ -290,8 +283,7 @@ class OllamaLLM:
 
     def _needed_context(self, messages: Sequence[Message]) -> int:
         if self._limit is None:
-            timeout = min(self.timeout, _SHOW_TIMEOUT)
-            self._limit, _ = model_details(self._server, self.model, timeout)
+            self._limit, _ = model_details(self._server, self.model, min(self.timeout, 5.0))
         return context_size(estimated_tokens(messages) + self.num_predict, self._limit)
 
     def _enlarged(self, num_ctx: int, error: Exception) -> int:
@@ -333,7 +325,15 @@ class OllamaLLM:
 
     def _describe(self, error: Exception, messages: Sequence[Message], num_ctx: int) -> str:
         if is_missing(error, self.model):
-            return self._describe_missing()
+            names: list[str] = []
+            with suppress(LLMError):
+                installed = installed_models(self.host, headers=self._server.headers)
+                names = [model.name for model in installed]
+            return (
+                f"Ollama at {self.host} has no model {self.model!r} (installed: "
+                f"{', '.join(names) or 'none'}): run `ollama pull {self.model}`, or choose "
+                "another."
+            )
         if is_too_long(error):
             counted = counted_tokens(error) or f"about {estimated_tokens(messages)}"
             return self._describe_too_long(f"it has {counted} tokens", num_ctx)
@@ -343,16 +343,6 @@ class OllamaLLM:
                 f"{attempts_of(error)}: raise `timeout`, or choose a smaller model."
             )
         return describe_failure(error, self._subject, self.host)
-
-    def _describe_missing(self) -> str:
-        names: list[str] = []
-        with suppress(LLMError):
-            installed = installed_models(self.host, headers=self._server.headers)
-            names = [model.name for model in installed]
-        return (
-            f"Ollama at {self.host} has no model {self.model!r} (installed: "
-            f"{', '.join(names) or 'none'}): run `ollama pull {self.model}`, or choose another."
-        )
 
     def _describe_too_long(self, reason: str, num_ctx: int) -> str:
         prompt = f"The prompt does not fit model {self.model!r} of Ollama at {self.host}"

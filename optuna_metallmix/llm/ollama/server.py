@@ -43,7 +43,6 @@ _UNLOAD_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 
 # In characters: anything shorter may occur in ordinary words.
 _MIN_SECRET = 8
-_MAX_VERSION = 60
 
 # In bytes: a model whose weights are elsewhere is listed with a stub of a few hundred bytes.
 _MAX_STUB = 10**6
@@ -254,7 +253,7 @@ def build_of(server: Server, model: str) -> str | None:
             timeout=_LIST_TIMEOUT,
             trust_env=not server.is_local,
         )
-        parts.append(f"ollama {answer.json()['version']}"[:_MAX_VERSION])
+        parts.append(f"ollama {answer.json()['version']}"[:60])  # another server may be verbose
     with suppress(*client_errors()), open_client(server, _LIST_TIMEOUT) as client:
         digests = {_full_name(entry.model or ""): entry.digest for entry in client.list().models}
         if digest := digests.get(_full_name(model)):
@@ -273,7 +272,7 @@ def unload(server: Server, model: str) -> bool | None:
     """Unload a model, and wait a few seconds until its memory is free.
 
     Returns:
-        Whether the model is unloaded; None if the server does not report it.
+        Whether the model is still loaded; None if the server does not report it.
     """
     with suppress(*client_errors()), open_client(server, _UNLOAD_TIMEOUT) as client:
         client.chat(model, messages=[], keep_alive=0)
@@ -282,7 +281,7 @@ def unload(server: Server, model: str) -> bool | None:
         if is_loaded:
             sleep(pause)
             is_loaded = _is_loaded(server, model)
-    return None if is_loaded is None else not is_loaded
+    return is_loaded
 
 
 def _is_sendable(value: str) -> bool:
