@@ -227,8 +227,9 @@ def suggest_for_study(
             prompt=settings.prompt,
         )
     finally:  # the training that follows needs the memory, above all an accelerator's
-        release(llm)
-        release(reviewer)
+        for model in (llm, reviewer):
+            if model is not None:
+                release(model)
     return replace(
         suggestion,
         reasons=(*reasons, *suggestion.reasons),

@@ -120,13 +120,15 @@ class TransferModel:
             n_pending: Number of trials that are being proposed at the same time: as many diverse
                 configurations are left to them.
         """
-        if not own:
-            ranked = _sort(self._pool, self._pool_means)
-            return NextConfig(self._leave_to_pending(ranked, n_pending), PRIOR_SIMILARITY)
-        own, scores = _best_and_latest(own, scores)
-        ranked, similarity = self._rank(own, scores, rng)
-        untried = _untried(ranked, own)
-        return NextConfig(self._leave_to_pending(untried, n_pending), similarity)
+        if own:
+            own, scores = _best_and_latest(own, scores)
+            ranked, similarity = self._rank(own, scores, rng)
+        else:
+            ranked, similarity = _sort(self._pool, self._pool_means), PRIOR_SIMILARITY
+        # The last of the best diverse configurations: the others are left to pending trials.
+        best = list(islice(_untried(ranked, own), 1 + 30 * n_pending)) or self._pool[:1]
+        last = select_diverse(range(len(best)), best, self.space, n_pending + 1)[-1]
+        return NextConfig(best[last], similarity)
 
     def _rank(
         self, own: Sequence[Config], scores: Floats, rng: np.random.Generator
@@ -148,11 +150,6 @@ class TransferModel:
             draws = rng.permutation(len(self._random))
             ranked = chain((self._random[int(i)] for i in draws), ranked)
         return ranked, similarity
-
-    def _leave_to_pending(self, ranked: Iterable[Config], n_pending: int) -> Config:
-        """Return the last of the ``n_pending + 1`` best diverse configurations."""
-        best = list(islice(ranked, 1 + 30 * n_pending)) or self._pool[:1]
-        return best[select_diverse(range(len(best)), best, self.space, n_pending + 1)[-1]]
 
     def _probe_values(self, own: Sequence[Config], points: Floats, means: Floats) -> Floats:
         """Return the distance of middling configurations to own trials, -1 for others."""
