@@ -31,8 +31,8 @@ from optuna_metallmix.history.meta_features import MetaFeatures
 from optuna_metallmix.history.meta_features import scalar_features
 from optuna_metallmix.history.open_storage import Source
 from optuna_metallmix.history.open_storage import open_source
-from optuna_metallmix.history.rdb_reader import TrialReader
-from optuna_metallmix.history.rdb_reader import trial_reader
+from optuna_metallmix.history.rdb_reader import fingerprint
+from optuna_metallmix.history.rdb_reader import read_trials
 from optuna_metallmix.history.scores import PastTrial
 from optuna_metallmix.history.scores import UnusableStudyError
 from optuna_metallmix.history.scores import rank_trials
@@ -171,18 +171,17 @@ def read_history(
     if names is not None:
         check_names(names, [study.study_name for study in frozen], storage)
         frozen = [study for study in frozen if study.study_name in set(names)]
-    reader = read_storage(storage, trial_reader, storage)
     studies: list[PastStudy] = []
     left_out: dict[str, str] = {}
     for study in progress_bar(frozen, "Reading past studies", "study"):
         try:
-            studies.append(_read_study(storage, reader, study))
+            studies.append(_read_study(storage, study))
         except UnusableStudyError as reason:
             left_out[study.study_name] = str(reason)
     return History(tuple(studies), left_out)
 
 
-def _read_study(storage: BaseStorage, reader: TrialReader, study: FrozenStudy) -> PastStudy:
+def _read_study(storage: BaseStorage, study: FrozenStudy) -> PastStudy:
     """Read and rank a study, or take it from the cache if it has no new trials."""
     if study.system_attrs.get(PREFERENTIAL_ATTR):
         raise UnusableStudyError("preferential studies have no objective values")
@@ -190,12 +189,14 @@ def _read_study(storage: BaseStorage, reader: TrialReader, study: FrozenStudy) -
         raise UnusableStudyError(f"multi-objective studies cannot be ranked ({n} objectives)")
     name, direction, study_id = study.study_name, study.directions[0], study_id_of(study)
     # Taken before the trials: a study that grows in between is only read once more.
-    fingerprint = read_storage(storage, reader.fingerprint, study_id)
-    key = (study_id, name, direction, fingerprint)
+    version = read_storage(storage, fingerprint, storage, study_id)
+    key = (study_id, name, direction, version)
     with _LOCK:
         ranked = _CACHE.setdefault(storage, LRUCache(_CACHE_SIZE)).get(key)
     if ranked is None:
-        ranked = score_study(name, direction, read_storage(storage, reader.read, study_id))
+        ranked = score_study(
+            name, direction, read_storage(storage, read_trials, storage, study_id)
+        )
         with _LOCK:
             _CACHE[storage][key] = ranked
     return replace(ranked, meta_features=scalar_features(study.user_attrs), study_id=study_id)

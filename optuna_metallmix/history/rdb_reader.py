@@ -18,7 +18,7 @@ from collections.abc import Hashable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import TypeVar
@@ -35,11 +35,12 @@ from optuna_metallmix.optuna_access import trial_id_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-    from sqlalchemy import Engine
 
 _T = TypeVar("_T")
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+_parse = lru_cache(maxsize=1024)(json_to_distribution)
 
 _LAYOUT = "v3.2.0.a"
 """Alembic's name for the table layout of Optuna 3.2 to 5.0
@@ -65,73 +66,46 @@ QUERIES = {
 }
 
 
-class TrialReader:
-    """Reads finished trials through Optuna's storage interface.
+def read_trials(storage: BaseStorage, study_id: int) -> Sequence[FrozenTrial]:
+    """Return the finished trials of a study by number, without copying them.
 
-    Args:
-        storage: The storage to read; nothing is written to it.
+    Trials from tables have no attributes. Their times are as stored (UTC from Optuna 5, local time
+    before): only their differences are used. Reports are read only if a pruned trial has no value.
     """
-
-    def __init__(self, storage: BaseStorage) -> None:
-        self._storage = storage
-
-    def read(self, study_id: int) -> Sequence[FrozenTrial]:
-        """Return the finished trials of a study by number, without copying them."""
-        return self._storage.get_all_trials(study_id, deepcopy=False, states=FINISHED)
-
-    def fingerprint(self, study_id: int) -> Hashable:
-        """Return a value that changes whenever :meth:`read` would return something else.
-
-        Finished trials are never changed or deleted, so counts and maxima are enough.
-        """
-        trials = self.read(study_id)
-        ends = [t.datetime_complete for t in trials if t.datetime_complete is not None]
-        return len(trials), max(map(trial_id_of, trials), default=None), max(ends, default=None)
+    trials = read_tables(storage, _select_trials, study_id)
+    if trials is None:
+        return storage.get_all_trials(study_id, deepcopy=False, states=FINISHED)
+    return trials
 
 
-class _TableReader(TrialReader):
-    """Reads the same trials from the tables, without attributes.
+def fingerprint(storage: BaseStorage, study_id: int) -> Hashable:
+    """Return a value that changes whenever :func:`read_trials` would return something else.
 
-    If that fails, Optuna reads instead: a real database error is raised there again.
-
-    Times are returned as stored (UTC from Optuna 5, local time before): only their differences are
-    used. Reports are read only if a pruned trial has no value.
+    Finished trials are never changed or deleted, so counts and maxima are enough.
     """
-
-    def __init__(self, storage: BaseStorage, engine: Engine) -> None:
-        super().__init__(storage)
-        self._engine = engine
-        self._parse = cache(json_to_distribution)
-
-    def read(self, study_id: int) -> Sequence[FrozenTrial]:
-        trials = self._try(_select_trials, study_id, self._parse)
-        return super().read(study_id) if trials is None else trials
-
-    def fingerprint(self, study_id: int) -> Hashable:
-        summary = self._try(_rows, "summary", study_id)
-        return super().fingerprint(study_id) if summary is None else frozenset(map(tuple, summary))
-
-    def has_known_layout(self) -> bool:
-        """Return whether the tables have the expected layout."""
-        return self._try(_rows, "layout") == [(_LAYOUT,)]
-
-    def _try(self, select: Callable[..., _T], *arguments: Any) -> _T | None:
-        """Return the result of a select, ``None`` if it fails."""
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            with self._engine.connect() as connection:
-                return select(connection, *arguments)
-        except (SQLAlchemyError, LookupError, ValueError, TypeError):
-            return None
+    summary = read_tables(storage, _rows, "summary", study_id)
+    if summary is not None:
+        return frozenset(map(tuple, summary))
+    trials = storage.get_all_trials(study_id, deepcopy=False, states=FINISHED)
+    ends = [t.datetime_complete for t in trials if t.datetime_complete is not None]
+    return len(trials), max(map(trial_id_of, trials), default=None), max(ends, default=None)
 
 
-def trial_reader(storage: BaseStorage) -> TrialReader:
-    """Return the fastest reader for a storage."""
-    engine = plain_rdb_engine(storage)
-    if engine is not None and (reader := _TableReader(storage, engine)).has_known_layout():
-        return reader
-    return TrialReader(storage)
+def read_tables(storage: BaseStorage, select: Callable[..., _T], *arguments: Any) -> _T | None:
+    """Return the result of a select, ``None`` if the storage has other tables or it fails.
+
+    Optuna reads instead then: a real database error is raised there again.
+    """
+    if (engine := plain_rdb_engine(storage)) is None:
+        return None
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        with engine.connect() as connection:
+            is_known = _rows(connection, "layout") == [(_LAYOUT,)]
+            return select(connection, *arguments) if is_known else None
+    except (SQLAlchemyError, LookupError, ValueError, TypeError):
+        return None
 
 
 def _rows(connection: Connection, query: str, study_id: int | None = None) -> Sequence[Any]:
@@ -145,12 +119,10 @@ def _rows(connection: Connection, query: str, study_id: int | None = None) -> Se
     return connection.execute(statement, parameters).all()
 
 
-def _select_trials(
-    connection: Connection, study_id: int, parse: Callable[[str], BaseDistribution]
-) -> list[FrozenTrial]:
+def _select_trials(connection: Connection, study_id: int) -> list[FrozenTrial]:
     # Trials first: everything that belongs to a finished trial is written before it finishes.
     trials = _rows(connection, "trials", study_id)
-    params, distributions = _params(_rows(connection, "params", study_id), parse)
+    params, distributions = _params(_rows(connection, "params", study_id))
     values = _values(_rows(connection, "values", study_id))
     reports: Mapping[int, dict[int, float]] = {}
     if any(row[2] == "PRUNED" and row[0] not in values for row in trials):
@@ -175,12 +147,12 @@ def _select_trials(
 
 
 def _params(
-    rows: Iterable[Any], parse: Callable[[str], BaseDistribution]
+    rows: Iterable[Any],
 ) -> tuple[dict[int, dict[str, Any]], dict[int, dict[str, BaseDistribution]]]:
     params: dict[int, dict[str, Any]] = defaultdict(dict)
     distributions: dict[int, dict[str, BaseDistribution]] = defaultdict(dict)
     for trial_id, name, value, text in rows:
-        distribution = parse(text)
+        distribution = _parse(text)
         params[trial_id][name] = distribution.to_external_repr(value)
         distributions[trial_id][name] = distribution
     return params, distributions

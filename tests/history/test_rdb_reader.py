@@ -31,8 +31,9 @@ from optuna.trial import create_trial
 
 from optuna_metallmix.history import rdb_reader
 from optuna_metallmix.history.history import read_history
-from optuna_metallmix.history.rdb_reader import TrialReader
-from optuna_metallmix.history.rdb_reader import trial_reader
+from optuna_metallmix.history.rdb_reader import fingerprint
+from optuna_metallmix.history.rdb_reader import read_tables
+from optuna_metallmix.history.rdb_reader import read_trials
 from optuna_metallmix.space.search_space import sample
 
 
@@ -95,10 +96,18 @@ def facts(trial: FrozenTrial) -> Any:
     )
 
 
+def has_known_tables(storage: BaseStorage, study_id: int) -> bool:
+    return read_tables(storage, rdb_reader._select_trials, study_id) is not None
+
+
+def read_by_optuna(storage: BaseStorage, study_id: int) -> list[FrozenTrial]:
+    return storage.get_all_trials(study_id, states=rdb_reader.FINISHED)
+
+
 def assert_read_alike(storage: BaseStorage, study_id: int) -> None:
-    fast, slow = trial_reader(storage), TrialReader(storage)
-    assert type(fast) is not TrialReader
-    assert list(map(facts, fast.read(study_id))) == list(map(facts, slow.read(study_id)))
+    assert has_known_tables(storage, study_id)
+    by_optuna = read_by_optuna(storage, study_id)
+    assert list(map(facts, read_trials(storage, study_id))) == list(map(facts, by_optuna))
 
 
 @settings(
@@ -120,7 +129,7 @@ def test_every_kind_of_choice_comes_back_as_it_was(storage: BaseStorage) -> None
     ]
     study_id = fill(storage, trials)
     assert_read_alike(storage, study_id)
-    read = [trial.params["mixed"] for trial in trial_reader(storage).read(study_id)]
+    read = [trial.params["mixed"] for trial in read_trials(storage, study_id)]
     assert list(map(repr, read)) == [repr(trial.params["mixed"]) for trial in trials]
 
 
@@ -145,7 +154,7 @@ def test_real_trials_score_the_same_however_they_are_read(
     study.optimize(objective, n_trials=16, catch=(ValueError,))
     study.ask()
     fast = read_history(get_storage(url))
-    monkeypatch.setattr("optuna_metallmix.history.history.trial_reader", TrialReader)
+    monkeypatch.setattr("optuna_metallmix.history.history.read_trials", read_by_optuna)
     assert fast == read_history(get_storage(url))
     assert fast.n_trials > 5
     assert fast.studies[0].meta_features == {"n_classes": 3}
@@ -171,11 +180,10 @@ def test_unknown_tables_are_left_to_optuna(
 ) -> None:
     storage = RDBStorage(f"sqlite:///{tmp_path / 'past.db'}")
     study_id = fill(storage, [create_trial(params={}, distributions={}, value=1.0)])
-    assert type(trial_reader(storage)) is not TrialReader
+    assert has_known_tables(storage, study_id)
     change(storage)
-    reader = trial_reader(storage)
-    assert type(reader) is TrialReader
-    assert [trial.value for trial in reader.read(study_id)] == [1.0]
+    assert not has_known_tables(storage, study_id)
+    assert [trial.value for trial in read_trials(storage, study_id)] == [1.0]
 
 
 @pytest.mark.parametrize(
@@ -192,17 +200,17 @@ def test_unexpected_tables_are_read_by_optuna(
     storage = RDBStorage(f"sqlite:///{tmp_path / 'past.db'}")
     x = {"x": FloatDistribution(0, 1)}
     study_id = fill(storage, [create_trial(params={"x": 0.5}, distributions=x, value=1.0)])
-    reader = trial_reader(storage)
     with storage.engine.begin() as connection:
         connection.execute(sqlalchemy.text(what))
-    monkeypatch.setattr(TrialReader, "read", lambda *_: ["asked Optuna"])
-    assert reader.read(study_id) == ["asked Optuna"]
+    monkeypatch.setattr(RDBStorage, "get_all_trials", lambda *_, **__: ["asked Optuna"])
+    assert read_trials(storage, study_id) == ["asked Optuna"]
 
 
 def test_other_storages_are_read_by_themselves(tmp_path: Path) -> None:
     for storage in (InMemoryStorage(), Unreadable(f"sqlite:///{tmp_path / 'past.db'}")):
-        assert type(trial_reader(storage)) is TrialReader
-        assert type(trial_reader(get_storage(storage))) is TrialReader
+        study_id = fill(storage, [create_trial(params={}, distributions={}, value=1.0)])
+        assert not has_known_tables(storage, study_id)
+        assert not has_known_tables(get_storage(storage), study_id)
 
 
 @pytest.mark.parametrize("kind", ["rdb", "memory"])
@@ -211,14 +219,13 @@ def test_the_fingerprint_changes_with_finished_trials_only(
 ) -> None:
     place = storage if kind == "rdb" else InMemoryStorage()
     study = optuna.create_study(storage=place)
-    reader = trial_reader(place)
-    fingerprints = [reader.fingerprint(study._study_id)]
+    fingerprints = [fingerprint(place, study._study_id)]
     for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL):
         trial = study.ask()
-        assert reader.fingerprint(study._study_id) == fingerprints[-1]
+        assert fingerprint(place, study._study_id) == fingerprints[-1]
         study.tell(trial, 1.0 if state is TrialState.COMPLETE else None, state=state)
-        fingerprints.append(reader.fingerprint(study._study_id))
-        assert reader.fingerprint(study._study_id) == fingerprints[-1]
+        fingerprints.append(fingerprint(place, study._study_id))
+        assert fingerprint(place, study._study_id) == fingerprints[-1]
     assert len(set(fingerprints)) == 4
 
 
@@ -229,9 +236,9 @@ def test_reading_leaves_the_file_as_it_was(tmp_path: Path) -> None:
         [create_trial(state=TrialState.PRUNED, params={}, distributions={})],
     )
     before = hashlib.sha256(file.read_bytes()).hexdigest()
-    reader = trial_reader(get_storage(f"sqlite:///{file}"))
-    assert len(reader.read(study_id)) == 1
-    assert reader.fingerprint(study_id)
+    storage = get_storage(f"sqlite:///{file}")
+    assert len(read_trials(storage, study_id)) == 1
+    assert fingerprint(storage, study_id)
     assert hashlib.sha256(file.read_bytes()).hexdigest() == before
     assert [path.name for path in tmp_path.iterdir()] == ["past.db"]
 
