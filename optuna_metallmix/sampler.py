@@ -1,4 +1,4 @@
-"""The sampler: the first trial is the suggestion, the base sampler makes the others."""
+"""The sampler: the first trial is suggested, and the base sampler samples all other trials."""
 
 from __future__ import annotations
 
@@ -51,42 +51,42 @@ class MetaLLMiXSampler(PerStudySampler):
     """Sampler whose first trial is suggested from past studies by a local language model.
 
     A CatBoost meta-learner is fitted on the past studies. Its best candidates and its SHAP values
-    are shown to a language model on this machine, and the model's proposal is checked before it
-    is used (MetaLLMiX, arXiv 2509.09387). The model is asked inside the objective's first
-    ``suggest_*`` call. The base sampler makes all other trials.
+    are shown to a language model, on this machine unless you name a host, and the model's
+    proposal is checked before it is used (MetaLLMiX, arXiv 2509.09387). The model is asked inside
+    the objective's first ``suggest_*`` call. The base sampler samples all other trials.
 
     Each fallback, from the model to the meta-learner's best candidate and from there to the base
-    sampler, logs one warning and is recorded on the trial: in the user attributes
+    sampler, logs one warning and is recorded on the trial. The user attributes are
     ``metallmix:source`` (``"llm"``, ``"meta-learner"`` or ``"base-sampler"``),
     ``metallmix:model``, ``metallmix:why``, ``metallmix:verdict``, ``metallmix:reason`` and
     ``metallmix:projected``, and in a full record among the system attributes, see
     :func:`read_record`.
 
-    A study that already has trials gets the suggestion at its next trial, with its own trials as
-    evidence. Enqueued trials are left alone. A study with several objectives gets no suggestion.
+    If the study already has trials, the next trial gets the suggestion, and the existing trials
+    count as evidence. Enqueued trials are not modified. Multi-objective studies get no suggestion.
 
     Args:
         source_storage: The past studies: a journal or SQLite file, a database URL or a storage
             object. Default: the study's own storage. It is read, never written.
         source_study_names: The names of the past studies to use. Default: all usable studies.
-        search_space: Distributions by parameter name. Needed only if no past study shows them; if
-            given, exactly these parameters are suggested.
+        search_space: Distributions by parameter name. Required only if past studies do not have
+            them; if given, exactly these parameters are suggested.
         meta_features: What is known of the task, as scalars by name. Past studies are described
             by their scalar user attributes. See :func:`image_meta_features`.
-        llm: The language model: ``None`` for a local Ollama with a model, else the embedded
-            model, else none; ``"ollama:qwen3:8b"``; ``"openai:http://localhost:8000/v1#model"``;
-            ``"path/to/model.gguf"``; any object with ``generate(messages, *, schema) -> str``;
-            ``False`` for the meta-learner alone.
+        llm: The language model: ``None`` for the model that ``OPTUNA_METALLMIX_MODEL`` names, else
+            a model of a local Ollama, else the embedded model, else none; ``"ollama:qwen3:8b"``;
+            ``"openai:http://localhost:8000/v1#model"``; ``"path/to/model.gguf"``; any object with
+            ``generate(messages, *, schema) -> str``; ``False`` for the meta-learner alone.
         judge: The language model that reviews the proposal: ``None`` for the same model, ``False``
             for no review, or a model as for ``llm``.
-        base_sampler: Makes all other trials; each study gets its own copy. Default:
+        base_sampler: Samples all other trials; each study gets its own copy. Default:
             :class:`TransferSampler` on the same past, which uses ``TPESampler`` without a past.
-        n_attempts: How many answers the model may give, at least 1. A refused answer is sent back
-            with the reasons.
+        n_attempts: Maximum number of answers, at least 1. A rejected answer is sent back with the
+            reasons.
         seed: Seed of the meta-learner, the candidates and the default base sampler.
-        cost_aware: Whether, among candidates predicted equal within their uncertainty, the one
-            with the shortest training in the past comes first. The note shows the trade-off.
-        prompt: ``"cot+shap"`` to let the model reason on SHAP evidence before it chooses,
+        cost_aware: Whether to rank first the candidate with the shortest predicted training time
+            among those predicted equally good within the uncertainty.
+        prompt: ``"cot+shap"`` to let the model reason over SHAP evidence before it chooses,
             ``"cot"`` to reason without the evidence, ``"plain"`` to choose at once.
         artifact_store: Where figures for the note are stored, such as
             ``optuna.artifacts.FileSystemArtifactStore("./artifacts")``; start the dashboard with
@@ -95,7 +95,7 @@ class MetaLLMiXSampler(PerStudySampler):
     Raises:
         HistoryError: ``source_storage`` is not an Optuna storage, or has no study of a name in
             ``source_study_names``.
-        LLMError: ``llm`` names a model file that cannot be used.
+        LLMError: ``llm`` names a model file that cannot be loaded.
         TypeError, ValueError: An argument is invalid; the message says what is accepted.
     """
 
@@ -133,24 +133,24 @@ class MetaLLMiXSampler(PerStudySampler):
             or TransferSampler(
                 source_storage=source_storage,
                 source_study_names=source_study_names,
-                seed=self._settings.seed,  # the same meta-learner serves both
+                seed=self._settings.seed,  # so that both share a cached meta-learner
                 warn_without_past=False,  # the suggestion already warns
             )
         )
         self._settled: set[tuple[str, str, int]] = set()
-        self._postponed: set[tuple[str, str, int]] = set()
+        self._deferred: set[tuple[str, str, int]] = set()
         self._claimed: set[tuple[str, str, int, int]] = set()
-        self._served: dict[tuple[str, str, int, int], StudyReport | None] = {}
+        self._reports: dict[tuple[str, str, int, int], StudyReport | None] = {}
         self._log = SuggestionLog()
 
     def __getstate__(self) -> dict[str, Any]:
-        # Claimed and served trials belong to this process.
-        return {**self.__dict__, "_claimed": set(), "_served": {}}
+        # Claims and reports are process-local.
+        return {**self.__dict__, "_claimed": set(), "_reports": {}}
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Claim the suggestion unless another trial has it.
 
-        Nothing slow happens here: Optuna does not catch what this method raises.
+        This stays fast and must not raise: Optuna does not catch exceptions here.
         """
         key = study_key(study)
         if trial.number == 0:
@@ -160,7 +160,9 @@ class MetaLLMiXSampler(PerStudySampler):
             return
         if not is_single_objective(study):
             self._settled.add(key)
-            self._refuse(study, trial, "studies with several objectives are not supported.")
+            self._record_missing(
+                study, trial, "Studies with several objectives are not supported."
+            )
         elif trial_claim.is_settled(study):
             self._settled.add(key)
         elif trial_claim.claim(study, trial):
@@ -174,19 +176,19 @@ class MetaLLMiXSampler(PerStudySampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Return the suggested value within the objective's range, else ask the base sampler."""
-        place = trial_key(study, trial)
-        if place in self._claimed and place not in self._served:
-            self._served[place] = self._ask(study, trial, {param_name: param_distribution})
-        served = self._served.get(place)
-        found = served and served.suggestion.value_for(param_name, param_distribution)
-        if not served or not found:
+        key = trial_key(study, trial)
+        if key in self._claimed and key not in self._reports:
+            self._reports[key] = self._ask(study, trial, {param_name: param_distribution})
+        report = self._reports.get(key)
+        values = report and report.suggestion.value_for(param_name, param_distribution)
+        if not report or not values:
             return self._base(study).sample_independent(
                 study, trial, param_name, param_distribution
             )
-        used, wanted = found
-        if not contains(param_distribution, wanted):
-            served.projected[param_name] = (wanted, used)
-            record_projected(storage_of(study), trial_id_of(trial), served.projected)
+        used, suggested = values
+        if not contains(param_distribution, suggested):
+            report.projected[param_name] = (suggested, used)
+            record_projected(storage_of(study), trial_id_of(trial), report.projected)
         return used
 
     def after_trial(
@@ -196,12 +198,12 @@ class MetaLLMiXSampler(PerStudySampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        """Add the projected values to the note, and forget the trial."""
-        place = trial_key(study, trial)
-        self._claimed.discard(place)
-        served = self._served.pop(place, None)
-        if served and served.projected:
-            self._admit(trial, served, served.write_note())
+        """Add the projected values to the note, and discard the trial's state."""
+        key = trial_key(study, trial)
+        self._claimed.discard(key)
+        report = self._reports.pop(key, None)
+        if report and report.projected:
+            self._record_problems(trial, report, report.write_note())
         self._base(study).after_trial(study, trial, state, values)
 
     def _is_own(self, study: Study, trial: FrozenTrial) -> bool:
@@ -214,37 +216,39 @@ class MetaLLMiXSampler(PerStudySampler):
             return None
         try:
             suggestion = suggest_for_study(study, first_param, self._settings)
-        except HistoryError as nothing:
-            self._postpone(study, trial, str(nothing))
+        except HistoryError as error:
+            self._defer(study, trial, str(error))
             return None
         except Exception:
-            trial_claim.settle(study, trial)  # a bug must show once, not in every trial
+            trial_claim.settle(study, trial)  # a bug fails one trial, not every trial
             raise
         trial_claim.settle(study, trial)
         write_record(storage_of(study), trial_id_of(trial), suggestion)
-        postponed = study_key(study) in self._postponed
-        self._log.log_suggestion(study, trial, suggestion, postponed=postponed)
-        served = StudyReport(study, trial.number, suggestion)
-        self._admit(trial, served, served.write(self._artifact_store))
-        return served
+        deferred = study_key(study) in self._deferred
+        self._log.log_suggestion(study, trial, suggestion, postponed=deferred)
+        report = StudyReport(study, trial.number, suggestion)
+        self._record_problems(trial, report, report.write(self._artifact_store))
+        return report
 
-    def _postpone(self, study: Study, trial: FrozenTrial, reason: str) -> None:
-        """Leave the suggestion to a later trial, when this trial has shown the search space."""
+    def _defer(self, study: Study, trial: FrozenTrial, reason: str) -> None:
+        """Leave the suggestion to a later trial, once this trial has revealed the search space."""
         if self._settings.llm is False:
             trial_claim.settle(study, trial)
         else:
             trial_claim.defer(study, trial)
-            self._postponed.add(study_key(study))
-        self._refuse(study, trial, reason)
+            self._deferred.add(study_key(study))
+        self._record_missing(study, trial, reason)
 
-    def _refuse(self, study: Study, trial: FrozenTrial, reason: str) -> None:
+    def _record_missing(self, study: Study, trial: FrozenTrial, reason: str) -> None:
         record_missing(storage_of(study), trial_id_of(trial), reason)
         self._log.warn_missing(study, trial, reason)
 
-    def _admit(self, trial: FrozenTrial, served: StudyReport, problems: Sequence[str]) -> None:
-        """Warn once about what could not be shown, and record it on the trial."""
+    def _record_problems(
+        self, trial: FrozenTrial, report: StudyReport, problems: Sequence[str]
+    ) -> None:
+        """Warn once per problem with the note or figures, and record it on the trial."""
         if problems:
-            storage = storage_of(served.study)
+            storage = storage_of(report.study)
             record_missing_note(storage, trial_id_of(trial), " ".join(problems))
         for problem in problems:
             self._log.warn_once(problem)
