@@ -157,26 +157,25 @@ def _ask_model(
 
 def _choose(suggestion: Suggestion) -> Suggestion:
     """Take the accepted proposal, else the meta-learner's best candidate."""
+    learner = suggestion.learner
     if suggestion.proposal is not None:
-        chosen = replace(suggestion, source=SOURCE_LLM, params=suggestion.proposal.params)
-        return _with_effects(chosen)
-    refusals = tuple(
-        f"{suggestion.model}, answer {i} was not used: {' '.join(attempt.failures)}"
-        for i, attempt in enumerate(suggestion.attempts, start=1)
-    )
-    suggestion = replace(suggestion, reasons=(*suggestion.reasons, *refusals))
-    if suggestion.learner is None:
-        return suggestion
-    best = suggestion.candidates[0].params
-    return _with_effects(replace(suggestion, source=SOURCE_META_LEARNER, params=best))
+        suggestion = replace(suggestion, source=SOURCE_LLM, params=suggestion.proposal.params)
+    else:
+        refusals = tuple(
+            f"{suggestion.model}, answer {i} was not used: {' '.join(attempt.failures)}"
+            for i, attempt in enumerate(suggestion.attempts, start=1)
+        )
+        suggestion = replace(suggestion, reasons=(*suggestion.reasons, *refusals))
+        if learner is not None:
+            best = suggestion.candidates[0].params
+            suggestion = replace(suggestion, source=SOURCE_META_LEARNER, params=best)
+    return suggestion if learner is None else _with_effects(suggestion, learner)
 
 
-def _with_effects(suggestion: Suggestion) -> Suggestion:
+def _with_effects(suggestion: Suggestion, learner: MetaLearner) -> Suggestion:
     """Add the expected score of the configuration and the SHAP effect of each value."""
-    if suggestion.learner is None:
-        return suggestion
-    values, base = suggestion.learner.shap_values([suggestion.params])
-    effects = dict(zip(suggestion.learner.space, values[0].tolist(), strict=True))
+    values, base = learner.shap_values([suggestion.params])
+    effects = dict(zip(learner.space, values[0].tolist(), strict=True))
     predicted = base + float(values[0].sum())
     return replace(
         suggestion,

@@ -134,12 +134,8 @@ def check_features(features: MetaFeatures | None) -> MetaFeatures:
         return {}
     if not isinstance(features, Mapping) or not all(isinstance(name, str) for name in features):
         raise TypeError(f"meta_features={features!r} must map names to numbers or strings.")
-    plain = {
-        name: value.item() if isinstance(value, np.generic) else value
-        for name, value in features.items()
-    }
-    scalars = scalar_features(plain)
-    for name, value in plain.items():
+    scalars = scalar_features(features)
+    for name, value in features.items():
         if name not in scalars:
             raise ValueError(
                 f"meta_features[{name!r}]={value!r} must be a finite number or a string of at "

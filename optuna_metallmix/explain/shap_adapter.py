@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from optuna_metallmix.metalearner import Floats
 from optuna_metallmix.space import ABSENT
@@ -16,7 +15,6 @@ from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import choices_of
 from optuna_metallmix.space import is_number
 from optuna_metallmix.space import is_ordered
-from optuna_metallmix.space import label_of
 from optuna_metallmix.space import labels_of
 
 
@@ -46,34 +44,30 @@ def shap_view(
         warnings.simplefilter("ignore")  # deprecations in shap's own imports
         import shap
 
+    labels = [
+        labels_of(distribution, [config.get(name, ABSENT) for config in configs])
+        for name, distribution in space.items()
+    ]
     return shap.Explanation(
         values,
         base_values=np.full(len(configs), base),
         data=encode(space, configs),
-        display_data=_labels(space, configs),
+        display_data=np.array(labels, object).T,
         feature_names=list(space),
     )
 
 
 def encode(space: SearchSpace, configs: Sequence[Config]) -> Floats:
     """Encode configurations as numbers, shape (n_rows, n_parameters); NaN where inactive."""
-    columns: list[Sequence[float]] = []
-    for (name, distribution), labels in zip(space.items(), _labels(space, configs).T, strict=True):
+    columns: list[list[float]] = []
+    for name, distribution in space.items():
+        values = [config.get(name, ABSENT) for config in configs]
         if is_ordered(distribution):
-            values = [config.get(name, ABSENT) for config in configs]
             columns.append([float(value) if is_number(value) else np.nan for value in values])
         else:  # unknown choices come after the known ones
-            known = [label_of(distribution, choice) for choice in choices_of(distribution)]
+            labels = labels_of(distribution, values)
+            known = labels_of(distribution, choices_of(distribution))
             order = [label for label in dict.fromkeys([*known, *labels]) if label != ABSENT]
             indices = {label: float(i) for i, label in enumerate(order)}
             columns.append([indices.get(label, np.nan) for label in labels])
     return np.array(columns, float).T
-
-
-def _labels(space: SearchSpace, configs: Sequence[Config]) -> NDArray[np.object_]:
-    """Return the labels of configurations, shape (n_rows, n_parameters)."""
-    columns = [
-        labels_of(distribution, [config.get(name, ABSENT) for config in configs])
-        for name, distribution in space.items()
-    ]
-    return np.array(columns, object).T

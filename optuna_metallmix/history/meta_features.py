@@ -20,6 +20,8 @@ from statistics import pstdev
 from typing import Any
 from typing import TypeAlias
 
+import numpy as np
+
 
 MetaFeatures: TypeAlias = Mapping[str, float | int | str]
 
@@ -170,13 +172,12 @@ def _image_size(image: Any) -> tuple[int, int, int]:
 def scalar_features(attributes: Mapping[str, object]) -> dict[str, float | int | str]:
     """Return the attributes that are meta-features: finite numbers, booleans and short texts."""
     features: dict[str, float | int | str] = {}
-    for name, value in attributes.items():
-        if isinstance(value, bool):
-            features[name] = str(value)
-        elif isinstance(value, str):
-            if len(value) <= _MAX_TEXT:
-                features[name] = value
-        elif isinstance(value, int | float) and abs(value) <= sys.float_info.max:
+    for name, attribute in attributes.items():
+        value = attribute.item() if isinstance(attribute, np.generic) else attribute
+        value = str(value) if isinstance(value, bool) else value
+        if (isinstance(value, str) and len(value) <= _MAX_TEXT) or (
+            isinstance(value, int | float) and abs(value) <= sys.float_info.max
+        ):
             features[name] = value
     return features
 

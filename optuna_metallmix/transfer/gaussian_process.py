@@ -21,7 +21,6 @@ from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import choices_of
 from optuna_metallmix.space import is_number
 from optuna_metallmix.space import is_ordered
-from optuna_metallmix.space import label_of
 from optuna_metallmix.space import labels_of
 from optuna_metallmix.space import to_unit
 
@@ -65,7 +64,7 @@ class Encoding:
             ]
             column: Floats = np.clip(np.array(units, float), 0.0, 1.0)[:, None]
             return column
-        choices = [label_of(distribution, choice) for choice in choices_of(distribution)]
+        choices = labels_of(distribution, choices_of(distribution))
         labels = labels_of(distribution, [config.get(name, ABSENT) for config in configs])
         is_choice = np.array([[label == choice for choice in choices] for label in labels])
         return 0.5 * is_choice.reshape(len(configs), len(choices))
