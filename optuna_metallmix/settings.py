@@ -73,13 +73,17 @@ def check_source(source: Source | None, names: Sequence[str] | None) -> tuple[st
     Raises:
         HistoryError, TypeError, ValueError: See :class:`MetaLLMiXSampler`.
     """
-    checked = _check_study_names(names)
+    is_list = isinstance(names, Sequence | Set) and not isinstance(names, str)
+    if names is not None and not (is_list and all(isinstance(name, str) for name in names)):
+        raise TypeError(f"source_study_names={names!r} must be a list of study names.")
+    if names is not None and not names:
+        raise ValueError("source_study_names is empty. Name at least one study, or omit it.")
     if source is not None:
         with open_source(source) as storage:
-            if checked is not None:
+            if names is not None:
                 studies = read_storage(storage, storage.get_all_studies)
-                check_names(checked, [study.study_name for study in studies], storage)
-    return checked
+                check_names(tuple(names), [study.study_name for study in studies], storage)
+    return None if names is None else tuple(names)
 
 
 def check_base_sampler(sampler: BaseSampler | None) -> BaseSampler | None:
@@ -97,17 +101,6 @@ def check_store(store: ArtifactStore | None) -> ArtifactStore | None:
             'optuna.artifacts.FileSystemArtifactStore("./artifacts").'
         )
     return store
-
-
-def _check_study_names(names: Sequence[str] | None) -> tuple[str, ...] | None:
-    if names is None:
-        return None
-    is_list = isinstance(names, Sequence | Set) and not isinstance(names, str)
-    if not is_list or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"source_study_names={names!r} must be a list of study names.")
-    if not names:
-        raise ValueError("source_study_names is empty. Name at least one study, or omit it.")
-    return tuple(names)
 
 
 def check_space(space: SearchSpace | None) -> SearchSpace | None:

@@ -66,17 +66,17 @@ class PoolMember:
     is_past_best: bool = False
 
 
-def build_pool(learner: MetaLearner, history: History, rng: Generator) -> dict[str, PoolMember]:
-    """Return the pool by :func:`config_key`."""
-    return by_key(_members(learner, history, rng))
+def build_pool(learner: MetaLearner, history: History, rng: Generator) -> list[PoolMember]:
+    """Return the distinct members of the pool."""
+    return distinct(_members(learner, history, rng))
 
 
-def by_key(members: Iterable[PoolMember]) -> dict[str, PoolMember]:
-    """Return the first member with each configuration, by :func:`config_key`."""
+def distinct(members: Iterable[PoolMember]) -> list[PoolMember]:
+    """Return the first member with each configuration."""
     pool: dict[str, PoolMember] = {}
     for member in members:
         pool.setdefault(config_key(member.params), member)
-    return pool
+    return list(pool.values())
 
 
 def best_choices(learner: MetaLearner) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from optuna_metallmix.candidates.pool import RANDOM
 from optuna_metallmix.candidates.pool import PoolMember
 from optuna_metallmix.candidates.pool import build_pool
-from optuna_metallmix.candidates.pool import by_key
+from optuna_metallmix.candidates.pool import distinct
 from optuna_metallmix.candidates.pool import fit_into
 from optuna_metallmix.history import History
 from optuna_metallmix.metalearner import MIN_TRUST
@@ -96,7 +96,7 @@ def propose_candidates(
     space = learner.space
     tried = _tried(history, space)
     pool = build_pool(learner, history, rng)
-    members = [member for key, member in pool.items() if key not in tried] or list(pool.values())
+    members = [member for member in pool if config_key(member.params) not in tried] or pool
     configs = [member.params for member in members]
     prediction = learner.predict(configs)
     order = np.argsort(-_penalized_scores(members, prediction, learner.trust), kind="stable")
@@ -125,7 +125,7 @@ def candidates_without_history(
     members = [PoolMember({name: middle(space[name]) for name in space}, "middle of the space")]
     for _ in range(4 * n):
         members.append(PoolMember({name: sample(space[name], rng) for name in space}, RANDOM))
-    members = list(by_key(members).values())
+    members = distinct(members)
     chosen = select_diverse(range(len(members)), [m.params for m in members], space, n)
     return tuple(
         Candidate(number, members[i].params, members[i].origin)

@@ -74,18 +74,15 @@ def _open_file(source: str) -> BaseStorage:
         start = file.read(len(_SQLITE_MAGIC))
     if start == _SQLITE_MAGIC:
         return _open_sqlite(path, f"sqlite:///{path}")
-    if start and not start.startswith(b"{"):
-        raise HistoryError(
-            f"source_storage={source!r} is neither an Optuna journal nor an SQLite file. Pass the "
-            "file or URL that your past studies are stored in."
-        )
     try:
+        if start and not start.startswith(b"{"):
+            raise ValueError("it does not start with a JSON object")
         with status_line(f"Reading {path.name}"):  # opening a journal reads all of it
             return JournalStorage(JournalFileBackend(str(path)))
     except Exception as error:  # Optuna raises almost anything for a damaged journal.
         raise HistoryError(
-            f"source_storage={source!r} is not a readable Optuna journal ({error}). Pass the file "
-            "that your past studies are stored in."
+            f"source_storage={source!r} is neither an SQLite file nor a readable Optuna journal "
+            f"({error}). Pass the file or URL that your past studies are stored in."
         ) from error
 
 

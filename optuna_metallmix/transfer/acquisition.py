@@ -95,7 +95,7 @@ class TransferModel:
     def __init__(self, history: History, space: SearchSpace, seed: int) -> None:
         self.space = space
         self.learner = fit_meta_learner(history, space, seed)
-        members = list(build_pool(self.learner, history, np.random.default_rng(seed)).values())
+        members = build_pool(self.learner, history, np.random.default_rng(seed))
         configs = [member.params for member in members]
         self._random = [member.params for member in members if member.origin == RANDOM]
         self._prior_mean = PriorMean(self.learner, configs)

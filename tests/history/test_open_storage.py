@@ -155,7 +155,7 @@ def test_the_url_of_another_file_is_an_error(tmp_path: Path, content: bytes) -> 
 def test_another_file_is_an_error_and_unchanged(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "past.csv"
     path.write_bytes(content)
-    with pytest.raises(HistoryError, match="neither an Optuna journal nor an SQLite file"):
+    with pytest.raises(HistoryError, match="neither an SQLite file nor a readable Optuna journal"):
         _names(path)
     assert path.read_bytes() == content
 
@@ -176,7 +176,7 @@ def test_another_file_is_an_error_and_unchanged(tmp_path: Path, content: bytes) 
 def test_a_damaged_journal_is_an_error(tmp_path: Path, line: str) -> None:
     path = tmp_path / "past.jsonl"
     path.write_text(f"{line}\n{line}\n", encoding="latin-1")
-    with pytest.raises(HistoryError, match="is not a readable Optuna journal"):
+    with pytest.raises(HistoryError, match="neither an SQLite file nor a readable Optuna journal"):
         _names(path)
 
 
