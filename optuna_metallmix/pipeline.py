@@ -114,7 +114,10 @@ def _learn_from_past(suggestion: Suggestion, seed: int, cost_aware: bool) -> Sug
         learner = fit_meta_learner(history, space, seed)
     if cost_aware:
         with timed_stage(seconds, "cost", "Fitting the cost model"):
-            suggestion = _with_costs(suggestion, learner)
+            try:
+                suggestion = replace(suggestion, costs=fit_cost_model(learner))
+            except HistoryError as error:
+                suggestion = replace(suggestion, reasons=(str(error),))
     with timed_stage(seconds, "candidates", "Proposing candidates"):
         rng = np.random.default_rng(seed)
         candidates = propose_candidates(learner, history, rng, costs=suggestion.costs)
@@ -127,13 +130,6 @@ def _learn_from_past(suggestion: Suggestion, seed: int, cost_aware: bool) -> Sug
         explanation=explanation,
         seconds=seconds,
     )
-
-
-def _with_costs(suggestion: Suggestion, learner: MetaLearner) -> Suggestion:
-    try:
-        return replace(suggestion, costs=fit_cost_model(learner))
-    except HistoryError as error:
-        return replace(suggestion, reasons=(str(error),))
 
 
 def _ask_model(

@@ -107,17 +107,14 @@ def check_space(space: SearchSpace | None) -> SearchSpace | None:
     """Return a copy of ``space``; raise TypeError if it is not a search space."""
     if space is None:
         return None
-    if not isinstance(space, Mapping) or not space:
+    if not (isinstance(space, Mapping) and space) or not all(
+        isinstance(name, str) and isinstance(distribution, BaseDistribution)
+        for name, distribution in space.items()
+    ):
         raise TypeError(
             f"search_space={space!r} must map parameter names to Optuna distributions, such as "
             '{"lr": FloatDistribution(1e-5, 1e-1, log=True)}.'
         )
-    for name, distribution in space.items():
-        if not isinstance(name, str) or not isinstance(distribution, BaseDistribution):
-            raise TypeError(
-                f"search_space[{name!r}]={distribution!r} must be an Optuna distribution, such as "
-                "FloatDistribution(1e-5, 1e-1, log=True)."
-            )
     return dict(space)
 
 

@@ -126,7 +126,6 @@ def task_similarity(prior_means: Floats, scores: Floats, trust: float) -> float:
     r = min(max(trust, 0.0), MAX_TRUST)
     log_ratios = norm.logcdf(r / math.sqrt(2.0 * (1.0 - r * r)) * gaps) - math.log(0.5)
     weight = PAIR_WEIGHT / max(len(scores), 1)
-    log_odds = math.log(PRIOR_SIMILARITY / (1 - PRIOR_SIMILARITY)) + weight * float(
-        log_ratios.sum()
-    )
+    prior = math.log(PRIOR_SIMILARITY / (1 - PRIOR_SIMILARITY))
+    log_odds = prior + weight * float(log_ratios.sum())
     return 1.0 / (1.0 + math.exp(-min(max(log_odds, -500.0), 500.0)))

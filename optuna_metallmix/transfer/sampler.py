@@ -222,8 +222,8 @@ class TransferSampler(PerStudySampler):
             np.random.default_rng([self._seed, trial.number]),
             n_pending=sum(_is_pending(other, trial) for other in others),
         )
-        storage = storage_of(study)
-        storage.set_trial_system_attr(trial_id_of(trial), SIMILARITY_ATTR, proposal.similarity)
+        similarity = proposal.similarity
+        storage_of(study).set_trial_system_attr(trial_id_of(trial), SIMILARITY_ATTR, similarity)
         return proposal
 
     def _model(self, study: Study, known: SearchSpace) -> TransferModel | None:
