@@ -1,9 +1,9 @@
-"""Write a suggestion's note, figures and pictures where optuna-dashboard shows them.
+"""Write a suggestion's note, figures and pictures to its study, for optuna-dashboard.
 
 The note is a section between two markers in the study's own note. The markers are Markdown link
 definitions, which are not displayed; text outside them is never changed. Failures of the
-dashboard, the storage or the artifact store are returned as sentences, since a note is not worth
-a training.
+dashboard, the storage or the artifact store are returned as sentences, because failing to write a
+note must not abort a training run.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ END = "[//]: # (optuna-metallmix end)"
 
 @dataclass
 class StudyReport:
-    """The report of a suggestion on its study's pages; it can be written again.
+    """The report of a suggestion on its study's pages; it can be rewritten.
 
     Attributes:
         study: The study.
         number: The number of the trial made from the suggestion; ``None`` without one.
         suggestion: The suggestion.
         projected: The values outside the objective's own space: (suggested, used) by name.
-        addresses: Where the dashboard serves the pictures, by title.
+        addresses: URL paths of the pictures on the dashboard, by title.
     """
 
     study: Study
@@ -60,10 +60,10 @@ class StudyReport:
         """Write the pictures, the note and the figures.
 
         Args:
-            store: Where to put the pictures; ``None`` for no pictures.
+            store: Artifact store for the pictures; ``None`` for no pictures.
 
         Returns:
-            What could not be written and why, in sentences.
+            Sentences that state what could not be written, and why.
         """
         problems: list[str] = []
         study, figures = real_study(self.study), describe_figures(self.suggestion)
@@ -139,11 +139,11 @@ def _upload(study: Study, name: str, png: bytes, store: ArtifactStore) -> str:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = Path(folder, f"metallmix-{name}.png")
         path.write_bytes(png)
-        before = _listed_artifacts(study)
+        listed_before = _listed_artifacts(study)
         try:
             return upload_artifact(artifact_store=store, study_or_trial=study, file_path=str(path))
         except Exception:
-            for entry in _listed_artifacts(study) - before:
+            for entry in _listed_artifacts(study) - listed_before:
                 storage_of(study).set_study_system_attr(study_id_of(study), entry, "null")
             raise
 

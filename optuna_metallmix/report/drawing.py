@@ -1,7 +1,7 @@
 """Draw a figure with plotly, for pages, and with matplotlib, for PNG files.
 
-A figure is described once, so that both show the same numbers. Texts come from other people's
-studies, so what plotly (tags) or matplotlib (formulas in dollar signs) would interpret is escaped.
+A figure is described once, so that both show the same numbers. Labels may contain names from other
+people's studies, so plotly's tags and matplotlib's formulas (dollar signs) are escaped.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _LOCK = threading.Lock()
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a figure.
+    """An axis of a figure.
 
     Attributes:
-        title: Its title, empty for none.
-        ticks: Labels of the places 0, 1, 2, ...; empty for an axis of numbers.
+        title: Title; empty for none.
+        ticks: Labels at 0, 1, 2, ...; empty for a numeric axis.
         is_log: Whether the scale is logarithmic.
-        limits: The smallest and the largest value shown; ``None`` for what the data need.
+        limits: Smallest and largest value shown; ``None`` to fit the data.
     """
 
     title: str
@@ -80,13 +80,13 @@ class Points:
     """Markers of one kind.
 
     Attributes:
-        x, y: Where they are, shape (n,).
-        texts: What the mouse shows, shape (n,).
-        color: One color, or a shade from 0 (low) to 1 (high) for each, shape (n,).
+        x, y: Positions, shape (n,).
+        texts: Hover labels, shape (n,).
+        color: The color of all, or a shade from 0 (low) to 1 (high) for each, shape (n,).
         size: The diameter in pixels.
         edge: The color of the outline; ``None`` for no outline.
         is_star: Whether they are stars instead of circles.
-        names: What is written above stars and below circles, shape (n,); empty for nothing.
+        names: Labels above stars or below circles, shape (n,); empty for none.
     """
 
     x: Floats
@@ -155,9 +155,9 @@ class Bars:
     """Horizontal bars, at 0, 1, 2, ... on the y axis.
 
     Attributes:
-        starts: Where they start on the x axis, shape (n,).
-        lengths: How long they are, to the left where negative, shape (n,).
-        texts: What is written at the end of each, shape (n,).
+        starts: Start of each on the x axis, shape (n,).
+        lengths: Signed lengths, shape (n,); negative bars extend to the left.
+        texts: Labels at the ends of the bars, shape (n,).
         colors: Their colors, shape (n,).
     """
 
@@ -180,8 +180,8 @@ class Bars:
 
     def draw(self, axes: Any) -> None:
         """Draw the bars with matplotlib."""
-        places = range(len(self.texts))
-        bars = axes.barh(places, self.lengths, left=self.starts, color=self.colors)
+        positions = range(len(self.texts))
+        bars = axes.barh(positions, self.lengths, left=self.starts, color=self.colors)
         axes.bar_label(bars, self.texts, padding=3)
 
 
@@ -192,7 +192,7 @@ class Heatmap:
     Attributes:
         x, y: The centers of the columns, shape (n,), and of the rows, shape (m,).
         values: The values, shape (m, n).
-        title: What the values are, for the color bar.
+        title: Label of the color bar.
     """
 
     x: Floats
@@ -219,23 +219,23 @@ class Heatmap:
 
 
 def _edges(centers: Floats, scale: str) -> Floats:
-    """Return the edges of cells; matplotlib finds those of several cells on a linear axis only."""
-    places = np.log(centers) if scale == "log" else centers
-    steps = np.pad(np.diff(places), 1, mode="edge") / 2 if len(places) > 1 else np.full(2, 0.5)
-    edges = np.append(places - steps[:-1], places[-1] + steps[-1])
+    """Return the edges of cells; matplotlib infers those of several on a linear axis only."""
+    points = np.log(centers) if scale == "log" else centers
+    steps = np.pad(np.diff(points), 1, mode="edge") / 2 if len(points) > 1 else np.full(2, 0.5)
+    edges = np.append(points - steps[:-1], points[-1] + steps[-1])
     return np.exp(edges) if scale == "log" else edges
 
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """All that is needed to draw a figure.
+    """A figure, independent of the library that draws it.
 
     Attributes:
         name: ``"effects"``, ``"suggestion"``, ``"dependence"`` or ``"studies"``.
         title: The title.
         x, y: The axes.
-        layers: What is drawn, from back to front.
-        is_equal: Whether a unit has the same length on both axes.
+        layers: Layers, from back to front.
+        is_equal: Whether both axes have the same scale.
     """
 
     name: str

@@ -44,7 +44,7 @@ MAX_POINTS = 120
 """Past trials in the beeswarm: a figure is stored with its study, in pieces of 2 kB."""
 MAX_STUDIES = 60
 MAX_NAMED = 15
-"""Most studies whose names are written on the map; with more they would overlap."""
+"""Maximum number of studies whose names are written on the map; more would overlap."""
 MAX_BESTS = 20
 _MAX_NAME = 40
 _N_GRID = 15
@@ -55,7 +55,7 @@ _SCORE_AXIS = "expected score (0 worst..1 best)"
 
 
 def describe_figures(suggestion: Suggestion) -> tuple[FigureSpec, ...]:
-    """Describe the figures of a suggestion, as many as its past allows."""
+    """Describe the figures of a suggestion, as many as its past studies allow."""
     figures = (
         _effects(suggestion.explanation),
         _waterfall(suggestion),
@@ -86,7 +86,8 @@ def _effects(explanation: Explanation | None) -> FigureSpec | None:
     )
     rows = Axis("", tuple(_short(name) for name in reversed(names)))
     x_axis = Axis("SHAP effect (score units, 0 worst..1 best)")
-    return FigureSpec("effects", "What the past's values did to the score", x_axis, rows, layers)
+    title = "Effect of parameter values on the score in past studies"
+    return FigureSpec("effects", title, x_axis, rows, layers)
 
 
 def _shades(data: Floats) -> Floats:
@@ -98,7 +99,7 @@ def _shades(data: Floats) -> Floats:
 
 
 def _waterfall(suggestion: Suggestion) -> FigureSpec | None:
-    """Describe how the SHAP effects lead from the base value to the predicted score."""
+    """Describe how the SHAP effects add up from the base value to the predicted score."""
     explanation, predicted = suggestion.explanation, suggestion.predicted
     if explanation is None or predicted is None:
         return None
@@ -109,7 +110,7 @@ def _waterfall(suggestion: Suggestion) -> FigureSpec | None:
     ]
     if rest := ordered[MAX_PARAMETERS:]:
         steps.append((f"{len(rest)} more", sum(effect for _, effect in rest)))
-    rows = [("average of the past", 0.0, explanation.base, f"{explanation.base:.3f}", GREY)]
+    rows = [("average of past trials", 0.0, explanation.base, f"{explanation.base:.3f}", GREY)]
     for label, effect in steps:
         color = BLUE if effect >= 0 else VERMILION
         rows.append((_short(label), rows[-1][1] + rows[-1][2], effect, f"{effect:+.3f}", color))
@@ -117,7 +118,7 @@ def _waterfall(suggestion: Suggestion) -> FigureSpec | None:
     labels, starts, lengths, texts, colors = zip(*reversed(rows), strict=True)
     bars = Bars(np.array(starts), np.array(lengths), texts, colors)
     x = Axis(_SCORE_AXIS, limits=_with_margin(bars.starts + bars.lengths))
-    title = "From the average of the past to the suggestion"
+    title = "From the average of past trials to the suggestion"
     return FigureSpec("suggestion", title, x, Axis("", labels), (bars,))
 
 
@@ -142,10 +143,10 @@ def _dependence(suggestion: Suggestion) -> FigureSpec | None:
     background = [explanation.configs[i] for i in spread]
     grid = [{**c, x: a, y: b} for b in y_values for a in x_values for c in background]
     scores = learner.predict(grid).mean.reshape(len(y_values), len(x_values), -1).mean(axis=2)
-    x_places, y_places = (_places(space[n], values, values) for n, values in shown.items())
-    heatmap = Heatmap(x_places, y_places, scores.round(4), _SCORE_AXIS)
+    centers = [_axis_positions(space[n], values, values) for n, values in shown.items()]
+    heatmap = Heatmap(centers[0], centers[1], scores.round(4), _SCORE_AXIS)
     x_axis, y_axis = (_parameter_axis(n, space[n], values) for n, values in shown.items())
-    title = "Partial dependence: suggestion (star), bests of past studies (dots)"
+    title = "Partial dependence: suggestion (star), best past configurations (dots)"
     layers = (heatmap, *_chosen_points(suggestion, shown))
     return FigureSpec("dependence", title, x_axis, y_axis, layers)
 
@@ -153,12 +154,12 @@ def _dependence(suggestion: Suggestion) -> FigureSpec | None:
 def _chosen_points(
     suggestion: Suggestion, shown: Mapping[str, Sequence[Any]]
 ) -> tuple[Points, Points]:
-    """Return the bests of past studies and the suggestion, where they are on both axes."""
+    """Return the best past configurations and the suggestion, if they are on both axes."""
     past = [study for study in suggestion.history.studies[:MAX_BESTS] if study.trials]
     texts = np.array([*(f"best of {_short(s.name)}" for s in past), "suggestion"], object)
     configs = [*(study.trials[0].params for study in past), suggestion.params]
     x, y = (
-        _places(suggestion.space[name], values, [c.get(name, ABSENT) for c in configs])
+        _axis_positions(suggestion.space[name], values, [c.get(name, ABSENT) for c in configs])
         for name, values in shown.items()
     )
     on_axes = np.flatnonzero(~np.isnan(x + y))
@@ -170,12 +171,12 @@ def _chosen_points(
 
 
 def _shown_values(suggestion: Suggestion, name: str) -> list[Any]:
-    """Return the values to show on an axis, of choices first the suggestion's and past bests'."""
+    """Return the values to show on an axis; choices of the best configurations have priority."""
     distribution, suggested = suggestion.space[name], suggestion.params[name]
     choices = choices_of(distribution)
     if not choices:
-        spread = [from_unit(distribution, place) for place in np.linspace(0, 1, _N_GRID)]
-        return sorted({*spread, suggested})
+        grid = [from_unit(distribution, position) for position in np.linspace(0, 1, _N_GRID)]
+        return sorted({*grid, suggested})
     if is_ordered(distribution):
         return sorted(choices)
     studies = suggestion.history.studies
@@ -192,51 +193,53 @@ def _parameter_axis(name: str, distribution: BaseDistribution, shown: Sequence[A
     return Axis(_short(name), tuple(_short(label) for label in labels), is_log)
 
 
-def _places(distribution: BaseDistribution, shown: Sequence[Any], values: Sequence[Any]) -> Floats:
-    """Return where values are on the axis of the shown values; NaN where they are not on it."""
+def _axis_positions(
+    distribution: BaseDistribution, shown: Sequence[Any], values: Sequence[Any]
+) -> Floats:
+    """Return the axis position of each value; NaN if it is not shown."""
     if not choices_of(distribution):
         return np.array([float(v) if is_number(v) else np.nan for v in values])
-    places = {label: float(i) for i, label in enumerate(labels_of(distribution, shown))}
-    return np.array([places.get(label, np.nan) for label in labels_of(distribution, values)])
+    positions = {label: float(i) for i, label in enumerate(labels_of(distribution, shown))}
+    return np.array([positions.get(label, np.nan) for label in labels_of(distribution, values)])
 
 
 def _study_map(suggestion: Suggestion) -> FigureSpec | None:
     """Describe a map of past studies; ``None`` with fewer than two."""
-    # A restored past whose trials were not read has no spaces.
+    # Restored studies whose trials were not read have no space.
     past = [study for study in suggestion.history.studies if not study.is_target and study.space]
     if len(past) < 2:
         return None
-    away = distances(suggestion.meta_features, [study.meta_features for study in past])
-    order = sorted(range(len(past)), key=lambda i: (away[i] is None, away[i] or 0.0))
+    distance = distances(suggestion.meta_features, [study.meta_features for study in past])
+    order = sorted(range(len(past)), key=lambda i: (distance[i] is None, distance[i] or 0.0))
     kept = [past[i] for i in order[:MAX_STUDIES]]
-    apart, unit = _distances_between(suggestion, kept)
-    x, y = _classical_scaling(apart).round(4).T
-    n_own = len(apart) - len(kept)
+    pairwise, unit = _distances_between(suggestion, kept)
+    x, y = _classical_scaling(pairwise).round(4).T
+    n_own = len(pairwise) - len(kept)
     names = tuple(_short(study.name) for study in kept)
     texts = tuple(f"{name}, {len(s.trials)} trials" for name, s in zip(names, kept, strict=True))
-    here = ("this study",) * n_own
-    named = names if len(names) <= MAX_NAMED else ()
+    own_names = ("this study",) * n_own
+    shown_names = names if len(names) <= MAX_NAMED else ()
     layers = (
-        Points(x[n_own:], y[n_own:], texts, BLUE, size=10, names=named),
-        Points(x[:n_own], y[:n_own], here, VERMILION, size=16, is_star=True, names=here),
+        Points(x[n_own:], y[n_own:], texts, BLUE, size=10, names=shown_names),
+        Points(x[:n_own], y[:n_own], own_names, VERMILION, 16, is_star=True, names=own_names),
     )
     more = f", {len(past) - len(kept)} more left out" if len(past) > len(kept) else ""
-    title = f"Past studies: near is alike{more}"
+    title = f"Map of past studies (closer = more similar){more}"
     return FigureSpec("studies", title, Axis(f"distance ({unit})"), Axis(""), layers, True)
 
 
 def _distances_between(suggestion: Suggestion, past: Sequence[PastStudy]) -> tuple[Floats, str]:
-    """Return the distances between the study itself and past studies, and what they are.
+    """Return the distances between the current and past studies, with their unit.
 
-    They are those of the meta-features. If one is unknown, they are those of the best
-    configurations, without the study itself, which has none.
+    They are those of the meta-features. If any is unknown, they are those of the best
+    configurations, without the current study, which has none.
     """
     features = [suggestion.meta_features, *(study.meta_features for study in past)]
-    apart = np.array([distances(own, features) for own in features], float)  # None becomes NaN
-    if not np.isnan(apart).any():
-        return (apart + apart.T) / 2, "meta-features, mean difference in standard deviations"
-    apart = np.array([[_config_distance(a, b, suggestion.space) for b in past] for a in past])
-    return apart, "best configurations, mean difference of their values, 0..1"
+    pairwise = np.array([distances(f, features) for f in features], float)  # None becomes NaN
+    if not np.isnan(pairwise).any():
+        return (pairwise + pairwise.T) / 2, "meta-features, mean difference in standard deviations"
+    pairwise = np.array([[_config_distance(a, b, suggestion.space) for b in past] for a in past])
+    return pairwise, "best configurations, mean difference of their values, 0..1"
 
 
 def _config_distance(first: PastStudy, second: PastStudy, space: SearchSpace) -> float:
@@ -259,13 +262,13 @@ def _difference(distribution: BaseDistribution, first: Any, second: Any) -> floa
     return float(label_of(distribution, first) != label_of(distribution, second))
 
 
-def _classical_scaling(apart: Floats) -> Floats:
+def _classical_scaling(pairwise: Floats) -> Floats:
     """Place points in the plane by their distances, shape (n, 2) (Torgerson 1952)."""
-    n = len(apart)
+    n = len(pairwise)
     centering = np.eye(n) - 1.0 / n
-    roots, vectors = np.linalg.eigh(-0.5 * centering @ apart**2 @ centering)
+    roots, vectors = np.linalg.eigh(-0.5 * centering @ pairwise**2 @ centering)
     points: Floats = vectors[:, -2:] * np.sqrt(np.clip(roots[-2:], 0.0, None))
-    signs = np.sign(points[np.abs(points).argmax(axis=0), [0, 1]])  # LAPACK's are arbitrary
+    signs = np.sign(points[np.abs(points).argmax(axis=0), [0, 1]])  # LAPACK's signs are arbitrary
     return points[:, ::-1] * np.where(signs == 0, 1.0, signs)[::-1]
 
 

@@ -16,7 +16,7 @@ _logger = optuna.logging.get_logger("optuna.metallmix")
 
 
 class SuggestionLog:
-    """Logs suggestions to Optuna's log and remembers the warnings it has given."""
+    """Logs suggestions to Optuna's log, without repeating warnings."""
 
     def __init__(self) -> None:
         self._warned: set[str] = set()
@@ -24,7 +24,7 @@ class SuggestionLog:
     def log_suggestion(
         self, study: Study, trial: FrozenTrial, suggestion: Suggestion, *, postponed: bool
     ) -> None:
-        """Log a suggestion, as a warning if there are reasons why it is not better founded.
+        """Log a suggestion, as a warning if any step fell back.
 
         Args:
             study: The study.

@@ -17,7 +17,7 @@ from optuna_metallmix.candidates import CostTradeoff
 from optuna_metallmix.explain import Evidence
 from optuna_metallmix.explain import NearestStudy
 from optuna_metallmix.history import History
-from optuna_metallmix.llm import cost_of
+from optuna_metallmix.llm import format_usage
 from optuna_metallmix.space import ABSENT
 from optuna_metallmix.space import label_of
 from optuna_metallmix.suggestion import SOURCE_LLM
@@ -33,8 +33,8 @@ from optuna_metallmix.text import raw_markdown_table
 
 
 MAX_NOTE = 60_000
-"""Most characters of a note. Every storage can hold them, in pieces of 2,045 characters, but all
-of them are read with the study each time."""
+"""Maximum number of characters of a note. Every storage can hold more, in pieces of 2,045
+characters, but the whole note is read each time that the study is."""
 _MAX_ROWS = 20
 _MAX_TEXT = 1_000
 
@@ -71,7 +71,7 @@ def render_note(
         _moved(projected),
         shown,
         *_model_answer(suggestion),
-        _past(suggestion, is_linked),
+        _past_studies(suggestion, is_linked),
         _verdict(suggestion),
         _details(suggestion),
     ]
@@ -87,7 +87,7 @@ def describe_past(history: History) -> str:
     """Count past studies and their trials, such as ``"3 past studies with 90 trials"``."""
     n_studies, n_trials = len(history.studies), history.n_trials
     if not n_studies:
-        return "no past study"
+        return "no past studies"
     studies = "study" if n_studies == 1 else "studies"
     return f"{n_studies} past {studies} with {n_trials} trial{'s' * (n_trials > 1)}"
 
@@ -107,13 +107,13 @@ def _headline(suggestion: Suggestion) -> str:
 def _cost(trade: CostTradeoff | None) -> str:
     if trade is None:
         return ""
-    cost = f"Cost: about **{trade.cost:.2f}** times a median past training."
+    cost = f"Cost: about **{trade.cost:.2f}** times the median past training time."
     if trade.given_up <= 0:
         return f"{cost} No other candidate is expected to score higher."
-    where = "within" if trade.given_up <= trade.uncertainty else "beyond"
+    relation = "within" if trade.given_up <= trade.uncertainty else "beyond"
     return (
         f"{cost} The candidate with the best predicted score would cost {trade.best_cost:.2f} and "
-        f"is expected to score {trade.given_up:.3f} more, {where} the uncertainty of "
+        f"is expected to score {trade.given_up:.3f} more, {relation} the uncertainty of "
         f"{trade.uncertainty:.3f}."
     )
 
@@ -132,9 +132,9 @@ def _parameters(suggestion: Suggestion, projected: Projected) -> str:
         parts.append(f"and {len(names) - _MAX_ROWS} more parameters")
     if suggestion.explanation:
         parts.append(
-            f"The average of the past, {suggestion.explanation.base:.3f}, and all effects add up "
-            f"to the expected score, {suggestion.predicted:.3f}, in score units (0 = worst, 1 = "
-            "best trial of a study)."
+            f"The average of past trials, {suggestion.explanation.base:.3f}, and all effects add "
+            f"up to the expected score, {suggestion.predicted:.3f}, in score units (0 = worst, "
+            "1 = best trial of a study)."
         )
     return "\n\n".join(parts)
 
@@ -150,14 +150,14 @@ def _parameter(suggestion: Suggestion, name: str, projected: Projected) -> tuple
     effect = suggestion.effects.get(name)
     explanation = suggestion.explanation
     evidence = (explanation.parts or explanation.evidence) if explanation else ()
-    own = sorted((e for e in evidence if e.parameter == name), key=lambda e: -abs(e.effect))
-    helped, hurt = ([e for e in own if sign * e.effect > 0] for sign in (1, -1))
+    related = sorted((e for e in evidence if e.parameter == name), key=lambda e: -abs(e.effect))
+    helped, hurt = ([e for e in related if sign * e.effect > 0] for sign in (1, -1))
     shown = "" if effect is None else f"{effect:+.3f}"
     return name, value, origin, shown, _effects(helped), _effects(hurt)
 
 
 def _origin(suggestion: Suggestion, name: str) -> str:
-    """Name the past study, the candidate or the model that a value is from."""
+    """Name the past study, candidate or model that a value comes from."""
     proposal = suggestion.proposal
     if proposal and name in proposal.changes:
         return "changed by the model"
@@ -217,11 +217,11 @@ def _model_answer(suggestion: Suggestion) -> Iterator[str]:
         yield "It cited:\n\n" + "\n".join(cited)
 
 
-def _past(suggestion: Suggestion, is_linked: bool) -> str:
+def _past_studies(suggestion: Suggestion, is_linked: bool) -> str:
     explanation, history = suggestion.explanation, suggestion.history
     parts = []
     if explanation is not None:
-        head = ("study", "trials", "distance (0 = alike)")
+        head = ("study", "trials", "distance (0 = identical)")
         rows = [_nearest(study, is_linked) for study in explanation.nearest]
         names = [_cell(study.name) for study in history.studies]
         more = f" and {len(names) - _MAX_ROWS} more" if len(names) > _MAX_ROWS else ""
@@ -246,13 +246,13 @@ def _nearest(study: NearestStudy, is_linked: bool) -> tuple[str, str, str]:
 
 
 def _verdict(suggestion: Suggestion) -> str:
-    """Show the verdict on the last answer that could be read."""
+    """Show the verdict on the last answer that could be parsed."""
     verdict = suggestion.verdict
     if verdict is None:
         return ""
     summary = verdict.summary.partition(";")[0]
     lines = [f"### Verdict on the model's last answer: {summary}", ""]
-    if verdict.refused_by != "model":  # what the model refused for is in its review
+    if verdict.refused_by != "model":  # the model's reasons are in its review
         lines += [f"- {escape_markdown(failure)}" for failure in verdict.failures]
     if review := verdict.review:
         for criterion, score in review.scores.items():
@@ -273,13 +273,15 @@ def _details(suggestion: Suggestion) -> str:
         f"time: {seconds}",
     ]
     if suggestion.attempts:
-        lines.append(f"the model's answers: {cost_of(suggestion.attempts)}")
+        lines.append(f"the model's answers: {format_usage(suggestion.attempts)}")
     if suggestion.verdict and (review := suggestion.verdict.review):
-        lines.append(f"the review by {markdown_code(review.reviewer)}: {cost_of(review.attempts)}")
+        lines.append(
+            f"the review by {markdown_code(review.reviewer)}: {format_usage(review.attempts)}"
+        )
     lines += [escape_markdown(reason, _MAX_TEXT) for reason in suggestion.reasons]
-    if suggestion.proposal is not None:  # else the reasons name the refused answers
+    if suggestion.proposal is not None:  # else the reasons name the rejected answers
         lines += [
-            f"answer {i} was refused: {escape_markdown(' '.join(attempt.failures), _MAX_TEXT)}"
+            f"answer {i} was rejected: {escape_markdown(' '.join(attempt.failures), _MAX_TEXT)}"
             for i, attempt in enumerate(suggestion.attempts, start=1)
             if attempt.failures
         ]

@@ -1,4 +1,4 @@
-"""Write a suggestion onto its trial, and restore it from there.
+"""Store a suggestion in its trial's attributes, and restore it from there.
 
 People read the user attributes, which optuna-dashboard shows. The full record is JSON in system
 attributes, which it does not show.
@@ -35,7 +35,7 @@ from optuna_metallmix.history import with_own_trials
 from optuna_metallmix.judge import Proposal
 from optuna_metallmix.judge import Verdict
 from optuna_metallmix.llm import Attempt
-from optuna_metallmix.llm import cost_of
+from optuna_metallmix.llm import format_usage
 from optuna_metallmix.metalearner import fit_meta_learner
 from optuna_metallmix.report.dashboard import StudyReport
 from optuna_metallmix.suggestion import SOURCE_BASE_SAMPLER
@@ -48,13 +48,14 @@ PROJECTED_ATTR = "metallmix:projected"
 RECORD_ATTR = "metallmix:record"
 
 _CHUNK = 2045
-"""Longest system attribute that Optuna itself writes (``optuna/samplers/_tpe/sampler.py``)."""
+"""Maximum length of a system attribute that Optuna itself writes
+(``optuna/samplers/_tpe/sampler.py``)."""
 _TOLERANCE = 1e-6
-"""Largest difference between two predictions of the same meta-learner, in score units."""
+"""Maximum difference between two predictions of the same meta-learner, in score units."""
 
 
 def write_record(storage: BaseStorage, trial_id: int, suggestion: Suggestion) -> None:
-    """Write the origin of a trial's values onto the trial."""
+    """Store a suggestion in its trial's attributes."""
     attributes = {
         SOURCE_ATTR: suggestion.source,
         "metallmix:model": suggestion.model,
@@ -72,34 +73,34 @@ def write_record(storage: BaseStorage, trial_id: int, suggestion: Suggestion) ->
 
 
 def record_missing(storage: BaseStorage, trial_id: int, reason: str) -> None:
-    """Write onto a trial why it has no suggestion."""
+    """Record on a trial why it has no suggestion."""
     storage.set_trial_user_attr(trial_id, SOURCE_ATTR, SOURCE_BASE_SAMPLER)
     storage.set_trial_user_attr(trial_id, REASON_ATTR, reason)
 
 
 def record_missing_note(storage: BaseStorage, trial_id: int, reason: str) -> None:
-    """Write onto a trial why its study's note or figures are missing or incomplete."""
+    """Record on a trial why its study's note or figures are missing or incomplete."""
     storage.set_trial_user_attr(trial_id, "metallmix:note", reason)
 
 
 def record_projected(
     storage: BaseStorage, trial_id: int, projected: Mapping[str, tuple[Any, Any]]
 ) -> None:
-    """Write onto a trial which suggested values are outside the objective's own space."""
+    """Record on a trial which suggested values are outside the objective's own space."""
     shown = {name: f"{suggested!r} -> {used!r}" for name, (suggested, used) in projected.items()}
     storage.set_trial_user_attr(trial_id, PROJECTED_ATTR, shown)
 
 
 def _verdict(suggestion: Suggestion) -> str:
-    """Summarize the verdict on the model's answers and their cost, the review's included."""
+    """Summarize the verdict on the model's answers and their cost, including the review."""
     verdict, attempts = suggestion.verdict, suggestion.attempts
     summary = verdict.summary if verdict else "no answer could be read"
     reviews = verdict.review.attempts if verdict and verdict.review else ()
-    return f"{summary}; answers: {len(attempts)}, {cost_of([*attempts, *reviews])}"
+    return f"{summary}; answers: {len(attempts)}, {format_usage([*attempts, *reviews])}"
 
 
 def as_json(suggestion: Suggestion) -> str:
-    """Return :func:`as_record` as JSON: NumPy scalars as numbers, other objects as text."""
+    """Return :func:`as_record` as JSON: NumPy scalars as numbers, other objects as strings."""
 
     def convert(value: object) -> object:
         return value.item() if isinstance(value, np.generic) else str(value)
@@ -108,7 +109,7 @@ def as_json(suggestion: Suggestion) -> str:
 
 
 def as_record(suggestion: Suggestion) -> dict[str, Any]:
-    """Return a suggestion and all that led to it, without the past trials and the models."""
+    """Return a suggestion and what it is based on, without past trials and models."""
     explanation, verdict = suggestion.explanation, suggestion.verdict
     return {
         "source": suggestion.source,
@@ -154,10 +155,10 @@ def restore_suggestion(study: Study, source: Source | None = None) -> StudyRepor
 
     Args:
         study: The study.
-        source: The storage of its past studies; ``None`` for the study's own.
+        source: The storage of its past studies; ``None`` for the study's own storage.
 
     Returns:
-        The suggestion, with its meta-learner if the past has not changed since, else without;
+        The suggestion, with its meta-learner unless the past studies have changed since;
         ``None`` if no trial has a record.
 
     Raises:
@@ -218,7 +219,7 @@ def _parse(kind: Any, value: Any) -> Any:
 def _unchanged_past(
     recorded: History, study: Study, trial: FrozenTrial, source: Source | None
 ) -> History | None:
-    """Read the recorded past studies; ``None`` if their numbers of trials have changed."""
+    """Read the recorded past studies; ``None`` if their trial counts have changed."""
     counts = _trial_counts(recorded)
     past = read_past(study, source, None)
     past = replace(past, studies=tuple(kept for kept in past.studies if kept.name in counts))
@@ -231,7 +232,7 @@ def _trial_counts(history: History) -> dict[str, int]:
 
 
 def _with_meta_learner(recorded: Suggestion, past: History, seed: int) -> Suggestion:
-    """Fit the meta-learner again, and add it if it predicts what it predicted then."""
+    """Refit the meta-learner, and add it if it makes the recorded prediction."""
     if recorded.explanation is None:
         return recorded
     try:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 FIGURES = (
-    "What the past's values did to the score",
-    "From the average of the past to the suggestion",
+    "Effect of parameter values on the score in past studies",
+    "From the average of past trials to the suggestion",
     "Partial dependence",
-    "Past studies: near is alike",
+    "Map of past studies (closer = more similar)",
 )
 """Titles of the interactive figures of a suggestion on its study's page."""
 

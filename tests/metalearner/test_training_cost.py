@@ -242,9 +242,10 @@ def test_sampler_note_and_record_agree_on_the_cost(told: Told):
     assert (trade["best_cost"], trade["uncertainty"]) == (best["cost"], best["spread"])
     assert trade["given_up"] == pytest.approx(best["predicted"] - record["predicted"], abs=1e-8)
     assert (
-        f"Cost: about **{trade['cost']:.2f}** times a median past training. The candidate with "
-        f"the best predicted score would cost {trade['best_cost']:.2f} and is expected to score "
-        f"{trade['given_up']:.3f} more, within the uncertainty of {trade['uncertainty']:.3f}."
+        f"Cost: about **{trade['cost']:.2f}** times the median past training time. The candidate "
+        f"with the best predicted score would cost {trade['best_cost']:.2f} and is expected to "
+        f"score {trade['given_up']:.3f} more, within the uncertainty of "
+        f"{trade['uncertainty']:.3f}."
     ) in note
 
 

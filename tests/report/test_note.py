@@ -109,7 +109,7 @@ def test_note_has_choice_reasons_past_and_verdict(suggestion: Suggestion) -> Non
         assert text in note
     for name in ("skin", "chest", "retina"):
         assert name in note
-    assert "- answer 1 was refused: " in note
+    assert "- answer 1 was rejected: " in note
 
 
 def test_table_has_a_row_for_each_parameter_largest_effect_first(suggestion: Suggestion) -> None:
@@ -171,18 +171,18 @@ def test_other_peoples_text_is_no_markdown(handmade: Handmade) -> None:
     [
         (
             CostTradeoff(0.3, 1.1, 0.01, 0.03),
-            "about **0.30** times a median past training. The candidate with the best predicted "
-            "score would cost 1.10 and is expected to score 0.010 more, within the uncertainty of "
-            "0.030.",
+            "about **0.30** times the median past training time. The candidate with the best "
+            "predicted score would cost 1.10 and is expected to score 0.010 more, within the "
+            "uncertainty of 0.030.",
         ),
         (CostTradeoff(0.3, 1.1, 0.04, 0.03), "score 0.040 more, beyond the uncertainty of 0.030."),
         (
             CostTradeoff(1.1, 1.1, 0.0, 0.03),
-            "training. No other candidate is expected to score higher.",
+            "training time. No other candidate is expected to score higher.",
         ),
     ],
 )
-def test_note_says_what_the_cheaper_training_gives_up(
+def test_note_describes_the_cost_tradeoff(
     suggestion: Suggestion, trade: CostTradeoff, sentence: str
 ) -> None:
     assert sentence in render_note(replace(suggestion, trade=trade), 0, {})
@@ -228,7 +228,7 @@ def test_note_of_the_other_steps_of_the_ladder(suggestion: Suggestion) -> None:
 def test_refused_verdict_says_by_whom(suggestion: Suggestion) -> None:
     verdict = Verdict(False, ("E1 is wrong.",), "code")
     note = render_note(replace(suggestion, proposal=None, verdict=verdict), 0, {})
-    assert "refused by the code" in note
+    assert "rejected by the code" in note
     assert "- E1 is wrong." in note
 
 
@@ -246,8 +246,8 @@ def test_note_says_what_answers_and_review_took(suggestion: Suggestion) -> None:
         verdict=Verdict(True, review=review),
     )
     note = render_note(reviewed, 0, {})
-    assert "- the model's answers: 2.5 s, 1500 tokens read, 150 tokens written" in note
-    assert "- the review by `other`: 2.0 s, 30 tokens read, 4 tokens written" in note
+    assert "- the model's answers: 2.5 s, 1500 prompt tokens, 150 completion tokens" in note
+    assert "- the review by `other`: 2.0 s, 30 prompt tokens, 4 completion tokens" in note
     assert "- the reviewing model: no review: gone" in note
 
 

@@ -107,7 +107,7 @@ def test_people_see_what_the_verdict_was_and_what_the_answers_took(suggestion: S
     seen = _store(None, replace(suggestion, verdict=verdict, attempts=attempts)).user_attrs
     assert seen["metallmix:verdict"] == (
         "accepted; format 5, accuracy 4, completeness 3 of 5; answers: 2, "
-        "3.5 s, 850 tokens read, 95 tokens written"
+        "3.5 s, 850 prompt tokens, 95 completion tokens"
     )
     unread = _store(None, replace(suggestion, verdict=None, attempts=(Attempt("", ("gone",)),)))
     assert unread.user_attrs["metallmix:verdict"] == "no answer could be read; answers: 1, 0.0 s"

@@ -74,7 +74,7 @@ def test_the_note_has_the_records_numbers(reported: Reported) -> None:
             assert rows[name][2] == f"{effect:+.3f}"
     assert set(record["params"]) <= set(rows)
     assert f"Expected score: **{record['predicted']:.2f}**" in reported.note
-    assert f"average of the past, {record['base']:.3f}," in reported.note
+    assert f"average of past trials, {record['base']:.3f}," in reported.note
     assert f"expected score, {record['predicted']:.3f}," in reported.note
     assert f"rank correlation of **{record['quality']:.2f}**" in reported.note
     past = record["past_studies"]
@@ -109,7 +109,7 @@ def test_explain_repeats_the_note(reported: Reported, capsys: pytest.CaptureFixt
     own = reported.note.partition("\n\n")[2].rpartition("\n\n")[0]
     unlinked = re.sub(r"\[(past-\d)\]\(/dashboard/studies/\d+\)", r"\1", own)
     assert report == f"# new\n\n{unlinked}\n\n"
-    assert "- answer 1 was refused: " in report
+    assert "- answer 1 was rejected: " in report
     assert "### Values moved into the objective's space" in report
 
 
