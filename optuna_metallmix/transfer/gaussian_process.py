@@ -29,7 +29,7 @@ LENGTH_SCALES = (0.15, 0.3, 0.6, 1.2)
 NOISES = (1e-3, 1e-2, 1e-1)
 """Noise variances relative to the variance of the signal."""
 PRIOR_WEIGHT = 4.0
-"""Number of observations that the prior of the signal's variance counts for."""
+"""Weight of the signal-variance prior, in pseudo-observations."""
 PRIOR_VARIANCE = 0.5
 
 

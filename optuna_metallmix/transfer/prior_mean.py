@@ -1,9 +1,9 @@
-"""Predict configurations from past studies alone, and judge whether they are about this task.
+"""Predict scores from past studies, and estimate whether they are relevant to the current task.
 
 The prior mean averages the meta-learner, whose trees model interactions, and a Gaussian process
-per past study, which is smooth and so has no plateaus for the optimizer to stop at. (Mean regret
-at trials 5, 10 and 25 with the trees alone and with both: LCBench .09, .01, -.11 and .08, -.03,
--.16; HPOBench .110, .086, .051 and .098, .080, .057; measured 2026-11.) The first trial, which has
+per past study, which is smooth and so has no plateaus on which an optimizer gets stuck. (Regret at
+trials 5, 10 and 25 with the trees alone and with both: LCBench .09, .01, -.11 and .08, -.03, -.16;
+HPOBench .110, .086, .051 and .098, .080, .057; measured 2026-11.) The first trial, which has
 to be explained, uses the meta-learner alone: the Gaussian processes did not improve it.
 """
 
@@ -30,18 +30,18 @@ MIN_POINTS = 5
 MAX_CACHED = 20_000
 """Maximum number of configurations whose prior mean is cached."""
 PRIOR_SIMILARITY = 0.8
-"""Probability before the first trial that the past is about the same task: a guess, most users
-name related studies."""
+"""Prior probability that past studies are about the same task: a guess, since most users pass
+related studies."""
 PAIR_WEIGHT = 3.0
 """Each of the n (n - 1) / 2 pairs of trials counts ``PAIR_WEIGHT / n``, since there are only about
-n independent comparisons. (Mean regret at trial 10 on LCBench with an inverted past: .40 with 3
+n independent comparisons. (Regret at trial 10 on LCBench with inverted past studies: .40 with 3
 and a prior of .8, .55 with 2 and .9, TPE .45; measured 2026-11.)"""
 MAX_TRUST = 0.95
 """Higher rank correlations are clipped: a single pair in the wrong order would refute them."""
 
 
 class PriorMean:
-    """Predicts configurations from past studies, in standard deviations over a pool.
+    """Predicts scores from past studies, in standard deviations over a pool.
 
     Args:
         learner: Fitted meta-learner.
@@ -109,13 +109,13 @@ def _relevance(learner: MetaLearner) -> Floats:
 def task_similarity(prior_means: Floats, scores: Floats, trust: float) -> float:
     """Return the probability, in [0, 1], that past studies are about the same task.
 
-    It guards against negative transfer: it falls if the past predicts own trials in wrong order.
+    It guards against negative transfer: it falls if observed trials are predicted in wrong order.
     If prior means and scores are standard normal with correlation r, the difference of two scores
     is normal with mean r times the difference of their prior means and variance 2 (1 - r^2).
 
     Args:
-        prior_means: Prior means of own trials, shape (n,).
-        scores: Scores of own trials, larger is better, shape (n,).
+        prior_means: Prior means of observed trials, shape (n,).
+        scores: Scores of observed trials, larger is better, shape (n,).
         trust: Rank correlation of predictions on held-out studies, in [0, 1].
     """
     from scipy.stats import norm

@@ -39,8 +39,8 @@ from optuna_metallmix.settings import check_source
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import merge_spaces
 from optuna_metallmix.space import project
-from optuna_metallmix.transfer.acquisition import NextConfig
-from optuna_metallmix.transfer.acquisition import TransferModel
+from optuna_metallmix.transfer.next_config import NextConfig
+from optuna_metallmix.transfer.next_config import TransferModel
 
 
 _logger = optuna.logging.get_logger("optuna.metallmix")
@@ -80,7 +80,7 @@ class PerStudySampler(BaseSampler):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """Return an empty space for own trials: their values are sampled independently."""
+        """Return an empty space for this sampler's trials, which are sampled independently."""
         if self._is_own(study, trial):
             return {}
         return self._base(study).infer_relative_search_space(study, trial)
@@ -88,7 +88,7 @@ class PerStudySampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Leave the trial to the base sampler unless it is an own trial."""
+        """Leave the trial to the base sampler unless it is one of this sampler's trials."""
         if self._is_own(study, trial):
             return {}
         return self._base(study).sample_relative(study, trial, search_space)
@@ -110,12 +110,12 @@ class TransferSampler(PerStudySampler):
     """Sampler that keeps learning from past studies while this study's results agree with them.
 
     Each trial maximizes the expected improvement of a Gaussian process, whose prior mean is
-    predicted from the past studies. The past is ignored if it predicts this study's trials in the
-    wrong order, or cannot predict past studies that were held out. Running trials count as median,
+    predicted from past studies. These are ignored if they predict this study's trials in the wrong
+    order, or cannot predict past studies that were held out. Running trials count as median,
     failed and infeasible ones as the worst, pruned ones as median at best.
 
-    ``base_sampler`` samples all trials if nothing can be learned from past studies or if there are
-    several objectives, and parameters that past studies do not have.
+    ``base_sampler`` samples every parameter that past studies lack. It samples entire trials if
+    nothing can be learned from past studies or the study is multi-objective.
 
     Args:
         source_storage: Storage with the past studies. Default: the study's own storage.
@@ -193,7 +193,7 @@ class TransferSampler(PerStudySampler):
         return bool(model)  # fitted, or not tried yet
 
     def _past(self, study: Study) -> History:
-        """Read the past once per study: it does not change while the study runs."""
+        """Read past studies once per study: they rarely change while it runs."""
         key = study_key(study)
         if key not in self._pasts:
             try:
@@ -209,16 +209,16 @@ class TransferSampler(PerStudySampler):
         if not is_single_objective(study):
             return None
         others = [other for other in all_trials(study) if other.number != trial.number]
-        own = [other for other in others if other.params]
-        known = {**merge_spaces(other.distributions for other in own), **first_param}
+        observed = [other for other in others if other.params]
+        known = {**merge_spaces(other.distributions for other in observed), **first_param}
         model = self._model(study, known)
         if model is None:
             return None
-        configs = [fit_into(other.params, model.space, {}) for other in own]
-        own = [other for other, config in zip(own, configs, strict=True) if config]
+        configs = [fit_into(other.params, model.space, {}) for other in observed]
+        observed = [other for other, config in zip(observed, configs, strict=True) if config]
         proposal = model.propose(
             [config for config in configs if config],
-            own_scores(own, study.direction),
+            trial_scores(observed, study.direction),
             np.random.default_rng([self._seed, trial.number]),
             n_pending=sum(_is_pending(other, trial) for other in others),
         )
@@ -250,13 +250,13 @@ class TransferSampler(PerStudySampler):
         base = type(self._base_sampler).__name__
         _logger.log(
             self._level,
-            f"Study {study.study_name!r} does not use past studies, {base} samples its trials: "
+            f"Past studies are not used for study {study.study_name!r}; falling back to {base}: "
             f"{error}",
         )
 
 
 def _is_pending(other: FrozenTrial, trial: FrozenTrial) -> bool:
-    """Return whether an earlier trial may still be without values in another worker.
+    """Return whether another worker may not have sampled an earlier trial yet.
 
     A trial that started long before was abandoned by its worker.
     """
@@ -268,7 +268,7 @@ def _is_pending(other: FrozenTrial, trial: FrozenTrial) -> bool:
 
 
 def _possible_params(past: History, known: SearchSpace) -> SearchSpace:
-    """Return the past's parameters that the objective has, or may have under a condition."""
+    """Return past studies' parameters that the objective has, or may have under a condition."""
     conditional = {
         name
         for study in past.studies
@@ -282,11 +282,11 @@ def _possible_params(past: History, known: SearchSpace) -> SearchSpace:
     }
 
 
-def own_scores(trials: Sequence[FrozenTrial], direction: StudyDirection) -> Floats:
-    """Return the scores of own trials, larger is better, shape (n,), all finite.
+def trial_scores(trials: Sequence[FrozenTrial], direction: StudyDirection) -> Floats:
+    """Return the scores of trials, larger is better, shape (n,), all finite.
 
     Scores are clipped at three times the distance of the best from the median, so that a diverged
-    training does not make all others look alike.
+    training run does not make all others look alike.
     """
     sign = 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
     complete = [t for t in trials if t.state is TrialState.COMPLETE and is_feasible(t)]

@@ -22,7 +22,7 @@ from optuna_metallmix.metalearner.meta_learner import MetaLearner
 from optuna_metallmix.transfer import sampler as transfer_sampler
 from optuna_metallmix.transfer.sampler import MAX_PENDING
 from optuna_metallmix.transfer.sampler import SIMILARITY_ATTR
-from optuna_metallmix.transfer.sampler import own_scores
+from optuna_metallmix.transfer.sampler import trial_scores
 
 
 pytest.register_assert_rewrite("optuna.testing.pytest_samplers")
@@ -122,7 +122,7 @@ def test_unrelated_past_uses_the_base_sampler(told) -> None:
     other.optimize(lambda trial: trial.suggest_float("unrelated", 0, 1), n_trials=20)
     study = optuna.create_study(storage=storage, sampler=TransferSampler(seed=0))
     study.optimize(objective, n_trials=15)
-    assert ["does not use past studies" in warning for warning in told.warnings] == [True]
+    assert ["are not used" in warning for warning in told.warnings] == [True]
     assert study.best_value < 10
 
 
@@ -234,7 +234,7 @@ def test_own_scores_are_finite_and_larger_is_better() -> None:
         trial(0.1, TrialState.PRUNED),
         trial(0.5, constraints=[1.0]),
     ]
-    scores = own_scores(trials, StudyDirection.MINIMIZE)
+    scores = trial_scores(trials, StudyDirection.MINIMIZE)
     assert np.isfinite(scores).all()
     assert scores[:3].tolist() == [-1.0, -2.0, -3.0]
     assert scores[3] == scores[4] == scores[5] == scores[7] == scores.min()

@@ -1,13 +1,14 @@
-"""Choose the next configuration from past studies and the study's own trials.
+"""Choose the next configuration from past studies and the current study's trials.
 
-While the past is likely to be about the same task, a Gaussian process of the own trials has the
-past's predictions as its prior mean. The second trial is a probe: a configuration with a middling
-prediction, to test the past. Without the past, early trials are random draws, since a Gaussian
-process of few trials only explores the corners of the space. (Without this guard against negative
-transfer, an inverted past adds 4.7 to the regret at trial 10 on HPOBench; measured 2026-11.)
+A Gaussian process is fitted to the current study's trials. While the past studies are likely to be
+about the same task, their predictions are its prior mean. The second trial is a probe: a
+configuration with a middling prediction, to test these predictions. If they are not used, early
+trials are random draws, since a Gaussian process of few trials only explores the corners of the
+space. (Without this guard against negative transfer, inverted past studies add 4.7 to the regret
+at trial 10 on HPOBench; measured 2026-11.)
 
 Notations in this module:
-    n: Number of own trials.
+    n: Number of observed trials, which are those of the current study.
     m: Number of configurations to choose from.
     d: Number of coordinates of an encoded configuration.
 """
@@ -22,6 +23,7 @@ from itertools import chain
 from itertools import islice
 
 import numpy as np
+from numpy.random import Generator
 
 from optuna_metallmix.candidates import RANDOM
 from optuna_metallmix.candidates import build_pool
@@ -45,26 +47,27 @@ from optuna_metallmix.transfer.prior_mean import task_similarity
 
 
 N_BEFORE_PROBE = 1
-"""Number of own trials before the probe."""
+"""Number of observed trials before the probe."""
 MIN_SIMILARITY = 0.5
-"""Minimum task similarity at which the past is used. (Using it with that probability instead: mean
-regret at trial 5 on LCBench .13 instead of .08, at trial 10 with an inverted past on HPOBench .19
-instead of .20; measured 2026-11.)"""
+"""Minimum task similarity at which past studies are used. (Using them with that probability: mean
+regret at trial 5 on LCBench .13 instead of .08, at trial 10 with inverted past studies on HPOBench
+.19 instead of .20; measured 2026-11.)"""
 N_RANDOM_TRIALS = 6
-"""Number of own trials below which a trial without the past is random. (Mean regret at trial 10 on
-HPOBench with a useless past: .20, without random trials 1.20, TPE .19; measured 2026-11.)"""
-MAX_OWN = 200
-"""Maximum number of own trials in the Gaussian process, whose cost is cubic in it."""
+"""Number of observed trials below which a trial is random if past studies are not used. (Regret at
+trial 10 on HPOBench with useless ones: .20, without random trials 1.20, TPE .19; measured
+2026-11.)"""
+MAX_OBSERVED = 200
+"""Maximum number of observed trials in the Gaussian process, whose cost is cubic in it."""
 SLOPE_WEIGHT = 2.0
-"""Number of own trials that the slope on held-out studies counts for."""
+"""Weight of the prior slope, in pseudo-observations."""
 WIDTHS = (0.1, 0.25, 0.5)
 """Standard deviations of perturbations, in unit space. (Regret at trial 25 with .03, .1 and .25:
 LCBench -.11 instead of -.13, HPOBench the same; measured 2026-11.)"""
 N_PERTURBED = 8
-"""Number of perturbations of each of the three best own trials, for each width."""
+"""Number of perturbations of each of the three best observed trials, for each width."""
 MAX_POOL = 1500
 _IRRELEVANT = 1e-6
-"""Relevance of a parameter that no own trial has had."""
+"""Relevance of a parameter that no observed trial has."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class NextConfig:
 
     Attributes:
         params: Values by parameter name.
-        similarity: Probability, given the own trials, that the past is about the same task.
+        similarity: Probability, given the observed trials, that past studies are about this task.
     """
 
     params: Config
@@ -109,91 +112,93 @@ class TransferModel:
         self._pool_points = self._encoding.encode(self._pool)
 
     def propose(
-        self, own: Sequence[Config], scores: Floats, rng: np.random.Generator, n_pending: int = 0
+        self, observed: Sequence[Config], scores: Floats, rng: Generator, n_pending: int = 0
     ) -> NextConfig:
-        """Propose the configuration to try after the trials ``own``.
+        """Propose the configuration to try after the observed trials.
 
         Args:
-            own: Configurations of own trials, shape (n,).
+            observed: Configurations of observed trials, shape (n,).
             scores: Their scores, larger is better, shape (n,), all finite.
             rng: Draws perturbations and random trials.
-            n_pending: Number of trials that are being proposed at the same time: as many diverse
-                configurations are left to them.
+            n_pending: Number of trials that are being proposed at the same time; that many of the
+                best diverse configurations are reserved for them.
         """
-        if own:
-            own, scores = _best_and_latest(own, scores)
-            ranked, similarity = self._rank(own, scores, rng)
+        if observed:
+            observed, scores = _best_and_latest(observed, scores)
+            ranked, similarity = self._rank(observed, scores, rng)
         else:
             ranked, similarity = _sort(self._pool, self._pool_means), PRIOR_SIMILARITY
-        # The last of the best diverse configurations: the others are left to pending trials.
-        best = list(islice(_untried(ranked, own), 1 + 30 * n_pending)) or self._pool[:1]
+        # The last of the best diverse configurations: the others are reserved for pending trials.
+        best = list(islice(_untried(ranked, observed), 1 + 30 * n_pending)) or self._pool[:1]
         last = select_diverse(range(len(best)), best, self.space, n_pending + 1)[-1]
         return NextConfig(best[last], similarity)
 
     def _rank(
-        self, own: Sequence[Config], scores: Floats, rng: np.random.Generator
+        self, observed: Sequence[Config], scores: Floats, rng: Generator
     ) -> tuple[Iterator[Config], float]:
         """Return configurations, the most promising first, and the task similarity."""
-        perturbed = self._perturb_best(own, scores, rng)
-        means = self._prior_mean.predict([*own, *perturbed])
-        own_means, means = means[: len(own)], np.append(self._pool_means, means[len(own) :])
+        perturbed = self._perturb_best(observed, scores, rng)
+        observed_means = self._prior_mean.predict(observed)
+        means = np.append(self._pool_means, self._prior_mean.predict(perturbed))
         trust = self.learner.trust
-        similarity = task_similarity(own_means, scores, trust) if trust > MIN_TRUST else 0.0
-        use_past = similarity >= MIN_SIMILARITY
+        similarity = task_similarity(observed_means, scores, trust) if trust > MIN_TRUST else 0.0
+        use_prior = similarity >= MIN_SIMILARITY
         points = np.concatenate([self._pool_points, self._encoding.encode(perturbed)])
-        if use_past and len(own) == N_BEFORE_PROBE:
-            values = self._probe_values(own, points, means)
+        if use_prior and len(observed) == N_BEFORE_PROBE:
+            values = self._probe_values(observed, points, means)
         else:
-            values = self._log_improvement(own, scores, own_means, points, means, use_past)
+            values = self._log_improvement(
+                observed, scores, observed_means, points, means, use_prior
+            )
         ranked = _sort([*self._pool, *perturbed], values)
-        if not use_past and len(own) < N_RANDOM_TRIALS:
+        if not use_prior and len(observed) < N_RANDOM_TRIALS:
             draws = rng.permutation(len(self._random))
             ranked = chain((self._random[int(i)] for i in draws), ranked)
         return ranked, similarity
 
-    def _probe_values(self, own: Sequence[Config], points: Floats, means: Floats) -> Floats:
-        """Return the distance of middling configurations to own trials, -1 for others."""
+    def _probe_values(self, observed: Sequence[Config], points: Floats, means: Floats) -> Floats:
+        """Return the distance of middling configurations to observed trials, -1 for others."""
         from scipy.spatial.distance import cdist
 
-        distances = cdist(points, self._encoding.encode(own)).min(axis=1)
+        distances = cdist(points, self._encoding.encode(observed)).min(axis=1)
         is_middling = np.abs(means - np.median(self._pool_means)) < 0.5
         return np.where(is_middling, distances, -1.0)
 
     def _log_improvement(
         self,
-        own: Sequence[Config],
+        observed: Sequence[Config],
         scores: Floats,
-        own_means: Floats,
+        observed_means: Floats,
         points: Floats,
         means: Floats,
-        use_past: bool,
+        use_prior: bool,
     ) -> Floats:
         """Return the log expected improvement of ``points``, with prior means ``means``."""
         scores = (scores - scores.mean()) / (float(scores.std()) or 1.0)
-        slope = self._slope(own_means, scores) if use_past else 0.0
-        relevance = self._prior_mean.relevance if use_past else 1.0
-        residuals = scores - slope * own_means
-        names = frozenset().union(*own)
+        slope = self._slope(observed_means, scores) if use_prior else 0.0
+        relevance = self._prior_mean.relevance if use_prior else 1.0
+        residuals = scores - slope * observed_means
+        names = frozenset().union(*observed)
         is_known = self._encoding.repeat([name in names for name in self.space]) > 0
         relevance = np.where(is_known, relevance, _IRRELEVANT)
-        own_points = self._encoding.encode(own)
-        (gp,) = fit_gps([(own_points, residuals - residuals.mean())], relevance)
+        observed_points = self._encoding.encode(observed)
+        (gp,) = fit_gps([(observed_points, residuals - residuals.mean())], relevance)
         mean, deviation = gp.predict(points)
         mean = mean + residuals.mean() + slope * means
         return log_expected_improvement(mean, deviation, float(scores.max()))
 
-    def _slope(self, own_means: Floats, scores: Floats) -> float:
+    def _slope(self, observed_means: Floats, scores: Floats) -> float:
         """Return the slope of standardized scores over prior means, shrunk towards the trust."""
-        centred = own_means - own_means.mean()
-        slope = centred @ scores + SLOPE_WEIGHT * self.learner.trust
-        return float(np.clip(slope / (centred @ centred + SLOPE_WEIGHT), 0.0, 1.5))
+        centered = observed_means - observed_means.mean()
+        slope = centered @ scores + SLOPE_WEIGHT * self.learner.trust
+        return float(np.clip(slope / (centered @ centered + SLOPE_WEIGHT), 0.0, 1.5))
 
     def _perturb_best(
-        self, own: Sequence[Config], scores: Floats, rng: np.random.Generator
+        self, observed: Sequence[Config], scores: Floats, rng: Generator
     ) -> list[Config]:
-        best = [own[int(i)] for i in np.argsort(-scores, kind="stable")[:3]]
+        best = [observed[int(i)] for i in np.argsort(-scores, kind="stable")[:3]]
         by_names: dict[frozenset[str], list[Config]] = {}
-        for config in [*own, *self._pool]:
+        for config in [*observed, *self._pool]:
             by_names.setdefault(frozenset(config), []).append(config)
         return [
             self._perturb(config, by_names[frozenset(config)], width, rng)
@@ -203,7 +208,7 @@ class TransferModel:
         ]
 
     def _perturb(
-        self, config: Config, donors: Sequence[Config], width: float, rng: np.random.Generator
+        self, config: Config, donors: Sequence[Config], width: float, rng: Generator
     ) -> Config:
         """Perturb numbers, and take choices from a configuration with the same parameters."""
         donor = donors[int(rng.integers(len(donors)))]
@@ -217,23 +222,23 @@ class TransferModel:
         return perturbed
 
 
-def _untried(configs: Iterable[Config], own: Sequence[Config]) -> Iterator[Config]:
-    """Yield the configurations that differ from own trials in a parameter that any of them had."""
-    names = frozenset().union(*own)
+def _untried(configs: Iterable[Config], observed: Sequence[Config]) -> Iterator[Config]:
+    """Yield the configurations that differ from observed ones in any parameter that these have."""
+    names = frozenset().union(*observed)
 
     def key(config: Config) -> str:
         return config_key({name: value for name, value in config.items() if name in names})
 
-    tried = {key(config) for config in own}
+    tried = {key(config) for config in observed}
     return (config for config in configs if key(config) not in tried)
 
 
-def _best_and_latest(own: Sequence[Config], scores: Floats) -> tuple[list[Config], Floats]:
-    """Return the best and the latest own trials if there are more than :data:`MAX_OWN`."""
-    latest = np.arange(len(own))[-MAX_OWN // 2 :]
-    best = np.argsort(-scores, kind="stable")[: MAX_OWN // 2]
-    kept = np.union1d(best, latest) if len(own) > MAX_OWN else np.arange(len(own))
-    return [own[int(i)] for i in kept], scores[kept]
+def _best_and_latest(observed: Sequence[Config], scores: Floats) -> tuple[list[Config], Floats]:
+    """Return the best and the latest trials if there are more than :data:`MAX_OBSERVED`."""
+    latest = np.arange(len(observed))[-MAX_OBSERVED // 2 :]
+    best = np.argsort(-scores, kind="stable")[: MAX_OBSERVED // 2]
+    kept = np.union1d(best, latest) if len(observed) > MAX_OBSERVED else np.arange(len(observed))
+    return [observed[int(i)] for i in kept], scores[kept]
 
 
 def _sort(configs: Sequence[Config], values: Floats) -> Iterator[Config]:

@@ -9,10 +9,10 @@ from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history.history import History
 from optuna_metallmix.space.search_space import contains
 from optuna_metallmix.space.search_space import merge_spaces
-from optuna_metallmix.transfer.acquisition import N_BEFORE_PROBE
-from optuna_metallmix.transfer.acquisition import N_RANDOM_TRIALS
-from optuna_metallmix.transfer.acquisition import TransferModel
-from optuna_metallmix.transfer.acquisition import _best_and_latest
+from optuna_metallmix.transfer.next_config import N_BEFORE_PROBE
+from optuna_metallmix.transfer.next_config import N_RANDOM_TRIALS
+from optuna_metallmix.transfer.next_config import TransferModel
+from optuna_metallmix.transfer.next_config import _best_and_latest
 
 
 @pytest.fixture(scope="module")
