@@ -1,4 +1,4 @@
-"""Show what a long step is doing, and time the steps of a suggestion.
+"""Show the progress of long steps, and time the steps of a suggestion.
 
 Progress is shown on a terminal only, so that log files stay clean, and only while the logger
 ``optuna.metallmix`` lets INFO through (see ``optuna.logging.set_verbosity``).

@@ -56,7 +56,7 @@ class Settings:
     def __post_init__(self) -> None:
         n = self.n_attempts
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise ValueError(f"n_attempts={n!r} must be a whole number of at least 1.")
+            raise ValueError(f"n_attempts={n!r} must be an integer greater than or equal to 1.")
         if not isinstance(self.cost_aware, bool):
             raise TypeError(f"cost_aware={self.cost_aware!r} must be True or False.")
         variant_named(self.prompt)
@@ -140,5 +140,5 @@ def check_seed(seed: int | None) -> int:
         return int(np.random.default_rng().integers(2**31))
     is_integer = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
     if not is_integer or not 0 <= seed < 2**32:
-        raise ValueError(f"seed={seed!r} must be a whole number from 0 to 2**32 - 1, or None.")
+        raise ValueError(f"seed={seed!r} must be an integer from 0 to 2**32 - 1, or None.")
     return int(seed)

@@ -1,4 +1,4 @@
-"""Format numbers, and write text by other people safely in prompts, Markdown and HTML.
+"""Format numbers, and escape untrusted text for prompts, Markdown and HTML.
 
 * Numbers have no exponent and a bounded length: small models copy ``2.39e-02`` as ``2.39e-0``
   (measured 2026-11), and 1e-300 is too long as a decimal (it becomes ``1x10^-300``).
@@ -24,7 +24,7 @@ import numpy as np
 MAX_DIGITS = 24
 """Maximum length of a plain decimal: 2**63 and 1e-20 fit."""
 MAX_TEXT = 60
-"""Default maximum length of a text in a prompt, in characters."""
+"""Default maximum length of a string in a prompt, in characters."""
 MAX_CELL = 160
 """Maximum length of a table cell, in characters: names and choices can be arbitrarily long."""
 
@@ -73,15 +73,15 @@ def format_number(value: Any, digits: int | None = 4) -> str:
 
 
 def one_line(text: str) -> str:
-    """Join a text to one line, without its unprintable characters."""
+    """Return a string as a single line without unprintable characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 @lru_cache(maxsize=4096)
 def sanitize(text: str, limit: int) -> str:
-    """Return a text as one line without invisible characters and control tokens.
+    """Return a string as a single line without invisible characters and control tokens.
 
-    A text longer than ``limit`` characters is cut in the middle.
+    A string longer than ``limit`` characters is cut in the middle.
     """
     clean = _TOKEN_START.sub(r"\g<0> ", one_line(_INVISIBLE.sub(" ", text)))
     if len(clean) <= limit:
@@ -91,12 +91,12 @@ def sanitize(text: str, limit: int) -> str:
 
 
 def is_verbatim(text: str, limit: int = MAX_TEXT) -> bool:
-    """Return whether :func:`sanitize` leaves a text unchanged, so that a model can copy it."""
+    """Return whether :func:`sanitize` leaves a string unchanged, so that a model can copy it."""
     return sanitize(text, limit) == text
 
 
 def quote(text: object, limit: int = MAX_TEXT) -> str:
-    """Return a sanitized text in double quotes, as data."""
+    """Return a sanitized string in double quotes, as data."""
     return json.dumps(sanitize(str(text), limit), ensure_ascii=False)
 
 
@@ -108,11 +108,11 @@ def quote_name(text: str, limit: int = MAX_TEXT) -> str:
 
 
 def escape_markdown(text: str, limit: int | None = None) -> str:
-    """Return a text as one line without Markdown markup.
+    """Return a string as a single line without Markdown markup.
 
     Args:
-        text: Any text.
-        limit: Maximum length before escaping, at least 2; a longer text is cut at its end.
+        text: Any string.
+        limit: Maximum length before escaping, at least 2; a longer string is cut at its end.
             ``None`` for no limit.
     """
     line = one_line(text)
@@ -122,24 +122,24 @@ def escape_markdown(text: str, limit: int | None = None) -> str:
 
 
 def markdown_code(text: str | None) -> str:
-    """Return a text as inline code."""
+    """Return a string as inline code."""
     return f"`{one_line(str(text)).replace('`', '')}`"
 
 
 def markdown_link(text: str, address: str) -> str:
-    """Return a link with an escaped text; ``address`` must be trusted."""
+    """Return a link with escaped text; ``address`` must be trusted."""
     return f"[{escape_markdown(text, MAX_CELL)}]({address})"
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of plain texts, which are escaped."""
+    """Return a table of plain strings, which are escaped."""
     return raw_markdown_table(
         head, ([escape_markdown(cell, MAX_CELL) for cell in row] for row in rows)
     )
 
 
 def raw_markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table whose cells are Markdown already."""
+    """Return a table whose cells are already Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -31,8 +31,8 @@ DEFERRED = "deferred"
 PASSED = "passed"
 
 _CLAIM_DELAY = timedelta(minutes=1)
-"""Time in which a running trial without a state may still claim; it takes milliseconds. A longer
-running one belongs to another sampler, or its process was killed."""
+"""Time in which a running trial without a state may still claim; it takes milliseconds. A trial
+that runs longer belongs to another sampler, or its process was killed."""
 _CLAIM_LIFETIME = timedelta(hours=1)
 """Time after which the claim of a running trial expires. The objective may load data before its
 first parameter, and large models are slow, but a killed process never answers."""
@@ -48,7 +48,7 @@ def claim(study: Study, trial: FrozenTrial) -> bool:
     if is_enqueued(trial):
         return False
     taken = _is_taken(study, trial, wait_for_unclaimed=True)
-    # A trial that passes records it too, so that higher ones need not wait for it.
+    # A trial that passes records it too, so that later trials need not wait for it.
     _set_state(study, trial, PASSED if taken else CLAIMED)
     return not taken
 

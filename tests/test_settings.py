@@ -52,12 +52,16 @@ def test_no_seed_draws_another_each_time() -> None:
 @pytest.mark.parametrize(
     ("arguments", "kind", "sentence"),
     [
-        ({"n_attempts": 0}, ValueError, "n_attempts=0 must be a whole number of at least 1."),
+        (
+            {"n_attempts": 0},
+            ValueError,
+            "n_attempts=0 must be an integer greater than or equal to 1.",
+        ),
         ({"n_attempts": True}, ValueError, "n_attempts=True must be"),
         ({"n_attempts": 2.0}, ValueError, "n_attempts=2.0 must be"),
         ({"n_attempts": "2"}, ValueError, "n_attempts='2' must be"),
-        ({"seed": -1}, ValueError, "seed=-1 must be a whole number from 0"),
-        ({"seed": 2**32}, ValueError, "seed=4294967296 must be a whole number from 0 to"),
+        ({"seed": -1}, ValueError, "seed=-1 must be an integer from 0"),
+        ({"seed": 2**32}, ValueError, "seed=4294967296 must be an integer from 0 to"),
         ({"seed": 1.5}, ValueError, "seed=1.5 must be"),
         ({"seed": True}, ValueError, "seed=True must be"),
         ({"seed": "1"}, ValueError, "seed='1' must be"),

@@ -2,9 +2,9 @@
 
 The pool holds the best configurations of each past study, perturbations of them, and random draws
 (mean regret of the first pick on LCBench: .37 instead of .42; measured 2026-11). Each member has
-the active parameters of a past trial, since the conditions of a space are unknown: a choice is
-only replaced by one that was used with the same active parameters, and an integer that decides
-which parameters are active (``n_layers=3``) stays in the range it had with them.
+the active parameters of a past trial, since the conditions of a space are unknown. Choices are
+resampled only from those seen with the same set of active parameters. Integers that may control
+that set (``n_layers=3``) stay within the range seen with it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class PoolMember:
     Attributes:
         params: Values by parameter name.
         origin: Where the configuration comes from, for display.
-        is_past_best: Whether it is one of the best of a past study, unperturbed.
+        is_past_best: Whether it is among the best of a past study, unperturbed.
     """
 
     params: dict[str, Any]
@@ -158,7 +158,7 @@ def _seen_values(
 
     These are the choices, and the integers that were used with different active parameters. All
     other numbers are free: the optima of LCBench are at the ends of its ranges (regret of the best
-    of five picks: .20 if restricted to the past, .04 if not; measured 2026-11).
+    of five picks: .20 if restricted to past values, .04 if not; measured 2026-11).
     """
     by_names: dict[tuple[str, ...], list[Config]] = {}
     for config in configs:

@@ -35,7 +35,7 @@ MIN_DISTANCE = 0.08
 """Minimum distance of two candidates: the mean difference of their parameters in unit space."""
 UNCERTAINTY_PENALTY = 2.0
 """Standard deviations, times ``1 - trust``, subtracted from the prediction of a configuration that
-is not one of a past study's best. (Mean and median regret of the first pick on LCBench: .37 and
+is not among a past study's best. (Mean and median regret of the first pick on LCBench: .37 and
 .20 with the penalty, .39 and .26 without; no change on HPOBench; measured 2026-11.)"""
 
 
@@ -50,7 +50,7 @@ class Candidate:
         origin: Where the configuration comes from, for display.
         predicted: Predicted score, about [0, 1]; ``None`` without past studies.
         spread: Standard deviation across the meta-learner's members, in score units.
-        cost: Predicted training cost, 1 is a median training; ``None`` unless requested.
+        cost: Predicted training cost, 1 is a median training run; ``None`` unless requested.
     """
 
     number: int
@@ -66,7 +66,7 @@ class CostTradeoff:
     """The suggested configuration compared with the best predicted candidate.
 
     Attributes:
-        cost: Training cost of the suggested configuration; 1 is a median training.
+        cost: Training cost of the suggested configuration; 1 is a median training run.
         best_cost: Training cost of the best predicted candidate.
         given_up: Predicted score of that candidate minus that of the suggested configuration, in
             score units; may be negative.
@@ -88,8 +88,8 @@ def propose_candidates(
 ) -> tuple[Candidate, ...]:
     """Return up to ``n`` candidates, best predicted score first.
 
-    The less the past can be trusted, the more untried configurations are penalized, see
-    :data:`UNCERTAINTY_PENALTY`; they come last if trust is at most :data:`MIN_TRUST`. With
+    The less past studies can be trusted, the more untried configurations are penalized (see
+    :data:`UNCERTAINTY_PENALTY`); they come last if trust is at most :data:`MIN_TRUST`. With
     ``costs``, candidate 1 is the cheapest of the pool that may be as good as the best.
     Configurations that the current study has already tried are left out.
     """
@@ -138,8 +138,8 @@ def select_diverse(
 ) -> list[int]:
     """Return up to ``n`` indices of ``configs`` that differ from each other, in the given order.
 
-    An index is skipped if its configuration is closer than :data:`MIN_DISTANCE` to one selected
-    before. If too few remain, the first skipped ones are added.
+    An index is skipped if its configuration is closer than :data:`MIN_DISTANCE` to an earlier
+    selection. If too few remain, the first skipped indices are added.
     """
     chosen: list[int] = []
     for i in order:

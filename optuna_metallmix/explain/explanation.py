@@ -1,6 +1,6 @@
 """Explain the meta-learner's predictions by evidence, parameter importance and nearest studies.
 
-Evidence is the mean SHAP value of past trials that share a range or choice of one parameter.
+Evidence is the mean SHAP value of past trials that share a range or choice of a parameter.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ _MAX_ROWS = 20
 
 @dataclass(frozen=True)
 class Evidence:
-    """Effect of a range of numbers, or of a choice, of one parameter in past trials.
+    """Effect of a range or choice of a parameter in past trials.
 
     Attributes:
         id: ``"E1"``, ``"E2"``, ...: the id to cite.
         parameter: Name of the parameter.
-        values: The range or choice in words.
+        values: Description of the range or choice.
         low, high: Inclusive bounds of the range; ``None`` for a choice.
         choice: Label of the choice; ``None`` for a range.
         effect: Mean SHAP value of the past trials with such a value, in score units.
@@ -196,9 +196,9 @@ def explain(
 
 
 def evidence_sign(evidence: Evidence, space: Mapping[str, Any], params: Config) -> int:
-    """Return 1 if evidence supports a configuration, -1 if it speaks against it, else 0.
+    """Return 1 if evidence supports a configuration, -1 if it contradicts it, else 0.
 
-    Evidence of a positive effect supports configurations with such a value and speaks against
+    Evidence of a positive effect supports configurations with such a value and contradicts
     those without; evidence of a negative effect does the opposite.
     """
     if evidence.parameter not in params or evidence.parameter not in space:

@@ -27,7 +27,7 @@ def shap_view(
 ) -> shap.Explanation:
     """Return SHAP values as a :class:`shap.Explanation`.
 
-    Its ``data`` is numeric, since the plots use it for positions and colours: choices are indices,
+    Its ``data`` is numeric, since the plots use it for positions and colors: choices are indices,
     inactive parameters NaN. ``display_data`` has the labels. Each row's values and the base value
     sum to the prediction.
 

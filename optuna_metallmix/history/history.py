@@ -81,7 +81,7 @@ class PastStudy:
 
 @dataclass(frozen=True)
 class History:
-    """The past studies, and what the target study (the one being optimized) has tried so far.
+    """The past studies, and what the target study (being optimized) has tried so far.
 
     Attributes:
         studies: The usable studies.
@@ -117,30 +117,30 @@ def read_past(study: Study, source: Source | None, names: Sequence[str] | None) 
     """Read the past studies for ``study`` from ``source``, by default its own storage.
 
     Raises:
-        HistoryError: The source cannot be read, or contains no study with one of ``names``.
+        HistoryError: The source cannot be read, or lacks a study in ``names``.
     """
-    own = storage_of(study)
-    with open_source(own if source is None else source) as storage:
-        is_own = same_storage(storage, own)
+    target = storage_of(study)
+    with open_source(target if source is None else source) as storage:
+        is_own = same_storage(storage, target)
         exclude = study_id_of(study) if is_own else None
         return replace(read_history(storage, names=names, exclude=exclude), is_own_storage=is_own)
 
 
 def with_own_trials(history: History, study: Study, before: int | None = None) -> History:
     """Add the finished trials of ``study``, those with a number below ``before`` if given."""
-    own = [trial for trial in all_trials(study) if trial.state.is_finished()]
-    own = [trial for trial in own if before is None or trial.number < before]
+    finished = [trial for trial in all_trials(study) if trial.state.is_finished()]
+    finished = [trial for trial in finished if before is None or trial.number < before]
     studies = history.studies
     try:
-        scored = score_study(study.study_name, study.direction, own)
+        scored = score_study(study.study_name, study.direction, finished)
         studies += (replace(scored, meta_features=own_features(study), is_target=True),)
     except HistoryError:  # too few trials to rank, but their values are known
         pass
-    complete = [trial for trial in own if trial.state is TrialState.COMPLETE]
+    complete = [trial for trial in finished if trial.state is TrialState.COMPLETE]
     return replace(
         history,
         studies=studies,
-        target_space=merge_spaces(trial.distributions for trial in own),
+        target_space=merge_spaces(trial.distributions for trial in finished),
         tried=tuple((trial.params, trial.values[0]) for trial in complete),
     )
 
@@ -161,10 +161,10 @@ def read_history(
     Args:
         storage: The storage to read; nothing is written to it.
         names: The studies to read; all if ``None``.
-        exclude: The id of a study to skip: the one being optimized.
+        exclude: The id of a study to skip, such as the target study.
 
     Raises:
-        HistoryError: The storage cannot be read, or contains no study with one of ``names``.
+        HistoryError: The storage cannot be read, or lacks a study in ``names``.
     """
     frozen = read_storage(storage, storage.get_all_studies)
     frozen = [study for study in frozen if study_id_of(study) != exclude]
@@ -176,8 +176,8 @@ def read_history(
     for study in progress_bar(frozen, "Reading past studies", "study"):
         try:
             studies.append(_read_study(storage, study))
-        except UnusableStudyError as reason:
-            left_out[study.study_name] = str(reason)
+        except UnusableStudyError as error:
+            left_out[study.study_name] = str(error)
     return History(tuple(studies), left_out)
 
 
@@ -194,9 +194,8 @@ def _read_study(storage: BaseStorage, study: FrozenStudy) -> PastStudy:
     with _LOCK:
         ranked = _CACHE.setdefault(storage, LRUCache(_CACHE_SIZE)).get(key)
     if ranked is None:
-        ranked = score_study(
-            name, direction, read_storage(storage, read_trials, storage, study_id)
-        )
+        trials = read_storage(storage, read_trials, storage, study_id)
+        ranked = score_study(name, direction, trials)
         with _LOCK:
             _CACHE[storage][key] = ranked
     return replace(ranked, meta_features=scalar_features(study.user_attrs), study_id=study_id)

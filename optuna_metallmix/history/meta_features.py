@@ -1,4 +1,4 @@
-"""Describe image data sets by meta-features, and measure how similar studies are by them.
+"""Describe image datasets by meta-features, and measure how similar studies are by them.
 
 The seven groups are those of MetaLLMiX (arXiv 2509.09387): instances, classes, imbalance ratio,
 class entropy, resolution, class-size statistics, modality.
@@ -28,7 +28,7 @@ MetaFeatures: TypeAlias = Mapping[str, float | int | str]
 MAX_IMAGES = 100
 """Number of images whose sizes are read: reading thousands would take minutes."""
 _MAX_TEXT = 64
-"""Maximum length of a text meta-feature; longer texts are descriptions."""
+"""Maximum length of a string meta-feature; longer strings are descriptions."""
 _LABEL_KEYS = ("label", "labels", "target", "class", "fine_label")
 _IMAGE_KEYS = ("image", "img", "pixel_values")
 
@@ -38,15 +38,15 @@ def image_meta_features(
     image_size: int | tuple[int, int] | tuple[int, int, int] | None = None,
     modality: str | None = None,
 ) -> dict[str, float | int | str]:
-    """Compute the seven groups of meta-features of an image classification data set.
+    """Compute the seven groups of meta-features of an image classification dataset.
 
     Args:
-        dataset: The training images: a data set with ``len`` and items (image, label), from
+        dataset: The training images: a dataset with ``len`` and items (image, label), from
             torchvision, medmnist, Hugging Face or your own code. The sizes of up to 100 images are
             read, so leave out transforms that resize. Or, together with ``image_size``, the class
             of each training image, shape (n_instances,), as a list, an array or a tensor.
-        image_size: Size in pixels: one number for square images, (height, width), or
-            (height, width, channels). If given, the data set's images are not read.
+        image_size: Size in pixels: an integer for square images, (height, width), or
+            (height, width, channels). If given, the dataset's images are not read.
         modality: The imaging modality, such as ``"MRI"``, ``"CT"`` or ``"X-ray"``.
 
     Returns:
@@ -57,8 +57,8 @@ def image_meta_features(
         ``class_size_max`` (instances), and ``modality`` if given.
 
     Raises:
-        ValueError: There are no labels, the image size is not one, two or three positive whole
-            numbers, or it is missing and ``dataset`` is not an image data set.
+        ValueError: There are no labels, the image size is not one, two or three positive
+            integers, or it is missing and ``dataset`` is not an image dataset.
     """
     labels, size = labels_and_size(dataset) if image_size is None else (dataset, image_size)
     sizes = list(Counter(_plain(label) for label in labels).values())
@@ -96,7 +96,7 @@ def _resolution(size: int | tuple[int, ...]) -> dict[str, int]:
         pixels = []
     if len(pixels) not in (2, 3) or min(pixels) <= 0:
         raise ValueError(
-            f"image_size={size!r} must be one positive number of pixels, (height, width) or "
+            f"image_size={size!r} must be a positive number of pixels, (height, width) or "
             "(height, width, channels)."
         )
     return dict(zip(("image_height", "image_width", "n_channels"), pixels, strict=False))
@@ -109,11 +109,11 @@ def labels_and_size(dataset: Any) -> tuple[list[Hashable], tuple[int, ...]]:
         dataset: Has ``len`` and items (image, label) or ``{"image": ..., "label": ...}``. An image
             is a Pillow image, or an array or tensor of shape (height, width), (height, width,
             channels) or (channels, height, width). Labels are taken from ``targets`` or
-            ``labels``, a column of a Hugging Face data set, or the data set behind a torch
+            ``labels``, a column of a Hugging Face dataset, or the dataset behind a torch
             ``Subset``, if available, so that not all images need to be read.
 
     Raises:
-        ValueError: ``dataset`` is not such a data set, or is empty.
+        ValueError: ``dataset`` is not such a dataset, or is empty.
     """
     try:
         n = len(dataset)
@@ -126,19 +126,17 @@ def labels_and_size(dataset: Any) -> tuple[list[Hashable], tuple[int, ...]]:
         hash(tuple(labels))
     except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
         raise ValueError(
-            "Pass the labels and image_size=(height, width), or a data set with len() and items "
+            "Pass the labels and image_size=(height, width), or a dataset with len() and items "
             f"(image, label). This {type(dataset).__name__} is neither: {error}."
         ) from error
     if not sizes:
-        raise ValueError(
-            "The data set is empty. Pass the data set that the network is trained on."
-        )
+        raise ValueError("The dataset is empty. Pass the dataset that the network is trained on.")
     height, width, channels = zip(*sizes, strict=True)
     return labels, (round(median(height)), round(median(width)), max(channels))
 
 
 def _stored_labels(dataset: Any) -> Sequence[Any] | None:
-    """Return all labels if the data set stores them separately from the images."""
+    """Return all labels if the dataset stores them separately from the images."""
     inner, indices = getattr(dataset, "dataset", None), getattr(dataset, "indices", None)
     if inner is not None and indices is not None:  # a Subset of torch
         labels = _stored_labels(inner)
@@ -170,7 +168,7 @@ def _image_size(image: Any) -> tuple[int, int, int]:
 
 
 def scalar_features(attributes: Mapping[str, object]) -> dict[str, float | int | str]:
-    """Return the attributes that are meta-features: finite numbers, booleans and short texts."""
+    """Return the attributes that are meta-features: finite numbers, booleans and short strings."""
     features: dict[str, float | int | str] = {}
     for name, attribute in attributes.items():
         value = attribute.item() if isinstance(attribute, np.generic) else attribute
@@ -187,7 +185,7 @@ def distances(target: MetaFeatures, others: Sequence[MetaFeatures]) -> list[floa
 
     It is the mean over the features they share, ``None`` if they share none. Numbers differ by
     their logarithms (sizes and counts span orders of magnitude), in standard deviations over all
-    studies and at most 3; texts differ by 0 if equal, else by 1.
+    studies and at most 3; strings differ by 0 if equal, else by 1.
     """
     scales = {name: _spread(name, [target, *others]) for name in target}
     return [_distance(target, other, scales) for other in others]

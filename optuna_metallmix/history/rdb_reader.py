@@ -3,10 +3,8 @@
 ``RDBStorage.get_all_trials`` builds an object for every row, also for attributes that are not
 needed here, and parses the JSON of each distribution twice per trial
 (``optuna/storages/_rdb/storage.py``, 5.0.0): 0.4 ms per trial. A few plain selects that parse each
-distinct text once take a tenth of that. Anything unexpected (another storage, another table
-layout) is read by Optuna itself.
-
-The statements only select, and use no word that is special in one database.
+distinct JSON once take a tenth of that. Anything unexpected (another storage, another table
+layout) is read by Optuna itself. Only portable SELECT statements are used.
 """
 
 from __future__ import annotations
@@ -94,7 +92,7 @@ def fingerprint(storage: BaseStorage, study_id: int) -> Hashable:
 def read_tables(storage: BaseStorage, select: Callable[..., _T], *arguments: Any) -> _T | None:
     """Return the result of a select, ``None`` if the storage has other tables or it fails.
 
-    Optuna reads instead then: a real database error is raised there again.
+    In both cases Optuna reads instead, and raises any real database error.
     """
     if (engine := plain_rdb_engine(storage)) is None:
         return None

@@ -1,4 +1,4 @@
-"""Rank the configurations of one past study.
+"""Rank the configurations of a past study.
 
 A rank compares a configuration with the others of its own study only, so that studies with
 different data, metrics and directions can be combined: 1 is the best of its study, 0 the worst.
@@ -96,7 +96,7 @@ def signed_value(trial: FrozenTrial, sign: float) -> float | None:
 
 
 def _merge(runs: Sequence[FrozenTrial], sign: float) -> tuple[float, TrialState]:
-    """Return the mean signed value, and the best state, of the runs of one configuration."""
+    """Return the mean signed value, and the best state, of the runs of a configuration."""
     for state in (TrialState.COMPLETE, TrialState.PRUNED):
         values = [signed_value(run, sign) for run in runs if run.state is state]
         if finite := [value for value in values if value is not None and math.isfinite(value)]:

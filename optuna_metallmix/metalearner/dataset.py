@@ -97,7 +97,7 @@ def build_meta_dataset(history: History, space: SearchSpace) -> MetaDataset:
 def to_frame(space: SearchSpace, configs: Sequence[Config]) -> pd.DataFrame:
     """Encode configurations as a data frame, shape (len(configs), len(space)).
 
-    Ordered parameters become floats, NaN if inactive; all others become text, :data:`ABSENT` if
+    Ordered parameters become floats, NaN if inactive; all others become strings, :data:`ABSENT` if
     inactive. CatBoost handles choices that it has not seen in training.
     """
     import pandas as pd
@@ -114,7 +114,7 @@ def to_frame(space: SearchSpace, configs: Sequence[Config]) -> pd.DataFrame:
 
 
 def categorical_columns(space: SearchSpace) -> list[str]:
-    """Return the names of the columns that :func:`to_frame` encodes as text."""
+    """Return the names of the columns that :func:`to_frame` encodes as strings."""
     return [name for name, distribution in space.items() if not is_ordered(distribution)]
 
 

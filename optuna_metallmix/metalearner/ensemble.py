@@ -103,14 +103,14 @@ def shap_values_of(model: CatBoostRegressor, pool: Pool) -> Floats:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Regressors that each left out a fold, and how well they predict the studies left out.
+    """Regressors, each trained with one fold held out, and how well they predict held-out studies.
 
     Attributes:
         members: One regressor per fold.
         rank_correlations: Spearman correlation of predicted and true scores by study, shape
             (n_studies,); NaN if unknown.
-        top_scores: Mean true score of the tenth of the trials with the best predictions by study,
-            shape (n_studies,); NaN if unknown.
+        top_scores: Mean true score of the top 10% of trials by predicted score, by study, shape
+            (n_studies,); NaN if unknown.
     """
 
     members: list[CatBoostRegressor]
@@ -155,8 +155,8 @@ def _training_rows(
 ) -> list[NDArray[np.bool_]]:
     """Return the mask of each member's training rows.
 
-    A fold is a part of the studies, or of the trials of a single study. Where the remaining rows
-    are constant, on which CatBoost raises, the member is trained on all rows.
+    A fold is a part of the studies, or of the trials of a single study. If the remaining rows are
+    constant, on which CatBoost raises, the member is trained on all rows.
     """
     single = n_studies(dataset) == 1
     units = np.arange(len(dataset.scores)) if single else dataset.groups

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 MAX_EXPLAINED = 1_000
 """Maximum number of past trials, evenly spaced, whose SHAP values are computed."""
 MIN_TRUST = 0.1
-"""Rank correlation on unseen studies up to which the past is considered useless."""
+"""Rank correlation on unseen studies up to which past studies are considered useless."""
 UNKNOWN_TRUST = 0.5
 """Trust in a single past study, which cannot be validated on another."""
 MIN_ROWS = 8
@@ -106,7 +106,7 @@ class MetaLearner:
 
     @property
     def trust(self) -> float:
-        """How well the past predicts unseen studies, in [0, 1]: :attr:`quality` if known."""
+        """How well past studies predict unseen ones, in [0, 1]: :attr:`quality` if known."""
         return UNKNOWN_TRUST if self.quality is None else max(self.quality, 0.0)
 
     def predict(self, configs: Sequence[Config]) -> Prediction:
@@ -146,7 +146,7 @@ def _check_learnable(dataset: MetaDataset) -> None:
         problem = "all past trials have the same score"
     else:
         return
-    raise HistoryError(f"Nothing can be learned from the past: {problem}. Run more trials.")
+    raise HistoryError(f"Nothing can be learned from past studies: {problem}. Run more trials.")
 
 
 def _cache_key(history: History, space: SearchSpace, seed: int) -> Hashable:
@@ -157,7 +157,7 @@ def _cache_key(history: History, space: SearchSpace, seed: int) -> Hashable:
 
 @cached(LRUCache(maxsize=4), key=_cache_key, lock=Lock())
 def fit_meta_learner(history: History, space: SearchSpace, seed: int) -> MetaLearner:
-    """Fit the meta-learner on past studies, once per process for the same past.
+    """Fit the meta-learner on past studies, once per process for the same studies.
 
     Raises:
         HistoryError: Nothing can be learned from ``history``.

@@ -1,7 +1,7 @@
 """Predict the training cost of a configuration from the durations of past trials.
 
 Studies differ in their data and machines, so a cost is relative to the median duration of its
-study; 1.0 is a median training. Only complete trials count: others ended early.
+study; 1.0 is a median training run. Only complete trials count: others ended early.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ MIN_R2 = 0.1
 """Minimum share of the variance of log durations that must be predictable. On a shared machine
 durations can be noise."""
 MAX_COST_RATIO = 0.9
-"""Maximum cost, relative to the best predicted configuration, of one that is preferred to it.
-Smaller savings are within the error of the prediction."""
+"""A cheaper configuration is preferred only if its cost is at most this fraction of that of the
+best predicted one. Smaller savings are within the error of the prediction."""
 
 
 class CostModel:
-    """Predicts training costs relative to the median training of a study.
+    """Predicts training costs relative to the median training run of a study.
 
     It is the mean of regressors that are each fitted on two thirds of the past studies, or of the
     trials if there are few studies. The held-out rest measures the quality of the predictions.
@@ -90,7 +90,7 @@ class CostModel:
         return self
 
     def predict(self, configs: Sequence[Config]) -> Floats:
-        """Return the predicted costs of ``configs``, shape (n,); 1 is a median training."""
+        """Return the predicted costs of ``configs``, shape (n,); 1 is a median training run."""
         frame = to_frame(self.space, configs)
         log_costs = np.mean([member.predict(frame) for member in self.members_], axis=0)
         costs: Floats = np.exp(log_costs)
@@ -100,8 +100,8 @@ class CostModel:
 def cheapest_equal(prediction: Prediction, costs: Floats) -> int:
     """Return the index of the cheapest configuration that may be as good as the best.
 
-    That is, its predicted score is within the spread of the best one's. Return the best one if
-    none of these is clearly cheaper.
+    That is, its predicted score is within the spread of the best. Return the best if no such
+    configuration is clearly cheaper.
     """
     best = int(prediction.mean.argmax())
     equal = np.flatnonzero(prediction.mean >= prediction.mean[best] - prediction.spread[best])
@@ -130,7 +130,7 @@ def _no_effect(reason: str) -> HistoryError:
 
 @lru_cache(maxsize=4)
 def fit_cost_model(learner: MetaLearner) -> CostModel:
-    """Fit the cost model on the past of a meta-learner, once per process.
+    """Fit the cost model on a meta-learner's past trials, once per process.
 
     Raises:
         HistoryError: The past durations cannot be predicted.

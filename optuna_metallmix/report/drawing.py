@@ -180,8 +180,7 @@ class Bars:
 
     def draw(self, axes: Any) -> None:
         """Draw the bars with matplotlib."""
-        positions = range(len(self.texts))
-        bars = axes.barh(positions, self.lengths, left=self.starts, color=self.colors)
+        bars = axes.barh(range(len(self.texts)), self.lengths, left=self.starts, color=self.colors)
         axes.bar_label(bars, self.texts, padding=3)
 
 

@@ -51,7 +51,7 @@ _N_GRID = 15
 _N_BACKGROUND = 30
 _N_BEST = 3
 _GOLDEN = 0.6180339887  # its multiples modulo 1 spread evenly, and are the same in every run
-_SCORE_AXIS = "expected score (0 worst..1 best)"
+_SCORE_AXIS = "expected score (0 = worst, 1 = best)"
 
 
 def describe_figures(suggestion: Suggestion) -> tuple[FigureSpec, ...]:
@@ -85,7 +85,7 @@ def _effects(explanation: Explanation | None) -> FigureSpec | None:
         for mask, color in ((~is_active, GREY), (is_active, shades[is_active]))
     )
     rows = Axis("", tuple(_short(name) for name in reversed(names)))
-    x_axis = Axis("SHAP effect (score units, 0 worst..1 best)")
+    x_axis = Axis("SHAP effect (score units, 0 = worst, 1 = best)")
     title = "Effect of parameter values on the score in past studies"
     return FigureSpec("effects", title, x_axis, rows, layers)
 

@@ -275,9 +275,8 @@ def _details(suggestion: Suggestion) -> str:
     if suggestion.attempts:
         lines.append(f"the model's answers: {format_usage(suggestion.attempts)}")
     if suggestion.verdict and (review := suggestion.verdict.review):
-        lines.append(
-            f"the review by {markdown_code(review.reviewer)}: {format_usage(review.attempts)}"
-        )
+        name = markdown_code(review.reviewer)
+        lines.append(f"the review by {name}: {format_usage(review.attempts)}")
     lines += [escape_markdown(reason, _MAX_TEXT) for reason in suggestion.reasons]
     if suggestion.proposal is not None:  # else the reasons name the rejected answers
         lines += [

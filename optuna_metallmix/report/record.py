@@ -48,8 +48,7 @@ PROJECTED_ATTR = "metallmix:projected"
 RECORD_ATTR = "metallmix:record"
 
 _CHUNK = 2045
-"""Maximum length of a system attribute that Optuna itself writes
-(``optuna/samplers/_tpe/sampler.py``)."""
+"""Maximum length of system attributes in Optuna (``optuna/samplers/_tpe/sampler.py``)."""
 _TOLERANCE = 1e-6
 """Maximum difference between two predictions of the same meta-learner, in score units."""
 

@@ -32,7 +32,7 @@ NumericDistribution: TypeAlias = FloatDistribution | IntDistribution
 _NUMERIC = (FloatDistribution, IntDistribution)
 
 ABSENT = "(not active)"
-"""The value of a categorical column where a conditional parameter is inactive."""
+"""The value of a categorical column if a conditional parameter is inactive."""
 
 
 def config_key(params: Config) -> str:
@@ -69,22 +69,22 @@ def contains(distribution: BaseDistribution, value: Any) -> bool:
     return math.isclose(_clip(distribution, value), value, rel_tol=relative, abs_tol=1e-12)
 
 
-def project(distribution: BaseDistribution, value: Any, otherwise: Any = None) -> Any:
+def project(distribution: BaseDistribution, value: Any, fallback: Any = None) -> Any:
     """Return a value of ``distribution`` close to ``value``, whatever ``value`` is.
 
     Numbers are clipped and rounded to the step; anything else becomes the middle of the range. A
     missing choice becomes the nearest choice if all choices are numbers, else the choice
-    ``otherwise``, else the first choice.
+    ``fallback``, else the first choice.
     """
     if isinstance(distribution, CategoricalDistribution):
-        return _project_choice(distribution, value, otherwise)
+        return _project_choice(distribution, value, fallback)
     assert isinstance(distribution, _NUMERIC)
     plain = _plain(value)
     return _clip(distribution, plain) if is_number(plain) else from_unit(distribution, 0.5)
 
 
 def sample(distribution: BaseDistribution, rng: np.random.Generator) -> Any:
-    """Draw a value uniformly, on the log scale if the distribution has one."""
+    """Draw a value uniformly, on the distribution's log scale if any."""
     if choices := choices_of(distribution):
         return choices[int(rng.integers(len(choices)))]
     return from_unit(distribution, float(rng.random()))
@@ -108,7 +108,7 @@ def middle(distribution: BaseDistribution) -> Any:
 
 
 def to_unit(distribution: BaseDistribution, value: float) -> float:
-    """Map a value of an ordered distribution to [0, 1], on its log scale if it has one."""
+    """Map a value of an ordered distribution to [0, 1], on its log scale if any."""
     low, high, log = _bounds(distribution)
     if log:
         low, high, value = math.log(low), math.log(high), math.log(max(value, low))
@@ -221,8 +221,8 @@ def _same(choice: Any, value: Any) -> bool:
     return bool(choice == value) or (choice != choice and value != value)  # NaN may be a choice
 
 
-def _project_choice(distribution: CategoricalDistribution, value: Any, otherwise: Any) -> Any:
-    for wanted in (value, otherwise):
+def _project_choice(distribution: CategoricalDistribution, value: Any, fallback: Any) -> Any:
+    for wanted in (value, fallback):
         for choice in distribution.choices:
             if _same(choice, wanted):
                 return choice
@@ -293,7 +293,7 @@ def _merge_ranges(distributions: Sequence[NumericDistribution]) -> NumericDistri
 
 
 def _shared_step(distributions: Sequence[NumericDistribution]) -> float | None:
-    """Return the common step, if the bounds are also multiples of it apart, in decimals."""
+    """Return the common step, if the bounds also differ by multiples of it, in decimals."""
     first, step = distributions[0], distributions[0].step
     if step is None or any(d.step != step for d in distributions):
         return None

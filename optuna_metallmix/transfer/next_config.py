@@ -54,8 +54,7 @@ regret at trial 5 on LCBench .13 instead of .08, at trial 10 with inverted past 
 .19 instead of .20; measured 2026-11.)"""
 N_RANDOM_TRIALS = 6
 """Number of observed trials below which a trial is random if past studies are not used. (Regret at
-trial 10 on HPOBench with useless ones: .20, without random trials 1.20, TPE .19; measured
-2026-11.)"""
+trial 10 on HPOBench with useless ones: .20, otherwise 1.20, TPE .19; measured 2026-11.)"""
 MAX_OBSERVED = 200
 """Maximum number of observed trials in the Gaussian process, whose cost is cubic in it."""
 SLOPE_WEIGHT = 2.0
@@ -181,8 +180,8 @@ class TransferModel:
         names = frozenset().union(*observed)
         is_known = self._encoding.repeat([name in names for name in self.space]) > 0
         relevance = np.where(is_known, relevance, _IRRELEVANT)
-        observed_points = self._encoding.encode(observed)
-        (gp,) = fit_gps([(observed_points, residuals - residuals.mean())], relevance)
+        data = (self._encoding.encode(observed), residuals - residuals.mean())
+        (gp,) = fit_gps([data], relevance)
         mean, deviation = gp.predict(points)
         mean = mean + residuals.mean() + slope * means
         return log_expected_improvement(mean, deviation, float(scores.max()))

@@ -248,11 +248,9 @@ class TransferSampler(PerStudySampler):
             return
         self._warned.add(study_key(study))
         base = type(self._base_sampler).__name__
-        _logger.log(
-            self._level,
-            f"Past studies are not used for study {study.study_name!r}; falling back to {base}: "
-            f"{error}",
-        )
+        name = study.study_name
+        message = f"Past studies are not used for study {name!r}; falling back to {base}: {error}"
+        _logger.log(self._level, message)
 
 
 def _is_pending(other: FrozenTrial, trial: FrozenTrial) -> bool:

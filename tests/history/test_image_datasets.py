@@ -15,7 +15,7 @@ LABELS = [0, 0, 0, 1]
 
 
 class Items:
-    """A data set of (image, label) that counts how many images are read."""
+    """A dataset of (image, label) that counts how many images are read."""
 
     def __init__(self, images: list[Any], labels: list[Any]) -> None:
         self.pairs = list(zip(images, labels, strict=True))
@@ -104,7 +104,7 @@ def test_a_data_set_and_its_labels_give_the_same_features() -> None:
 
 
 class Columns:
-    """Like a Hugging Face data set: rows by number, columns by name."""
+    """Like a Hugging Face dataset: rows by number, columns by name."""
 
     column_names: ClassVar = ["image", "fine_label"]
 
@@ -150,7 +150,7 @@ def test_labels_of_another_type_are_an_error(strange: Any) -> None:
     "wrong", [LABELS, (n for n in LABELS), "images/", [{"picture": 1}], [(1, 2)], None]
 )
 def test_other_objects_are_an_error(wrong: Any) -> None:
-    with pytest.raises(ValueError, match=r"image_size=\(height, width\), or a data set"):
+    with pytest.raises(ValueError, match=r"image_size=\(height, width\), or a dataset"):
         image_meta_features(wrong)
 
 

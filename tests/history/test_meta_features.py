@@ -63,7 +63,7 @@ def test_sizes_of_numpy_are_fit_for_user_attributes() -> None:
 
 @pytest.mark.parametrize("size", [0, (28,), (1, 2, 3, 4), (28, -1), "28", (28, None), 2.5])
 def test_a_wrong_image_size_is_an_error(size: Any) -> None:
-    with pytest.raises(ValueError, match=r"image_size=.* must be one positive number of pixels"):
+    with pytest.raises(ValueError, match=r"image_size=.* must be a positive number of pixels"):
         image_meta_features([0, 1], size)
 
 

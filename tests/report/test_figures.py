@@ -135,8 +135,8 @@ def test_files_are_saved_and_axes_named_with_units(suggestion: Suggestion, tmp_p
         spec.name: spec.to_plotly().layout.xaxis.title.text
         for spec in describe_figures(suggestion)
     }
-    assert "SHAP effect (score units, 0 worst..1 best)" in titles["effects"]
-    assert "expected score (0 worst..1 best)" in titles["suggestion"]
+    assert "SHAP effect (score units, 0 = worst, 1 = best)" in titles["effects"]
+    assert "expected score (0 = worst, 1 = best)" in titles["suggestion"]
 
 
 def test_a_picture_leaves_the_persons_pyplot_as_it_was(suggestion: Suggestion) -> None:
