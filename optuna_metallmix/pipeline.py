@@ -1,7 +1,7 @@
-"""Suggest the first configuration of a study, from its past to a checked proposal.
+"""Suggest a study's first configuration from past studies and a language model.
 
-:func:`suggest` is the page to read first: it names each step in order, and each step's sub-package
-holds the details. :func:`suggest_for_study` gathers what it needs from a study and the settings.
+Start reading at :func:`suggest`: it calls the steps in order, and each step's sub-package has the
+details. :func:`suggest_for_study` collects its inputs from a study and the sampler's settings.
 """
 
 from __future__ import annotations
@@ -62,24 +62,25 @@ def suggest(
     cost_aware: bool = False,
     prompt: str = DEFAULT_VARIANT.name,
 ) -> Suggestion:
-    """Suggest a first configuration; a poor past or a poor model never raises.
+    """Suggest a first configuration; too little history or a failing model does not raise.
 
-    The language model's accepted proposal comes first, then the meta-learner's best candidate.
-    Without either, ``params`` is empty and the base sampler has to make the trial.
+    Uses the model's accepted proposal, otherwise the meta-learner's best candidate. If neither
+    exists, ``params`` is empty and the base sampler has to sample the trial.
 
     Args:
         history: The past studies.
         search_space: The distributions of the parameters to suggest, by name.
-        meta_features: What is known of the target task, as scalars by name.
+        meta_features: Meta-features of the target task, scalars by name.
         llm: The language model; ``None`` to use the meta-learner alone.
-        reviewer: The language model that judges; ``None`` to judge by code and meta-learner.
-        n_attempts: How many answers the model may give, at least 1.
+        reviewer: The language model that reviews the proposal; ``None`` to check it with code and
+            the meta-learner only.
+        n_attempts: Maximum number of answers, at least 1.
         seed: Seed of the meta-learner and the candidates.
-        cost_aware: Whether the cheapest training among those predicted equally good comes first.
+        cost_aware: Whether to rank first the cheapest of the candidates predicted equally good.
         prompt: The prompt variant: ``"plain"``, ``"cot"`` or ``"cot+shap"``.
 
     Raises:
-        ValueError: There is no such ``prompt``.
+        ValueError: ``prompt`` is not a known variant.
     """
     variant = variant_named(prompt)
     suggestion = Suggestion(SOURCE_BASE_SAMPLER, {}, search_space, meta_features, history)
@@ -95,7 +96,7 @@ def suggest(
 
 
 def question_of(suggestion: Suggestion, variant: Variant) -> Question:
-    """Return what a language model is asked about a suggestion's candidates."""
+    """Build the question for the language model."""
     return Question(
         suggestion.space,
         suggestion.meta_features,
@@ -135,7 +136,7 @@ def _learn_from_past(suggestion: Suggestion, seed: int, cost_aware: bool) -> Sug
 def _ask_model(
     suggestion: Suggestion, llm: LLM, reviewer: LLM | None, n_attempts: int, variant: Variant
 ) -> Suggestion:
-    """Let the language model choose, and keep its answers."""
+    """Let the language model choose, and record its answers."""
     seconds = dict(suggestion.seconds)
     with timed_stage(seconds, "model", f"Asking {model_name(llm)}"):
         dialogue = hold_dialogue(question_of(suggestion, variant), llm, reviewer, n_attempts)
@@ -152,13 +153,13 @@ def _ask_model(
 
 
 def _choose(suggestion: Suggestion) -> Suggestion:
-    """Take the accepted proposal, else the meta-learner's best candidate."""
+    """Use the accepted proposal, or else the meta-learner's best candidate."""
     learner = suggestion.learner
     if suggestion.proposal is not None:
         suggestion = replace(suggestion, source=SOURCE_LLM, params=suggestion.proposal.params)
     else:
         refusals = tuple(
-            f"{suggestion.model}, answer {i} was not used: {' '.join(attempt.failures)}"
+            f"Answer {i} of {suggestion.model} was not used: {' '.join(attempt.failures)}"
             for i, attempt in enumerate(suggestion.attempts, start=1)
         )
         suggestion = replace(suggestion, reasons=(*suggestion.reasons, *refusals))
@@ -181,23 +182,18 @@ def _with_effects(suggestion: Suggestion, learner: MetaLearner) -> Suggestion:
     )
 
 
-_MAX_REASONS = 3
-"""Most sentences on why there is no past; a storage can have hundreds of unusable studies."""
-
-
 def suggest_for_study(
     study: Study, asked: Mapping[str, BaseDistribution], settings: Settings
 ) -> Suggestion:
-    """Read the past of a study, find the language model, and suggest.
+    """Read the past studies, find the language model and suggest.
 
     Args:
         study: The study that needs a suggestion.
-        asked: The parameter that the objective has just asked for, by name; empty where no
-            objective runs.
+        asked: The parameter just requested by the objective, by name; empty outside an objective.
         settings: The sampler's settings.
 
     Raises:
-        HistoryError: There is neither a past nor a search space to start from.
+        HistoryError: Neither usable past studies nor a search space is available.
     """
     reasons: list[str] = []
     start = time.perf_counter()
@@ -221,7 +217,7 @@ def suggest_for_study(
             cost_aware=settings.cost_aware,
             prompt=settings.prompt,
         )
-    finally:  # the training that follows needs the memory, above all an accelerator's
+    finally:  # free memory, especially GPU memory, for the training run that follows
         for model in (llm, reviewer):
             if model is not None:
                 release(model)
@@ -244,7 +240,7 @@ def _read_history(study: Study, settings: Settings, reasons: list[str]) -> Histo
 def _search_space(
     history: History, given: SearchSpace | None, asked: Mapping[str, BaseDistribution]
 ) -> SearchSpace:
-    """Return the given space, else that of the past, overridden by what the study has used."""
+    """Return the given space, or else the past studies', overridden by what the study has used."""
     if given is not None:
         return given
     past = merge_spaces(study.space for study in history.studies if not study.is_target)
@@ -271,9 +267,9 @@ def _why_nothing_is_known(history: History, reasons: list[str], settings: Settin
     why += [f"Study {name!r} is left out: {reason}." for name, reason in history.left_out.items()]
     later, otherwise = "", ""
     if settings.llm is not False:
-        later = "The language model is asked once this trial has shown the search space. "
+        later = "The language model is asked once this trial has revealed the search space. "
         otherwise = ", or search_space= to have the first trial suggested"
-    return (
-        f"{' '.join(why[:_MAX_REASONS])} The objective's search space is not known yet either. "
+    return (  # three reasons are enough: a storage can have hundreds of unusable studies
+        f"{' '.join(why[:3])} The objective's search space is not known yet either. "
         f"{later}Pass source_storage= with studies of other tasks{otherwise}."
     )

@@ -125,7 +125,7 @@ REFUSED: dict[str, tuple[Reply, str]] = {
     "raises RecursionError": (raises(RecursionError("deep")), "raised RecursionError (deep)"),
     "raises TimeoutError": (raises(TimeoutError("slow")), "raised TimeoutError (slow)"),
     "raises LLMError": (raises(LLMError("It is out of order.")), "It is out of order."),
-    "picks the worst": (pick_the_worst, "answer 2 was not used"),
+    "picks the worst": (pick_the_worst, "Answer 2 of Foreign was not used"),
     "returns None": (text(None), "returned NoneType instead of str"),
     "returns bytes": (text(b"{}"), "returned bytes instead of str"),
     "returns a list": (text(["{}"]), "returned list instead of str"),

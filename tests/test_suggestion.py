@@ -134,7 +134,7 @@ def test_rubbish_ends_on_the_meta_learner(
     assert suggestion.params == by_learner.params
     assert len(llm.calls) == len(suggestion.attempts) == n_attempts
     assert len(suggestion.reasons) == n_attempts
-    assert suggestion.reasons[0].startswith("scripted, answer 1 was not used: ")
+    assert suggestion.reasons[0].startswith("Answer 1 of scripted was not used: ")
 
 
 def test_model_that_fails_is_not_asked_again(learned: Learned) -> None:
