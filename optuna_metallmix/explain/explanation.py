@@ -262,15 +262,10 @@ def _rank(evidence: Sequence[Evidence], space: SearchSpace, best: Config) -> tup
 def _nearest(history: History, meta_features: MetaFeatures) -> tuple[NearestStudy, ...]:
     past = [study for study in history.studies if not study.is_target]
     by_study = distances(meta_features, [study.meta_features for study in past])
+    ids = [study.study_id if history.is_own_storage else None for study in past]
     nearest = [
-        NearestStudy(
-            study.name,
-            distance,
-            study.trials[0].params,
-            len(study.trials),
-            study.study_id if history.is_own_storage else None,
-        )
-        for study, distance in zip(past, by_study, strict=True)
+        NearestStudy(study.name, distance, study.trials[0].params, len(study.trials), study_id)
+        for study, distance, study_id in zip(past, by_study, ids, strict=True)
     ]
     nearest.sort(key=lambda near: (near.distance is None, near.distance or 0.0, -near.n_trials))
     return tuple(nearest[:N_NEAREST])

@@ -59,6 +59,8 @@ class CostModel:
             HistoryError: There are too few such trials, or their durations cannot be predicted
                 from the parameters.
         """
+        import pandas as pd
+
         rows = np.flatnonzero(~np.isnan(dataset.seconds))
         if len(rows) < MIN_ROWS:
             raise _no_effect(
@@ -66,8 +68,9 @@ class CostModel:
                 f"{MIN_ROWS} are needed"
             )
         frame = to_frame(dataset.space, [dataset.configs[i] for i in rows])
-        log_costs = _relative_to_median(np.log(dataset.seconds[rows]), dataset.groups[rows])
-        folds = _assign_folds(dataset.groups[rows])
+        logs, groups = pd.Series(np.log(dataset.seconds[rows])), dataset.groups[rows]
+        log_costs = (logs - logs.groupby(groups).transform("median")).to_numpy()
+        folds = _assign_folds(groups)
         held_out = np.empty_like(log_costs)
         self.space = dataset.space
         self.members_: list[CatBoostRegressor] = []
@@ -107,13 +110,6 @@ def cheapest_equal(prediction: Prediction, costs: Floats) -> int:
     equal = np.flatnonzero(prediction.mean >= prediction.mean[best] - prediction.spread[best])
     cheapest = int(equal[costs[equal].argmin()])
     return cheapest if costs[cheapest] <= MAX_COST_RATIO * costs[best] else best
-
-
-def _relative_to_median(logs: Floats, groups: NDArray[np.int64]) -> Floats:
-    relative = logs.copy()
-    for study in np.unique(groups):
-        relative[groups == study] -= np.median(logs[groups == study])
-    return relative
 
 
 def _assign_folds(groups: NDArray[np.int64]) -> NDArray[np.int64]:
