@@ -58,7 +58,7 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     add("--study-name", help="default: the name of the data")
     add("--sampler", choices=["metallmix", "tpe", "random"], default="metallmix")
     add("--source-storage", default=str(SHIPPED), help="storage of past studies, for metallmix")
-    add("--llm", help='for example "ollama:qwen3:8b"; "none" for none')
+    add("--llm", help='for example "ollama:qwen3:8b"; "none" to disable')
     add("--pruner", choices=list(PRUNERS), default="median")
     add("--artifacts", default="artifacts", help="folder for the best trials' weights")
     add("--no-progress", action="store_true", help="hide the progress bar")

@@ -24,13 +24,13 @@ _MAX_NAMES = 20
 
 def add_study_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--storage``, ``--study``, ``--past`` and ``--seed``."""
-    place = "URL-or-file"
-    parser.add_argument("--storage", metavar=place, required=True, help="storage of the study")
+    metavar = "URL-or-file"
+    parser.add_argument("--storage", metavar=metavar, required=True, help="storage of the study")
     parser.add_argument("--study", metavar="NAME", required=True, help="name of the study")
     parser.add_argument(
-        "--past", metavar=place, help="storage of the past studies (default: --storage)"
+        "--past", metavar=metavar, help="storage of the past studies (default: --storage)"
     )
-    parser.add_argument("--seed", type=_seed, default=0, help="of the meta-learner (default: 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="meta-learner seed (default: 0)")
 
 
 def model_spec(text: str) -> str:

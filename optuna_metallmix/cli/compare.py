@@ -1,4 +1,4 @@
-"""The command ``compare``: best values of studies, and the trials and seconds that one saves."""
+"""The command ``compare``: best values of studies, and the trials and seconds a side saves."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def add_command(parsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = parsers.add_parser(
         "compare",
         help="compare studies by best value, and by trials and seconds saved",
-        description="Compares finished or running studies of one task. Studies are only read. "
-        "The exit code is 1 if they cannot be compared.",
+        description="Compares finished or running studies of the same task. Studies are only "
+        "read. The exit code is 1 if they cannot be compared.",
     )
     parser.add_argument(
         "--storage", metavar="URL-or-file", required=True, help="storage of the studies"
     )
     parser.add_argument(
         "--studies", metavar="A,B,...", action="append", default=[],
-        help="studies, each a side of its own; may be repeated",
+        help="studies to compare individually; may be repeated",
     )  # fmt: skip
     parser.add_argument(
         "--side", metavar="NAME=A,B,...", action="append", default=[], type=_side,

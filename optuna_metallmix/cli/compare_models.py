@@ -1,4 +1,4 @@
-"""The command ``compare-models``: which language model suggests best on past studies."""
+"""The command ``compare-models``: compare language models on past studies."""
 
 from __future__ import annotations
 
@@ -46,23 +46,21 @@ def add_command(parsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--objective", type=_function, metavar="MODULE:FUNCTION",
         help="function(study name, configuration) that returns the objective's value, from a "
-        "table, a surrogate or a training",
+        "table, a surrogate or a training run",
     )  # fmt: skip
     parser.add_argument(
         "--judge", metavar="MODEL", type=model_spec,
         help="reviewing model (default: each model reviews itself)",
     )  # fmt: skip
     parser.add_argument(
-        "--prompt",
-        choices=[variant.name for variant in VARIANTS],
-        default=DEFAULT_VARIANT.name,
+        "--prompt", default=DEFAULT_VARIANT.name, choices=[variant.name for variant in VARIANTS],
         help=f"prompt variant (default: {DEFAULT_VARIANT.name})",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "--orders", type=_count, default=3, metavar="N",
         help="other orders in which each question is asked, 0 for none (default: 3)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of the meta-learner (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="meta-learner seed (default: 0)")
     parser.add_argument(
         "--out", type=Path, metavar="NAME", help="write NAME.md, NAME.csv and NAME.png"
     )

@@ -29,7 +29,7 @@ from optuna_metallmix.llm import EmbeddedLLM
 from optuna_metallmix.llm import OllamaLLM
 from optuna_metallmix.llm import ask
 from optuna_metallmix.llm import check_packaged
-from optuna_metallmix.llm import cost_of
+from optuna_metallmix.llm import format_usage
 from optuna_metallmix.llm import installed_models
 from optuna_metallmix.llm import is_embedded_installed
 from optuna_metallmix.llm import model_name
@@ -55,7 +55,7 @@ _SCHEMA: dict[str, Any] = {
 class Finding:
     """One line of the report; its text says what to do unless the level is ``ok``."""
 
-    level: Literal["ok", "warning", "problem"]  # "warning" where the part is optional
+    level: Literal["ok", "warning", "problem"]  # "warning" if the part is optional
     subject: str
     text: str
 
@@ -72,12 +72,10 @@ def add_command(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--storage", metavar="URL-or-file", help="storage with past studies, as for Optuna"
     )
     parser.add_argument(
-        "--llm",
-        metavar="MODEL",
-        type=model_spec,
+        "--llm", metavar="MODEL", type=model_spec,
         help='"ollama:qwen3:8b", "openai:http://localhost:8000/v1", "model.gguf", "embedded" or '
         '"none"; default: the model that a sampler would choose',
-    )
+    )  # fmt: skip
     parser.set_defaults(run=_run)
 
 
@@ -105,7 +103,7 @@ def _examine(storage: str | None, llm: str | None) -> Iterator[Finding]:
         try:
             yield from check()
         except (MetaLLMiXError, OSError) as error:
-            # Ollama is optional; a model that was asked for by name is checked as "model".
+            # Ollama is optional; a model requested by name is checked as "model".
             yield Finding("warning" if subject == "Ollama" else "problem", subject, str(error))
 
 
@@ -190,7 +188,7 @@ def _check_model(spec: str | None) -> Iterator[Finding]:
     """Report which model a sampler would ask and why, and ask it a short question."""
     try:
         resolved = resolve_llm(spec)
-    except ValueError as error:  # The environment variable names no model.
+    except ValueError as error:  # the environment variable does not name a model
         raise LLMError(str(error)) from error
     if resolved.llm is not None:
         reason = _why_chosen(spec, resolved.llm)
@@ -223,7 +221,7 @@ def _check_answer(llm: LLM) -> Iterator[Finding]:
         text = f"{attempt.answer[:60]!r} does not follow the schema: choose another model."
         yield Finding("problem", "answer", text)
     else:
-        yield Finding("ok", "answer", f"follows the schema ({cost_of([attempt])})")
+        yield Finding("ok", "answer", f"follows the schema ({format_usage([attempt])})")
     if getattr(llm, "is_constrained", None) is False:
         text = "the server ignores the schema, so answers fail more often: update the server."
         yield Finding("warning", "answer", text)

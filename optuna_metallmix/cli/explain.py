@@ -25,9 +25,12 @@ from optuna_metallmix.text import escape_markdown
 from optuna_metallmix.text import html_page
 
 
-_NO_SUGGESTION = "This package suggested no trial of this study. Its past suggests this now."
+_NO_SUGGESTION = (
+    "No trial of this study was suggested by this package. From its past studies, it would now "
+    "suggest:"
+)
 _PAST_CHANGED = (
-    "The past of this study has changed since then. The section above has the original numbers, "
+    "The past studies have changed since then. The section above has the original numbers, "
     "the section below the current ones."
 )
 
@@ -43,12 +46,10 @@ def add_command(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_study_options(parser)
     parser.add_argument("--format", choices=("html", "md"), default="html", help="default: html")
     parser.add_argument(
-        "--out",
-        metavar="FILE",
-        type=Path,
+        "--out", metavar="FILE", type=Path,
         help="output file (default: standard output). With `--format md` the pictures go to a "
-        "folder beside it, and are left out on standard output",
-    )
+        "folder next to it, and are left out on standard output",
+    )  # fmt: skip
     parser.set_defaults(run=_run)
 
 
@@ -56,7 +57,7 @@ def _run(arguments: argparse.Namespace) -> int:
     with open_source(arguments.storage) as storage:
         text = _report(load_study(storage, arguments.study), arguments)
     if arguments.format == "html":
-        text = html_page(f"{arguments.study}: what the past suggests", text)
+        text = html_page(f"{arguments.study}: suggestion from past studies", text)
     if arguments.out is None:
         print(text)
     else:

@@ -42,14 +42,14 @@ def add_command(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     add_study_options(parser)
     parser.add_argument(
-        "--llm", metavar="MODEL", type=model_spec, help='as for doctor; "none" for none'
-    )
+        "--llm", metavar="MODEL", type=model_spec,
+        help='language model, as in `doctor --llm`; "none" to disable',
+    )  # fmt: skip
     parser.add_argument(
-        "--search-space-from",
-        metavar="STUDY",
+        "--search-space-from", metavar="STUDY",
         help="study whose search space is used (default: the spaces of the past studies and of "
         "the study's own trials)",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "--enqueue", action="store_true", help="also make it the study's next trial"
     )

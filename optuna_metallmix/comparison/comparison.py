@@ -1,4 +1,4 @@
-"""Compare finished studies by best value, and by the trials and seconds that one side saves."""
+"""Compare finished studies by best value, and by the trials and seconds saved."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class Side:
         name: The name.
         best: Best value so far of each study after each finished trial, as long as the shortest
             study; larger is better, ``-inf`` before the first value. Shape (n_studies, n_trials).
-        seconds: Seconds in which a trial was running by then: trials in parallel count once,
-            pauses do not count. All ``nan`` if a storage has no durations. Same shape.
+        seconds: Cumulative wall-clock seconds during which at least one trial was running. All
+            ``nan`` if a storage has no durations. Same shape as ``best``.
         samples: The studies of each bootstrap sample; row 0 is all studies, and the only row for
             a single study. Shape (1 + n_resamples, n_studies).
     """
@@ -92,7 +92,7 @@ class Side:
         x = np.broadcast_to(np.arange(1.0, 1 + self.n_trials), self.best.shape) if x is None else x
         best = np.pad(self.best, ((0, 0), (1, 0)), constant_values=-math.inf)
         at = np.unique(x[best[:, 1:] > best[:, :-1]])  # a median changes nowhere else
-        places = [np.searchsorted(own, at, side="right") for own in x]
+        places = [np.searchsorted(count, at, side="right") for count in x]
         medians = np.median(np.take_along_axis(best, np.array(places), 1)[self.samples], axis=1)
         is_reached = medians >= target[:, np.newaxis]
         return np.where(is_reached.any(axis=1), at[is_reached.argmax(axis=1)], math.inf)
@@ -104,13 +104,14 @@ class Measure:
 
     Attributes:
         measure: ``"best value"``, ``"trials to be as good"``, ``"trials saved"`` or ``"seconds
-            saved"``, the last three until the side has the best value of another.
+            saved"``; the last three are measured up to the point where the side matches the other
+            side's best value.
         side: Name of the side.
         compared_with: Name of the other side; empty for a best value.
-        after_trials: Trials after which the best value was taken, or the other side had its own.
-        value: In the objective's unit, in trials or in seconds in which a trial was running. If
-            not reached, ``inf`` trials are needed and ``-inf`` saved; ``nan`` is unknown.
-        low, high: The interval; ``nan`` without one, as for single studies.
+        after_trials: Trials after which the best value was taken, or the other side found it.
+        value: In the objective's unit, in trials or in seconds as in :class:`Side`. If not
+            reached, ``inf`` trials are needed and ``-inf`` saved; ``nan`` is unknown.
+        low, high: The interval; ``nan`` if there is none, as for single studies.
     """
 
     measure: str
@@ -179,7 +180,7 @@ class Comparison:
             yield side, other, value, reached, _format(trials), _format(seconds)
 
     def to_csv(self) -> str:
-        """Return each :class:`Measure` as a line; what is unknown is empty."""
+        """Return each :class:`Measure` as a line; unknown values are empty."""
         import pandas as pd
 
         return pd.DataFrame([*self.best, *self.savings]).to_csv(index=False, lineterminator="\n")
@@ -227,13 +228,13 @@ class Comparison:
 def compare(
     *studies: Compared, confidence: float = 0.95, n_resamples: int = 1_000, seed: int = 0
 ) -> Comparison:
-    """Compare studies of one task by best value, and by trials and seconds saved.
+    """Compare studies of the same task by best value, and by trials and seconds saved.
 
     Savings are measured at a fixed target, the best value of the other side, as in COCO (Hansen
     et al. 2021, https://doi.org/10.1080/10556788.2020.1808977).
 
     Args:
-        studies: Studies, each a side of its own: ``compare(study_a, study_b)``; or the studies of
+        studies: Studies to compare individually: ``compare(study_a, study_b)``; or the studies of
             each side by name, such as those of a sampler under several seeds:
             ``compare({"metallmix": [s1, s2], "tpe": [s3, s4]})``. At least two sides.
         confidence: Share of the bootstrap samples in an interval, in (0, 1).
@@ -253,7 +254,7 @@ def compare(
             "least 1."
         )
     named = _studies_by_side(studies)
-    flat = [study for own in named.values() for study in own]
+    flat = [study for group in named.values() for study in group]
     directions = {study.directions[0].name.lower(): study.study_name for study in flat}
     if len(directions) > 1:
         each = " and ".join(f"{name!r} is to {d}" for d, name in directions.items())
@@ -279,10 +280,10 @@ def _studies_by_side(compared: Sequence[Compared]) -> dict[str, list[Study]]:
     for item in compared:
         if not isinstance(item, Study | Mapping):
             raise TypeError(f"{item!r} is neither a study nor a mapping of names to studies.")
-        for name, own in ({item.study_name: item} if isinstance(item, Study) else item).items():
+        for name, group in ({item.study_name: item} if isinstance(item, Study) else item).items():
             if name in named:
                 raise ValueError(f"Two sides have the name {name!r}. Pass a mapping of names.")
-            named[name] = [own] if isinstance(own, Study) else list(own)
+            named[name] = [group] if isinstance(group, Study) else list(group)
             if len(set(map(study_key, named[name]))) < len(named[name]):
                 raise ValueError(f"Side {name!r} has a study twice. Pass each study once.")
     if len(named) < 2 or not all(named.values()):
@@ -302,8 +303,8 @@ def _read_side(
 ) -> Side:
     trials = [_finished_trials(study) for study in studies]
     n_trials = min(map(len, trials))
-    values = [[_signed_value(trial, sign) for trial in own[:n_trials]] for own in trials]
-    seconds = np.array([_elapsed_seconds(own[:n_trials]) for own in trials])
+    values = [[_signed_value(trial, sign) for trial in group[:n_trials]] for group in trials]
+    seconds = np.array([_elapsed_seconds(group[:n_trials]) for group in trials])
     if not (seconds[:, -1] > 0).all():
         seconds = np.full_like(seconds, math.nan)
     drawn = rng.integers(len(studies), size=(n_resamples * (len(studies) > 1), len(studies)))
@@ -371,7 +372,7 @@ def _savings(other: Side, side: Side, confidence: float) -> Iterator[Measure]:
 def _estimate(samples: Floats, confidence: float) -> tuple[float, float, float]:
     """Return ``samples[0]`` and the central interval of the others, ``nan`` if unknown.
 
-    Its ends are samples, because interpolated quantiles are ``nan`` beside ``inf``.
+    Its ends are samples, because interpolated quantiles are ``nan`` next to ``inf``.
     """
     value, *others = samples.tolist()
     if not others or np.isnan(others).any():

@@ -47,7 +47,7 @@ from optuna_metallmix.space import Config
 
 Evaluate = Callable[[str, Config], float]
 """``evaluate(study name, configuration)`` returns the objective's value in the unit of that study,
-from a table, a surrogate or a training."""
+from a table, a surrogate or a training run."""
 
 NO_MODEL = "llm=False"
 """The baseline that every model is compared with: the meta-learner's first candidate."""
@@ -83,7 +83,7 @@ class ModelAnswer:
     Attributes:
         model: The model's name, or :data:`NO_MODEL`, which has no grades of answers.
         study: The study's name.
-        valid: Whether the first answer was the JSON object asked for and everything in it exists.
+        valid: Whether the first answer was the requested JSON object and everything in it exists.
         accepted: Whether the judge accepted an answer.
         attempts: Number of answers.
         format, accuracy, completeness: Scores of the reviewing model for the last proposal, 1 to
@@ -96,7 +96,7 @@ class ModelAnswer:
         regret: The true regret, see :meth:`HeldOutStudy.regret`; ``None`` without true values.
         regret_more: ``regret`` minus the first candidate's; negative if the model helped.
         seconds: Wall-clock seconds of answers and reviews, at least 0.
-        prompt_tokens, answer_tokens: Tokens read and written in them; ``None`` if unknown.
+        prompt_tokens, answer_tokens: Their tokens; ``None`` if unknown.
         reason: Why the last answer was not used; empty if it was.
     """
 
@@ -153,7 +153,7 @@ def compare_models(
             objects with ``generate``.
         source: Storage of the past studies, which are only read.
         studies: Names of the studies to hold out; ``None`` for all.
-        evaluate: Returns the true value of a configuration; ``None`` if there is no way to know.
+        evaluate: Returns the true value of a configuration; ``None`` if it is unknown.
         judge: The reviewing model; ``None`` for each model itself, ``False`` for no review.
         prompt: ``"plain"``, ``"cot"`` or ``"cot+shap"``.
         n_attempts: Number of answers that a model may give, at least 1.
@@ -162,15 +162,15 @@ def compare_models(
         report: Called with a line of text before each step.
 
     Raises:
-        HistoryError: The past cannot be read, has fewer than two usable studies, or lacks one of
-            ``studies``.
+        HistoryError: The storage cannot be read, has fewer than two usable studies, or lacks a
+            study of ``studies``.
         LLMError: A model is unavailable.
         ValueError: Two models have the same name, or ``prompt`` is unknown.
     """
     variant = variant_named(prompt)
     resolved = _resolve(models)
     reviewer = None if judge is None else resolve_llm(judge).llm
-    report("learning from the past, with each study held out once")
+    report("fitting the meta-learner with each past study held out once")
     held_out = list(_hold_out(_read_history(source, studies), studies, variant, seed))
     answers = [_grade(held, NO_MODEL, Dialogue(()), evaluate) for held in held_out]
     choices: dict[str, tuple[Choice, ...]] = {}

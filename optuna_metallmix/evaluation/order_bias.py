@@ -32,17 +32,17 @@ from optuna_metallmix.prompt import suggestion_schema
 Verdict = Literal["yes", "in part", "no", "unclear", "untested"]
 
 _MOSTLY = 0.8
-"""Share of answers from which a model counts as choosing one position, or one configuration."""
+"""Share of answers from which a model counts as choosing one position or configuration."""
 _PARTLY = 0.5
 """The same for reading in part. Evidence has ties: a script that adds up its effects chooses the
 same configuration in 58 % of its answers (HPOBench, 6 candidates in 6 orders, 2026-11)."""
 _MIN_ANSWERS = 6
-"""Fewest answers that allow a verdict."""
+"""Minimum number of answers for a verdict."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The choice of a model in one order.
+    """The choice of a model in a single order.
 
     Attributes:
         study: Name of the study that the question is about.
@@ -107,7 +107,10 @@ class OrderBias:
 def ask_in_orders(
     study: str, question: Question, llm: LLM, n_orders: int, rng: np.random.Generator
 ) -> Iterator[Choice]:
-    """Ask in ``n_orders`` orders; enough of them put each candidate in each position."""
+    """Ask the question in ``n_orders`` candidate orders.
+
+    With at least as many orders as candidates, each candidate appears in every position.
+    """
     for order in _rotations(len(prompt_view(question).candidates), n_orders, rng):
         view = _reorder(question, order, rng)
         attempt = ask(llm, suggestion_messages(view), suggestion_schema(view, may_change=False))

@@ -38,7 +38,7 @@ _COLUMNS = {
     "answer_tokens": ("tokens written", "{:.0f}"),
 }
 """Head and format of each attribute of an answer: its mean, then the ends of the interval."""
-_LEGEND = f"""- **valid at first**: first answers that were the JSON object asked for.
+_LEGEND = f"""- **valid at first**: first answers that were the requested JSON object.
 - **accepted**: by code, the meta-learner and the reviewing model; otherwise the first candidate is
   used.
 - **format, accuracy, completeness**: scores of the reviewing model, 1 to 5.
@@ -65,8 +65,8 @@ def as_markdown(result: ModelAnswers) -> str:
     heads = ["model", *(head for head, _ in _COLUMNS.values()), "reads"]
     rows = []
     for model in frame["model"].unique():
-        own = frame[frame["model"] == model]
-        cells = [_format_mean(own[name], text) for name, (_, text) in _COLUMNS.items()]
+        graded = frame[frame["model"] == model]
+        cells = [_format_mean(graded[name], text) for name, (_, text) in _COLUMNS.items()]
         rows.append([model, *cells, biases[model].reads if model in biases else ""])
     parts = [
         markdown_table(heads, rows),

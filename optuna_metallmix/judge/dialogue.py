@@ -16,7 +16,7 @@ from optuna_metallmix.llm import ask
 from optuna_metallmix.prompt import PromptView
 from optuna_metallmix.prompt import Question
 from optuna_metallmix.prompt import prompt_view
-from optuna_metallmix.prompt import refusal
+from optuna_metallmix.prompt import rejection
 from optuna_metallmix.prompt import suggestion_messages
 from optuna_metallmix.prompt import suggestion_schema
 
@@ -37,7 +37,7 @@ class Dialogue:
 
 
 def hold_dialogue(question: Question, llm: LLM, reviewer: LLM | None, n_attempts: int) -> Dialogue:
-    """Ask until an answer is accepted; each further question quotes the reasons of the refusal.
+    """Ask until an answer is accepted; each further question quotes the reasons for the rejection.
 
     Args:
         question: The question.
@@ -58,12 +58,12 @@ def hold_dialogue(question: Question, llm: LLM, reviewer: LLM | None, n_attempts
         if dialogue.proposal is not None:
             break
         latest = dialogue.attempts[-1]
-        messages = [*asked, *refusal(latest.answer, latest.failures)]
+        messages = [*asked, *rejection(latest.answer, latest.failures)]
     return dialogue
 
 
 def read_answer(answer: str, view: PromptView) -> Proposal:
-    """Parse an answer against what the model was shown.
+    """Parse an answer, and check it against the shown part of the question.
 
     Raises:
         ProposalError: The answer does not fit the question.
@@ -73,7 +73,7 @@ def read_answer(answer: str, view: PromptView) -> Proposal:
         view.question.space,
         view.candidates,
         view.explanation,
-        reasoned=view.question.variant.reasons,
+        with_reasoning=view.question.variant.with_reasoning,
         prompt="\n".join(message["content"] for message in suggestion_messages(view)),
     )
 

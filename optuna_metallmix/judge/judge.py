@@ -1,6 +1,6 @@
-"""Accept or refuse a proposal, without ever editing it.
+"""Accept or reject a proposal, without ever editing it.
 
-The checks run in this order and stop at the first refusal: code (every value is in the search
+The checks run in this order and stop at the first rejection: code (every value is in the search
 space and every citation supports the choice), the meta-learner (the proposal is not clearly worse
 than the best candidate), and a language model with a rubric. The model's prose is not checked.
 """
@@ -24,7 +24,7 @@ from optuna_metallmix.space import label_of
 
 
 MARGIN = 0.03
-"""How much worse than the best predicted candidate a proposal may be predicted, in score units.
+"""Maximum allowed gap between the best candidate's predicted score and the proposal's.
 
 The unchanged candidate 1 is exempt. The margin bounds the damage of a bad model: on HPOBench, the
 regret of the first pick is .146 without a model and .146 with a model that chooses at random or
@@ -38,9 +38,9 @@ class Verdict:
 
     Attributes:
         accepted: Whether the proposal may be used.
-        failures: The reasons for a refusal, one sentence each, addressed to the model.
+        failures: The reasons for a rejection, a sentence each, addressed to the model.
         refused_by: ``"code"``, ``"meta-learner"`` or ``"model"``; ``None`` if accepted.
-        predicted: The predicted score of the proposal, about [0, 1]; ``None`` without a past.
+        predicted: The predicted score of the proposal, about [0, 1]; ``None`` without history.
         review: The language model's review; ``None`` if there was none.
     """
 
@@ -57,8 +57,8 @@ class Verdict:
 
     @property
     def summary(self) -> str:
-        """The decision and the scores on one line."""
-        text = "accepted" if self.accepted else f"refused by the {self.refused_by}"
+        """The decision and the scores on a single line."""
+        text = "accepted" if self.accepted else f"rejected by the {self.refused_by}"
         if self.review and self.scores:
             scores = ", ".join(f"{name} {score}" for name, score in self.scores.items())
             text += f"; {scores} of 5" + (" (not counted)" if self.review.note else "")
@@ -70,7 +70,7 @@ def judge_proposal(proposal: Proposal, question: Question, reviewer: LLM | None)
 
     Args:
         proposal: The proposal.
-        question: What was asked. Without a meta-learner only values and citations are checked.
+        question: The question. Without a meta-learner only values and citations are checked.
         reviewer: The language model that reviews; ``None`` for no review.
     """
     failures = [*_check_values(proposal, question), *check_citations(proposal, question)]

@@ -1,8 +1,8 @@
 """Let another language model review a proposal, with the rubric of the MetaLLMiX paper.
 
 Format, accuracy and completeness (arXiv 2509.09387) are scored from 1 to 5, with a sentence each.
-Only a reliable review can refuse: an unusable review, or low scores from a model that gives them
-to a known good proposal too, refuse nothing, and the review's note says so.
+Only a reliable review can reject a proposal: an unusable review, or low scores from a model that
+gives them to a known good proposal too, are ignored, and the review's note says so.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from optuna_metallmix.text import quote
 CRITERIA = ("format", "accuracy", "completeness")
 """The criteria of the paper: "format, accuracy, and completeness"."""
 LOWEST_SCORE = 2
-"""Lower scores refuse a proposal: 1 means unusable."""
+"""Lower scores reject a proposal: 1 means unusable."""
 MAX_REMARK = 120
 """Maximum number of characters of the sentence on each criterion."""
 
@@ -58,7 +58,7 @@ class Review:
         reviewer: The model's name.
         scores: Scores from 1 to 5 by criterion; empty if the review is unusable.
         remarks: The model's unverified sentence on each criterion; empty if it was not readable.
-        note: Why the scores cannot refuse; ``None`` if they can.
+        note: Why the scores were ignored; ``None`` if they count.
         attempts: The review's answer and, after a low score, that of the control.
     """
 
@@ -70,7 +70,7 @@ class Review:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """The reasons for which the review refuses the proposal, one sentence each."""
+        """The reasons for which the review rejects the proposal, a sentence each."""
         return () if self.note else self.low
 
     @property
@@ -97,7 +97,7 @@ def review(proposal: Proposal, question: Question, reviewer: LLM) -> Review:
     control = _ask_for_scores(best.params, _true_reasons(question), question, reviewer)
     note = control.note
     if control.low:
-        note = "its scores do not count: it refuses a proposal known to be right, too."
+        note = "its scores were ignored, because it also rejected a proposal known to be good."
     return replace(result, note=note, attempts=result.attempts + control.attempts)
 
 
@@ -129,7 +129,7 @@ def _review_content(view: PromptView, reasons: str) -> str:
 
 
 def _ask_for_scores(params: Config, reasons: str, question: Question, reviewer: LLM) -> Review:
-    """Ask once; the note of a review without scores says what failed."""
+    """Ask once; the note of a review without scores describes the failure."""
     messages = review_messages(params, reasons, question)
     attempt = ask(reviewer, messages, review_schema())
     result = Review(model_name(reviewer), attempts=(attempt,))

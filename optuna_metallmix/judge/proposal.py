@@ -1,8 +1,8 @@
 """Parse the answer of a language model into a proposal.
 
 Ollama and the embedded model are bound to the schema and write a JSON object only. Other models
-may add thoughts, a code fence or prose, so the object is extracted from the answer. An answer with
-several different objects, or with a repeated key, is ambiguous and rejected.
+may add reasoning, a code fence or prose, so the object is extracted from the answer. An answer
+with several different objects, or with a repeated key, is ambiguous and rejected.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from optuna_metallmix.space import label_of
 from optuna_metallmix.text import format_number
 
 
-_THOUGHTS = re.compile(r"^.*</think(?:ing)?>", re.DOTALL)
+_REASONING = re.compile(r"^.*</think(?:ing)?>", re.DOTALL)
 _WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")
 """Words; characters of Chinese and Japanese, which have no spaces, count as words."""
 _TWO_LETTERS = re.compile(r"[^\W\d_]{2}")
@@ -58,7 +58,7 @@ def read_object(answer: str, key: str) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("Invalid JSON: its brackets are nested too deep") from None
     except json.JSONDecodeError as error:
-        objects = [item for item in _objects_in(_THOUGHTS.sub("", text)) if key in item]
+        objects = [item for item in _objects_in(_REASONING.sub("", text)) if key in item]
         if not objects:
             raise ValueError(f"Invalid JSON: {error.msg} at character {error.pos}") from None
         if any(item != objects[0] for item in objects):
@@ -71,7 +71,7 @@ def read_object(answer: str, key: str) -> dict[str, Any]:
 
 
 def _objects_in(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects in a text, without those nested in another object."""
+    """Yield the JSON objects in a string, without those nested in another object."""
     start = text.find("{")
     while start >= 0:
         try:
@@ -106,7 +106,7 @@ def readable_text(text: str, prompt: str, limit: int) -> str:
 
     Args:
         text: What the model wrote.
-        prompt: The messages it was sent.
+        prompt: The messages sent to the model.
         limit: Maximum number of characters of the result.
     """
     text = text.strip()
@@ -166,7 +166,7 @@ def parse_proposal(
     candidates: Sequence[Candidate],
     explanation: Explanation | None,
     *,
-    reasoned: bool = True,
+    with_reasoning: bool = True,
     prompt: str = "",
 ) -> Proposal:
     """Parse an answer and check it against the question.
@@ -175,16 +175,16 @@ def parse_proposal(
         answer: The raw answer.
         space: The search space by parameter name.
         candidates: The candidates that the model was shown.
-        explanation: The explanation with the shown evidence; ``None`` without a past.
-        reasoned: Whether a reasoning was asked for.
-        prompt: The messages that the model was sent, to recognize text copied from them.
+        explanation: The explanation with the shown evidence; ``None`` without history.
+        with_reasoning: Whether reasoning was requested.
+        prompt: The messages sent to the model, to recognize text copied from them.
 
     Raises:
         ProposalError: The answer is not the requested JSON object, or names a candidate,
             evidence, parameter or value that does not exist.
     """
     parsed = _parse(answer)
-    if reasoned and parsed.reasoning is None:
+    if with_reasoning and parsed.reasoning is None:
         raise ProposalError("It is not the JSON object asked for: reasoning: Field required.")
     chosen = next((c for c in candidates if c.number == parsed.candidate), None)
     if chosen is None:

@@ -1,4 +1,4 @@
-"""Find the language model that the user asked for, or the best one available."""
+"""Find the language model that the user requested, or the best available model."""
 
 from __future__ import annotations
 
@@ -115,11 +115,11 @@ def check_spec(spec: LLMSpec) -> None:
         ValueError: ``spec``, or the variable ``OPTUNA_METALLMIX_MODEL`` if it applies, is not an
             accepted string.
     """
-    _finder(spec)
+    _factory(spec)
 
 
 def resolve_llm(spec: LLMSpec = None) -> Resolved:
-    """Find the language model that ``spec`` asks for.
+    """Find the language model that ``spec`` requests.
 
     ==========================  =================================================================
     ``spec``                    language model
@@ -144,8 +144,8 @@ def resolve_llm(spec: LLMSpec = None) -> Resolved:
         TypeError: As :func:`check_spec`.
         ValueError: As :func:`check_spec`.
     """
-    find = _finder(spec)
-    return _automatic() if find is None else Resolved(find())
+    create = _factory(spec)
+    return _automatic() if create is None else Resolved(create())
 
 
 def release(llm: LLM | None) -> None:
@@ -157,8 +157,8 @@ def release(llm: LLM | None) -> None:
         llm.close()
 
 
-def _finder(spec: LLMSpec) -> Callable[[], LLM | None] | None:
-    """Return what finds the model of a valid ``spec``; None if nothing asks for a model."""
+def _factory(spec: LLMSpec) -> Callable[[], LLM | None] | None:
+    """Return a factory for the model that ``spec`` names; None for automatic selection."""
     if spec is None:
         name = os.environ.get(MODEL_VARIABLE)
         return _named(name, MODEL_VARIABLE) if name else None
@@ -176,14 +176,14 @@ def _finder(spec: LLMSpec) -> Callable[[], LLM | None] | None:
 
 
 def _named(spec: str, source: str) -> Callable[[], LLM | None]:
-    """Return what finds the model that ``spec`` names; an error names its ``source``."""
-    finders: dict[str, Callable[[], LLM | None]] = {
+    """Return a factory for the model that ``spec`` names; errors mention its ``source``."""
+    factories: dict[str, Callable[[], LLM | None]] = {
         "none": lambda: None,
         "ollama": _best_of_ollama,
         "embedded": EmbeddedLLM,
     }
-    if spec in finders:
-        return finders[spec]
+    if spec in factories:
+        return factories[spec]
     kind, _, rest = spec.partition(":")
     if kind == "openai":
         url, _, model = rest.partition("#")

@@ -80,11 +80,11 @@ class EmbeddedLLM:
             temperature: Sampling temperature, at least 0; at 0, answers are reproducible on the
                 same machine.
             seed: Sampling seed, at least 0; without effect at temperature 0.
-            n_threads: Threads that write the answer, at least 1. A second thread is faster on an
-                idle machine, but ten times slower beside a training job, because threads spin.
-            n_threads_prompt: Threads that read the prompt, at least 1.
+            n_threads: Threads for generation, at least 1. A second thread is faster on an idle
+                machine, but ten times slower alongside a training job, because threads spin.
+            n_threads_prompt: Threads for prompt processing, at least 1.
             n_gpu_layers: Layers on the accelerator, if the runtime supports it: 0 leaves the
-                accelerator to the training, -1 takes as many as fit.
+                accelerator to the training run, -1 takes as many as fit.
 
         Raises:
             LLMError: The runtime or the model is not installed, or ``path`` is not a GGUF file.
@@ -218,7 +218,7 @@ class EmbeddedLLM:
         try:
             return self._server.handle_chat_completions(request)
         except (RuntimeError, ValueError) as error:
-            # The model's chat template may refuse a conversation, for example a system role.
+            # The model's chat template may reject a conversation, for example a system role.
             raise LLMError(
                 f"{self.name} cannot process this conversation ({error}): choose another model."
             ) from error

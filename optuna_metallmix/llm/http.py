@@ -1,4 +1,4 @@
-"""Shared parts of the clients for model servers: retries, refusals, and loopback addresses."""
+"""Shared parts of the clients for model servers: retries, error reasons, loopback addresses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 # In characters: a proxy may answer with a whole page.
 _MAX_REASON = 300
 
-# Where servers put the reason: OpenAI and Ollama, vLLM before 0.10, FastAPI itself.
+# Keys under which servers put the reason: OpenAI and Ollama, vLLM before 0.10, FastAPI itself.
 _REASON_KEYS = ("error", "message", "detail")
 
 # Seconds before the second and the third attempt; there is no fourth.
@@ -34,7 +34,7 @@ def is_loopback(host: str) -> bool:
 
 
 def reason_of(body: object, secret: str = "") -> str:
-    """Extract the reason from the body of a refusal.
+    """Extract the reason from the body of an error response.
 
     Args:
         body: The body, or a part of it. Some servers pass on another server's JSON as a string.
@@ -56,10 +56,10 @@ def reason_of(body: object, secret: str = "") -> str:
 def retry(
     request: Callable[[float], _T], is_transient: Callable[[Exception], bool], deadline: float
 ) -> _T:
-    """Return what ``request`` returns, from the third attempt at the latest.
+    """Return the result of ``request``, retrying transient errors up to two times.
 
     Args:
-        request: Called with the seconds that are left, above 0.
+        request: Called with the remaining seconds, above 0.
         is_transient: Whether an error may go away by itself, so that a retry makes sense.
         deadline: When to give up, as a time of the monotonic clock.
 

@@ -1,9 +1,9 @@
-"""Ask models of a server that speaks OpenAI's protocol: vLLM, llama.cpp, LM Studio and others.
+"""Ask models of a server that has an OpenAI-compatible API, such as vLLM or LM Studio.
 
-The answer is constrained by ``response_format={"type": "json_schema", ...}``, which these three
-support. ``json_object`` is not used: LM Studio refuses it, and it does not constrain the keys. If
-a server refuses the schema (status 400 or 422: older servers, and those that cannot compile this
-schema), it is asked again with the schema as text in the last message.
+The answer is constrained by ``response_format={"type": "json_schema", ...}``, which vLLM,
+llama.cpp and LM Studio support. ``json_object`` is not used: LM Studio rejects it, and it does not
+constrain the keys. If a server rejects the schema (status 400 or 422: older servers, and those
+that cannot compile this schema), it is asked again with the schema as text in the last message.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class OpenAILLM:
 
         Raises:
             LLMError: The server or the model is absent, the answer takes longer than ``timeout``
-                or ``max_tokens`` allow, or the server or the model refuses.
+                or ``max_tokens`` allow, or the server rejects the request or the model refuses.
         """
         started = time.perf_counter()
         _logger.info(f"Asking {self.name} (up to {self.timeout:g} s).")
@@ -157,7 +157,7 @@ class OpenAILLM:
             try:
                 return send({**request, "response_format": constraint}), True
             except (openai.BadRequestError, openai.UnprocessableEntityError):
-                # If the schema is not the reason, the second request is refused as well.
+                # If the schema is not the reason, the second request is rejected as well.
                 return send({**request, "messages": _with_schema(messages, schema)}), False
 
     def _answer(self, completion: object) -> str:
@@ -174,21 +174,21 @@ class OpenAILLM:
     def _problem(self, choice: object, message: object) -> str | None:
         reason = getattr(choice, "finish_reason", None)
         content = getattr(message, "content", None)
-        # Servers that know the model's format return its thoughts under either name.
-        thoughts = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", "")
+        # Servers that know the model's format return its reasoning under either name.
+        reasoning = getattr(message, "reasoning_content", "") or getattr(message, "reasoning", "")
         if refusal := getattr(message, "refusal", None):
             return f"refused ({refusal}): choose another model"
         if reason == "length":
             return (
-                f"was cut off{' while thinking' if thoughts and not content else ''}: raise "
+                f"was cut off{' while reasoning' if reasoning and not content else ''}: raise "
                 f"`max_tokens` (now {self.max_tokens}) or the server's context size"
             )
         if reason == "content_filter":
             return "was stopped by the server's filter: choose another model"
         if isinstance(content, str) and content.strip():
             return None
-        if thoughts:
-            return "only returned thoughts: disable thinking in the server's settings"
+        if reasoning:
+            return "returned only reasoning tokens: disable reasoning in the server's settings"
         return "gave an empty answer: choose another model"
 
     @property
@@ -205,7 +205,7 @@ class OpenAILLM:
             )
         # A missing model has status 404 (vLLM, Ollama) or 400; every server names it.
         may_be_missing = isinstance(error, openai.BadRequestError | openai.NotFoundError)
-        if may_be_missing and self.model in _refusal_reason(error):
+        if may_be_missing and self.model in _error_reason(error):
             with suppress(LLMError):
                 names = served_models(self.base_url)
                 if self.model not in names:
@@ -328,7 +328,7 @@ def _is_transient(error: Exception) -> bool:
     return is_dropped and not (isinstance(error, openai.APITimeoutError) or _is_unreachable(error))
 
 
-def _refusal_reason(error: Any) -> str:
+def _error_reason(error: Any) -> str:
     return reason_of(error.body, secret=os.environ.get(_KEY_VARIABLE, "").strip())
 
 
@@ -341,7 +341,7 @@ def _describe_failure(error: Exception, base_url: str) -> str:
             'as "openai:http://localhost:8000/v1".'
         )
     if isinstance(error, openai.APIStatusError):
-        return _describe_refusal(error, base_url)
+        return _describe_status(error, base_url)
     if isinstance(error, openai.APIConnectionError):
         return (
             f"The server at {base_url} closed the connection ({error.__cause__ or error}): see "
@@ -350,11 +350,11 @@ def _describe_failure(error: Exception, base_url: str) -> str:
     return _describe_not_openai(base_url)
 
 
-def _describe_refusal(error: openai.APIStatusError, base_url: str) -> str:
-    status, reason = error.status_code, _refusal_reason(error)
+def _describe_status(error: openai.APIStatusError, base_url: str) -> str:
+    status, reason = error.status_code, _error_reason(error)
     server = f"The server at {base_url}"
     if status in (401, 403):
-        return f"{server} refused the key ({reason}): set {_KEY_VARIABLE} to the server's key."
+        return f"{server} rejected the key ({reason}): set {_KEY_VARIABLE} to the server's key."
     if status == 400 and "context" in reason:
         return (
             f"The prompt does not fit the model at {base_url} ({reason}): start the server with a "
@@ -364,18 +364,18 @@ def _describe_refusal(error: openai.APIStatusError, base_url: str) -> str:
         return f"{server} is busy ({reason}): try again later."
     if status == 404:
         return _describe_not_openai(base_url, f" (status 404, {reason})")
-    return f"{server} refused (status {status}, {reason}): see its log."
+    return f"{server} rejected the request (status {status}, {reason}): see its log."
 
 
 def _describe_not_openai(base_url: str, details: str = "") -> str:
     return (
-        f"The server at {base_url} does not speak OpenAI's protocol: pass the address that the "
-        f"server prints, which usually ends in /v1{details}."
+        f"The server at {base_url} does not have an OpenAI-compatible API: pass the address that "
+        f"the server prints, which usually ends in /v1{details}."
     )
 
 
 def _with_schema(messages: Sequence[Message], schema: Mapping[str, Any]) -> list[Message]:
-    # In the last message, because chat templates may refuse another message or another role.
+    # In the last message, because chat templates may reject another message or another role.
     *earlier, last = messages
     text = json.dumps(schema, ensure_ascii=False)
     content = f"{last['content']}\n\nThe JSON object follows this JSON schema: {text}"
@@ -383,7 +383,7 @@ def _with_schema(messages: Sequence[Message], schema: Mapping[str, Any]) -> list
 
 
 def _extract_document(content: str) -> str:
-    """Remove the thoughts, the prose or the code fence around an answer."""
+    """Remove the reasoning, the prose or the code fence around an answer."""
     text = content.strip()
     if not text.startswith("{"):
         text = text.rpartition("</think>")[2]

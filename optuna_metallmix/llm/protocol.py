@@ -1,4 +1,4 @@
-"""Define what a language model is to this package, and ask one question of it.
+"""Define the ``LLM`` protocol, and send a single request to a model.
 
 Any object with a ``generate`` method is a language model (:class:`LLM`). :func:`ask` records the
 answer, or the reason why there is none, as an :class:`Attempt`.
@@ -57,8 +57,8 @@ class Usage:
     """The cost of one answer, as the backend counts it.
 
     Attributes:
-        prompt_tokens: Tokens read, at least 0; None if the backend does not report them.
-        answer_tokens: Tokens written, at least 0; None if the backend does not report them.
+        prompt_tokens: Tokens of the prompt, at least 0; None if the backend does not report them.
+        answer_tokens: Tokens generated, at least 0; None if the backend does not report them.
         seconds: Wall-clock seconds from the call to its answer, including loading the model.
         load_seconds: Seconds spent loading the model, at least 0; None if the backend does not
             report them.
@@ -78,8 +78,7 @@ class Attempt:
         answer: The answer's text, at most ``MAX_ANSWER`` characters; empty if there was none.
         failures: Why the answer was not used; empty if it was.
         seconds: Wall-clock seconds from the question to its answer, without validation.
-        prompt_tokens, answer_tokens: Tokens read and written; None if the backend does not
-            report them.
+        prompt_tokens, answer_tokens: As in :class:`Usage`.
     """
 
     answer: str
@@ -115,12 +114,12 @@ def model_build(llm: LLM) -> str | None:
     return build if isinstance(build, str) else None
 
 
-def cost_of(attempts: Iterable[Attempt]) -> str:
-    """Describe the total cost of attempts: seconds, and tokens if the models report them."""
+def format_usage(attempts: Iterable[Attempt]) -> str:
+    """Write the total cost of attempts: seconds, and tokens if the models report them."""
     attempts = list(attempts)
-    read = [a.prompt_tokens for a in attempts if a.prompt_tokens is not None]
-    written = [a.answer_tokens for a in attempts if a.answer_tokens is not None]
+    prompt = [a.prompt_tokens for a in attempts if a.prompt_tokens is not None]
+    completion = [a.answer_tokens for a in attempts if a.answer_tokens is not None]
     parts = [f"{sum(attempt.seconds for attempt in attempts):.1f} s"]
-    parts += [f"{sum(read)} tokens read"] if read else []
-    parts += [f"{sum(written)} tokens written"] if written else []
+    parts += [f"{sum(prompt)} prompt tokens"] if prompt else []
+    parts += [f"{sum(completion)} completion tokens"] if completion else []
     return ", ".join(parts)

@@ -16,7 +16,7 @@ from optuna_metallmix.llm.protocol import Message
 
 
 ScriptedAnswer: TypeAlias = str | Exception | Callable[[Sequence[Message], Mapping[str, Any]], str]
-"""A text to answer, an exception to raise, or ``answer(messages, schema) -> text``."""
+"""A string to answer, an exception to raise, or ``answer(messages, schema) -> str``."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class ScriptedLLM:
         """Store the script.
 
         Args:
-            answers: An answer for each call. A bare string is refused, because its letters would
+            answers: An answer for each call. A bare string is rejected, because its letters would
                 be the answers.
 
         Raises:

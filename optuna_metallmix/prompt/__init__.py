@@ -12,7 +12,7 @@ from optuna_metallmix.prompt.messages import MAX_REASONING
 from optuna_metallmix.prompt.messages import MAX_WHY
 from optuna_metallmix.prompt.messages import closed_object
 from optuna_metallmix.prompt.messages import prompt_view
-from optuna_metallmix.prompt.messages import refusal
+from optuna_metallmix.prompt.messages import rejection
 from optuna_metallmix.prompt.messages import suggestion_messages
 from optuna_metallmix.prompt.messages import suggestion_schema
 from optuna_metallmix.prompt.sections import configuration
@@ -33,7 +33,7 @@ __all__ = [
     "evidence_section",
     "fit_view",
     "prompt_view",
-    "refusal",
+    "rejection",
     "suggestion_messages",
     "suggestion_schema",
     "variant_named",

@@ -1,7 +1,7 @@
-"""Define what a language model is asked, and select what fits into its prompt.
+"""Define the question to a language model, and select the part that fits into its prompt.
 
-The variants ``plain`` and ``cot`` omit the SHAP evidence; they are the controls that measure what
-the evidence is worth.
+The variants ``plain`` and ``cot`` omit the SHAP evidence; they are the controls that measure the
+value of the evidence.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from optuna_metallmix.text import is_verbatim
 
 
 PROMPT_VERSION = "3"
-"""Increases with every change of what a model sees, so that recorded answers stay comparable."""
+"""Increases with every change to the prompts, so that recorded answers stay comparable."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Variant:
 
     Attributes:
         name: Its name in the public interface.
-        reasons: Whether the answer contains a reasoning before its choice (chain of thought).
+        with_reasoning: Whether the answer includes reasoning before its choice (chain of thought).
         evidence: Whether SHAP evidence is shown and has to be cited.
     """
 
     name: str
-    reasons: bool
+    with_reasoning: bool
     evidence: bool
 
     @property
@@ -51,7 +51,7 @@ class Variant:
         return f"{PROMPT_VERSION} {self.name}"
 
 
-DEFAULT_VARIANT = Variant("cot+shap", reasons=True, evidence=True)
+DEFAULT_VARIANT = Variant("cot+shap", with_reasoning=True, evidence=True)
 VARIANTS = (Variant("plain", False, False), Variant("cot", True, False), DEFAULT_VARIANT)
 
 
@@ -69,12 +69,12 @@ def variant_named(name: str) -> Variant:
 
 
 MAX_TOKENS = 3_000
-"""Maximum of a conversation: the question and, after a refusal, the answer and the reasons."""
+"""Maximum of a conversation: the question and, after a rejection, the answer and the reasons."""
 ANSWER_TOKENS = 250
-REFUSAL_TOKENS = 200
+REJECTION_TOKENS = 200
 WORDING_TOKENS = 250
-"""Reserved for the fixed wording around the sections and of a refusal (at most 195 measured)."""
-SECTION_TOKENS = MAX_TOKENS - ANSWER_TOKENS - REFUSAL_TOKENS - WORDING_TOKENS
+"""Reserved for the fixed wording around the sections and of a rejection (at most 195 measured)."""
+SECTION_TOKENS = MAX_TOKENS - ANSWER_TOKENS - REJECTION_TOKENS - WORDING_TOKENS
 
 _PIECES = re.compile(r"([A-Za-z]+)|\s(?=[A-Za-z])|(.)", re.DOTALL)
 _UNLIKE_WORDS = re.compile(r"[^aeiouy]{4}|[aeiouy]{4}|.{15}", re.IGNORECASE)
@@ -95,7 +95,7 @@ _COMMON_WORDS = frozenset(
 
 
 def estimate_tokens(text: str) -> int:
-    """Return an upper estimate of a text's tokens that holds for common tokenizers."""
+    """Return an upper bound on the number of tokens that holds for common tokenizers."""
     return sum(_cost(piece.group(1), piece.group(2)) for piece in _PIECES.finditer(text))
 
 
@@ -119,11 +119,11 @@ class Question:
         space: The search space by parameter name.
         meta_features: Known properties of the target task.
         candidates: Configurations to choose from, best first.
-        explanation: Why the past favors them; ``None`` without a past.
-        learner: The fitted meta-learner; ``None`` without a past.
+        explanation: Why past studies favor them; ``None`` without past studies.
+        learner: The fitted meta-learner; ``None`` without past studies.
         tried: Configurations and objective values of the study's own trials, oldest first.
         variant: The prompt style.
-        ranked: Whether the candidates are sorted and the model is informed of that.
+        ranked: Whether the candidates are sorted and the prompt states that.
     """
 
     space: SearchSpace
@@ -143,7 +143,7 @@ class Caps:
     Attributes:
         parameters: Parameters, the most important first. All 32 of Quick-Tune cost 3,900 tokens
             (SmolLM2-135M: 95 CPU seconds and degenerate text, measured 2026-11).
-        parameters_without_past: The same without a past, when their order is arbitrary.
+        parameters_without_past: The same without past studies, when their order is arbitrary.
         features: Meta-features.
         nearest: Nearest past studies.
         tried: Latest trials of the study itself.
@@ -164,9 +164,9 @@ class Caps:
     text: int = MAX_TEXT
 
 
-WIDE = Caps(8, 14, features=8, nearest=2, tried=1, evidence=6, candidates=6, choices=5, text=40)
+REDUCED_CAPS = Caps(8, 14, 8, nearest=2, tried=1, evidence=6, candidates=6, choices=5, text=40)
 """Fits ``SECTION_TOKENS`` for any number of items with names of ordinary length."""
-MINIMAL = Caps(4, 4, features=2, nearest=0, tried=0, evidence=3, candidates=3, choices=3, text=12)
+MINIMAL_CAPS = Caps(4, 4, 2, nearest=0, tried=0, evidence=3, candidates=3, choices=3, text=12)
 """Fits even if every text is long and each of its characters costs four tokens."""
 
 
@@ -179,7 +179,7 @@ class PromptView:
         caps: The limits that were applied.
         space: The shown parameters, in the order of the search space.
         explanation: The explanation, reduced to the shown evidence and past studies; ``None``
-            without a past.
+            without past studies.
         candidates: The shown candidates.
         left_out: Number of parameters that are not shown.
     """
@@ -196,7 +196,7 @@ class PromptView:
         """Parameters that the model may change, with the labels it may choose from.
 
         The labels of numerical parameters are ``None``. Names and labels that were shortened
-        cannot be written by the model. With a past, changes need evidence that the model can
+        cannot be written by the model. With past studies, changes need evidence that the model can
         cite, so only parameters with evidence are writable.
         """
         evident = self.space if self.explanation is None else _parameters(self.explanation)
@@ -235,7 +235,7 @@ def fit_view(question: Question, write: Callable[[PromptView], str]) -> PromptVi
         question: The question.
         write: Writes the text of a view.
     """
-    for caps in (Caps(), WIDE, MINIMAL):
+    for caps in (Caps(), REDUCED_CAPS, MINIMAL_CAPS):
         view = apply_caps(question, caps)
         if estimate_tokens(write(view)) <= SECTION_TOKENS:
             break
@@ -243,7 +243,7 @@ def fit_view(question: Question, write: Callable[[PromptView], str]) -> PromptVi
 
 
 def apply_caps(question: Question, caps: Caps) -> PromptView:
-    """Select what is shown of a question under given limits."""
+    """Select the part of a question that is shown under given limits."""
     explanation = question.explanation
     candidates = tuple(question.candidates[: caps.candidates])
     offered = [name for name in question.space if any(name in c.params for c in candidates)]

@@ -12,7 +12,7 @@ from typing import Any
 
 from optuna_metallmix.llm import Message
 from optuna_metallmix.prompt.context import ANSWER_TOKENS
-from optuna_metallmix.prompt.context import REFUSAL_TOKENS
+from optuna_metallmix.prompt.context import REJECTION_TOKENS
 from optuna_metallmix.prompt.context import PromptView
 from optuna_metallmix.prompt.context import Question
 from optuna_metallmix.prompt.context import estimate_tokens
@@ -25,7 +25,7 @@ from optuna_metallmix.text import sanitize
 
 MAX_REASONING = 300
 MAX_WHY = 160
-"""Maximum number of characters of the two free texts of an answer."""
+"""Maximum number of characters of the two free-text fields of an answer."""
 
 _ROLE = (
     "You choose the first hyperparameter configuration that a new machine-learning task will be "
@@ -57,12 +57,12 @@ _FASTEST = "; 1 trains fastest of those that may do best"
 
 
 def prompt_view(question: Question) -> PromptView:
-    """Select what is shown of a question, as much as fits into the prompt."""
+    """Select as much of a question as fits into the prompt."""
     return fit_view(question, lambda view: "\n\n".join(sections(view)))
 
 
 def suggestion_messages(view: PromptView) -> list[Message]:
-    """Ask for a first configuration; without a past, from the model's own knowledge."""
+    """Ask for a first configuration; without past studies, from the model's own knowledge."""
     return [
         {"role": "system", "content": _ROLE},
         {"role": "user", "content": "\n\n".join([*sections(view), _instructions(view)])},
@@ -75,7 +75,7 @@ def suggestion_schema(view: PromptView, *, may_change: bool = True) -> dict[str,
     if view.explanation is not None and view.explanation.evidence:
         items = _enum([item.id for item in view.explanation.evidence])
         properties["evidence"] = {"type": "array", "items": items, "minItems": 1, "maxItems": 3}
-    if view.question.variant.reasons:
+    if view.question.variant.with_reasoning:
         properties["reasoning"] = {"type": "string", "maxLength": MAX_REASONING}
     numbers = [candidate.number for candidate in view.candidates]
     properties["candidate"] = {"type": "integer", "enum": numbers}
@@ -102,13 +102,13 @@ def closed_object(properties: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def refusal(answer: str, failures: Sequence[str]) -> list[Message]:
-    """Quote a refused answer with the reasons, and ask for an unchanged candidate."""
+def rejection(answer: str, failures: Sequence[str]) -> list[Message]:
+    """Quote a rejected answer with the reasons, and ask for an unchanged candidate."""
     quoted = sanitize(answer, 400)
     if estimate_tokens(quoted) > ANSWER_TOKENS:
         quoted = sanitize(answer, 60)
     reasons = _list_failures(failures, 2, 160)
-    if estimate_tokens(reasons) > REFUSAL_TOKENS:
+    if estimate_tokens(reasons) > REJECTION_TOKENS:
         reasons = _list_failures(failures, 1, 40)
     return [
         {"role": "assistant", "content": quoted},

@@ -42,7 +42,7 @@ def configuration(params: Config, space: SearchSpace, limit: int = MAX_TEXT) -> 
 
 
 def evidence_section(view: PromptView) -> str:
-    """Write which values helped and hurt in the past."""
+    """Write which values helped and hurt in past studies."""
     evidence = view.explanation.evidence if view.explanation else ()
     if not evidence:
         return "Evidence: none."

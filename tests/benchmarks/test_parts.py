@@ -32,7 +32,7 @@ from benchmarks.tasks.past import best_by_study
 from benchmarks.tasks.past import best_mean_rank
 from benchmarks.tasks.past import past_of
 from benchmarks.work import Chunk
-from optuna_metallmix.prompt.messages import refusal
+from optuna_metallmix.prompt.messages import rejection
 
 
 SPACE = {"x": IntDistribution(0, 9)}
@@ -168,7 +168,7 @@ def test_hostile_model_answers_questions_and_reviews():
     question = {"role": "user", "content": "Which?"}
     first = json.loads(llm.generate([question], schema=schema))
     assert (first["candidate"], first["evidence"]) == (3, ["E1"])
-    refused = [question, *refusal("{}", ["E1 (x) speaks against y, which was chosen."])]
+    refused = [question, *rejection("{}", ["E1 (x) speaks against y, which was chosen."])]
     assert json.loads(llm.generate(refused, schema=schema))["evidence"] == ["E2"]
     review = {"properties": {"a_score": {"type": "integer"}, "a_remark": {"type": "string"}}}
     assert json.loads(llm.generate([question], schema=review))["a_score"] == 5

@@ -59,7 +59,7 @@ def test_ollama_in_a_separate_process(ollama_server: FakeOllama, play: Play) -> 
     assert f"ok       Ollama: {where} has smollm2:135m (0.1 GB)" in done.stdout
     assert "ok       model: ollama:smollm2:135m: " in done.stdout
     assert "ok       answer: follows the schema (" in done.stdout
-    assert " s, 41 tokens read, 12 tokens written)\n" in done.stdout
+    assert " s, 41 prompt tokens, 12 completion tokens)\n" in done.stdout
     assert done.returncode == 0
 
 

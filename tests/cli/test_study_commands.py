@@ -96,7 +96,7 @@ def test_study_made_without_this_package_is_explained(place: str, tmp_path: Path
     words = ["explain", "--storage", place, "--study", "past-0", "--format", "md"]
     assert main([*words, "--out", str(out)]) == 0
     report = out.read_text(encoding="utf-8")
-    assert report.startswith("# past-0\n\nThis package suggested no trial of this study.")
+    assert report.startswith("# past-0\n\nNo trial of this study was suggested by")
     assert "## Suggestion from" in report
     assert "/dashboard/" not in report
     for line in [line for line in report.splitlines() if line.startswith("![")]:
@@ -112,7 +112,7 @@ def test_grown_past_has_its_own_section(place: str, capsys: pytest.CaptureFixtur
     more.optimize(lambda trial: accuracy(_suggest(trial)), n_trials=1)
     assert main(["explain", "--storage", place, "--study", "new", "--format", "md"]) == 0
     report = capsys.readouterr().out
-    then, _, now = report.partition("The past of this study has changed since")
+    then, _, now = report.partition("The past studies have changed since")
     assert "from 3 past studies with 36 trials" in then
     assert "## Suggestion from" in now
     assert "with 37 trials" in now or "with 38 trials" in now

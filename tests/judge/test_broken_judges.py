@@ -56,7 +56,7 @@ class Judge:
 
 
 JUDGES: dict[str, tuple[Reply, str]] = {
-    "refuses everything": (review(1), "it refuses a proposal known to be right, too"),
+    "refuses everything": (review(1), "it also rejected a proposal known to be good"),
     "rubbish": (text("Looks good to me!"), "no usable review"),
     "empty": (text(""), "no usable review"),
     "scores off the scale": (review(9), "no usable review"),
@@ -88,7 +88,7 @@ def test_a_judge_that_accepts_the_control_can_refuse(past: Any, told: Any) -> No
     study = run(MetaLLMiXSampler(llm=model, judge=judge, seed=0), past)
     check_step_down(study, told, "meta-learner", "accuracy: too bold (1 of 5)")
     assert "too bold" in model.calls[1].messages[-1]["content"]
-    assert "refused by the model" in study.trials[0].user_attrs["metallmix:verdict"]
+    assert "rejected by the model" in study.trials[0].user_attrs["metallmix:verdict"]
 
 
 def test_one_model_proposes_and_another_reviews(past: Any, told: Any) -> None:

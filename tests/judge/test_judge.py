@@ -189,7 +189,7 @@ def test_review_can_refuse_and_its_scores_are_in_the_verdict(handmade: Handmade)
     verdict = _judge(handmade, _propose(handmade, 1, "E1"), reviewer)
     assert (verdict.accepted, verdict.refused_by) == (False, "model")
     assert verdict.failures[0] == "format: no reason (1 of 5)"
-    assert verdict.summary == ("refused by the model; format 1, accuracy 1, completeness 1 of 5")
+    assert verdict.summary == ("rejected by the model; format 1, accuracy 1, completeness 1 of 5")
     verdict = _judge(handmade, _propose(handmade, 1, "E1"), ScriptedLLM([_review(4)]))
     assert verdict.summary == "accepted; format 4, accuracy 4, completeness 4 of 5"
     verdict = _judge(handmade, _propose(handmade, 1, "E1"), ScriptedLLM([_review(1)] * 2))

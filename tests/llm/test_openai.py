@@ -159,11 +159,11 @@ def test_answer_without_a_document_is_left_to_the_caller(server: FakeOllama) -> 
     [
         (completion(None), "gave an empty answer: choose"),
         (completion(" \n"), "gave an empty answer: choose"),
-        (completion(None, reasoning_content="Hm."), "only returned thoughts: disable thinking"),
-        (completion(None, reasoning="Hm."), "only returned thoughts: disable thinking"),
+        (completion(None, reasoning_content="Hm."), "returned only reasoning tokens: disable"),
+        (completion(None, reasoning="Hm."), "returned only reasoning tokens: disable"),
         (
             completion(None, "length", reasoning="Hm."),
-            r"was cut off while thinking: raise",
+            r"was cut off while reasoning: raise",
         ),
         (completion("{", "length"), r"was cut off: raise `max_tokens` \(now 1024\)"),
         (completion(None, refusal="I will not."), r"refused \(I will not\.\): choose"),
@@ -185,18 +185,18 @@ def test_answer_that_cannot_be_used(server: FakeOllama, answer: object, sentence
         (400, {"error": {"message": "This model's maximum context length is 4096 tokens."}},
          r"does not fit .*4096 tokens.*longer context, or lower `max_tokens`"),
         (500, {"object": "error", "message": "engine\ndied", "code": 500},
-         r"refused \(status 500, engine died\): see its log"),
-        (401, {"error": "Unauthorized"}, r"refused the key \(Unauthorized\): set OPENAI_API_KEY"),
-        (404, {"detail": "Not Found"}, r"does not speak .*/v1 \(status 404, Not Found\)"),
+         r"rejected the request \(status 500, engine died\): see its log"),
+        (401, {"error": "Unauthorized"}, r"rejected the key \(Unauthorized\): set OPENAI_API_KEY"),
+        (404, {"detail": "Not Found"}, r"does not have .*/v1 \(status 404, Not Found\)"),
         (400, {"error": {"message": "No models loaded. Please load a model.", "param": "model"}},
-         r"refused \(status 400, No models loaded"),
+         r"rejected the request \(status 400, No models loaded"),
         # llama.cpp: the prompt, the key, the rights.
         (400, {"error": {"code": 400, "message": "request (4390 tokens) exceeds the available "
                          "context size (4096 tokens)", "type": "exceed_context_size_error"}},
          r"does not fit .*4390 tokens"),
-        (403, {"error": {"message": "no", "type": "permission_error"}}, r"refused the key \(no\)"),
+        (403, {"error": {"message": "no", "type": "permission_error"}}, r"the key \(no\)"),
         (429, {"error": {"message": "slow down"}}, r"is busy \(slow down\): try again"),
-        (302, "", r"refused \(status 302, no reason given\)"),
+        (302, "", r"rejected the request \(status 302, no reason given\)"),
         (502, "<html>\n<body>Bad Gateway</body>", r"status 502, <html> <body>Bad Gateway</body>"),
     ],
 )  # fmt: skip
@@ -214,7 +214,7 @@ def test_refusal_is_one_sentence(
 def test_refusal_that_names_a_model_which_is_there(server: FakeOllama) -> None:
     server.reply("/v1/models", {"object": "list", "data": [{"id": "nomic", "object": "model"}]})
     server.reply(CHAT, {"error": {"message": '"nomic" does not support chat'}}, 400)
-    with pytest.raises(LLMError, match=r'refused \(status 400, "nomic" does not support chat'):
+    with pytest.raises(LLMError, match=r'rejected .* \(status 400, "nomic" does not support chat'):
         ask(server, "nomic")
 
 
@@ -255,7 +255,7 @@ def test_absent_server() -> None:
 @pytest.mark.parametrize("body", ["<html>hello</html>", '{"hello": 1}', "[]", "null", '{"choices'])
 def test_something_else_than_openai(server: FakeOllama, body: str) -> None:
     server.reply(CHAT, body)
-    with pytest.raises(LLMError, match=r"does not speak OpenAI's protocol: pass the address"):
+    with pytest.raises(LLMError, match=r"no.* OpenAI-compatible API: pass the address"):
         ask(server)
 
 

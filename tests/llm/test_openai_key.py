@@ -47,7 +47,7 @@ def test_key_comes_from_the_environment_and_is_shown_nowhere(
     assert KEY.encode() not in pickle.dumps(llm)
     assert KEY not in repr(llm) + repr(vars(llm))
     openai_server.reply(CHAT, {"error": {"message": "x" * 280 + f" Incorrect key: {KEY}"}}, 401)
-    with pytest.raises(LLMError, match="refused the key") as caught:
+    with pytest.raises(LLMError, match="rejected the key") as caught:
         llm.generate(MESSAGES, schema=SCHEMA)
     assert KEY[:6] not in str(caught.value)
 

@@ -75,14 +75,14 @@ def test_variable_may_name_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("models", [[], None, "no list"])
 def test_server_without_models(openai_server: FakeOllama, models: object) -> None:
     openai_server.reply("/v1/models", {"object": "list", "data": models})
-    with pytest.raises(LLMError, match=r"lists no model: load a model|does not speak OpenAI's"):
+    with pytest.raises(LLMError, match=r"lists no model: load a model|does not have an OpenAI"):
         resolve_llm(f"openai:http://{openai_server.host}/v1")
 
 
 @pytest.mark.parametrize("body", ["<html>hello</html>", '{"hello": 1}', "[1]", "null", "", "7"])
 def test_list_of_models_that_is_something_else(openai_server: FakeOllama, body: str) -> None:
     openai_server.reply("/v1/models", body)
-    with pytest.raises(LLMError, match="does not speak OpenAI's protocol"):
+    with pytest.raises(LLMError, match="does not have an OpenAI-compatible API"):
         resolve_llm(f"openai:http://{openai_server.host}/v1")
 
 
@@ -170,7 +170,7 @@ def test_real_server_wants_its_key(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", key)
     llm = OpenAILLM("m", real_server[0])
-    with pytest.raises(LLMError, match=r"refused the key \(.*\): set OPENAI_API_KEY to"):
+    with pytest.raises(LLMError, match=r"rejected the key \(.*\): set OPENAI_API_KEY to"):
         llm.generate(MESSAGES, schema=SCHEMA)
 
 

@@ -23,7 +23,7 @@ from optuna_metallmix.llm import Message
 from optuna_metallmix.prompt.context import VARIANTS
 from optuna_metallmix.prompt.context import Question
 from optuna_metallmix.prompt.messages import prompt_view
-from optuna_metallmix.prompt.messages import refusal
+from optuna_metallmix.prompt.messages import rejection
 from optuna_metallmix.prompt.messages import suggestion_messages
 from optuna_metallmix.prompt.messages import suggestion_schema
 
@@ -84,7 +84,7 @@ def test_refused(question: Question) -> None:
     shown = prompt_view(question)
     answer = '{"evidence":["E3"],"reasoning":"It helps.","candidate":1,"changes":{},"why":"So."}'
     failures = ["E3 is about momentum, which the chosen configuration does not have."]
-    messages = [*suggestion_messages(shown), *refusal(answer, failures)]
+    messages = [*suggestion_messages(shown), *rejection(answer, failures)]
     _check("refused", messages[-2:], suggestion_schema(shown, may_change=False))
 
 

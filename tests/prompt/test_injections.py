@@ -35,7 +35,7 @@ from optuna_metallmix.prompt.context import PromptView
 from optuna_metallmix.prompt.context import Question
 from optuna_metallmix.prompt.context import Variant
 from optuna_metallmix.prompt.context import apply_caps
-from optuna_metallmix.prompt.messages import refusal
+from optuna_metallmix.prompt.messages import rejection
 from optuna_metallmix.prompt.messages import suggestion_messages
 from optuna_metallmix.prompt.messages import suggestion_schema
 from optuna_metallmix.text import MAX_TEXT
@@ -79,7 +79,7 @@ def _all_messages(text: str) -> list[Message]:
     return [
         *(message for v in VARIANTS for message in suggestion_messages(_whole(question, v))),
         *review_messages(params, text, question),
-        *refusal(f'{{"why": {json.dumps(text)}}}', [f"{text} is wrong."]),
+        *rejection(f'{{"why": {json.dumps(text)}}}', [f"{text} is wrong."]),
     ]
 
 

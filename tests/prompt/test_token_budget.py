@@ -24,11 +24,11 @@ from optuna_metallmix.llm import Message
 from optuna_metallmix.llm import is_embedded_installed
 from optuna_metallmix.prompt.context import ANSWER_TOKENS
 from optuna_metallmix.prompt.context import MAX_TOKENS
-from optuna_metallmix.prompt.context import MINIMAL
-from optuna_metallmix.prompt.context import REFUSAL_TOKENS
+from optuna_metallmix.prompt.context import MINIMAL_CAPS
+from optuna_metallmix.prompt.context import REDUCED_CAPS
+from optuna_metallmix.prompt.context import REJECTION_TOKENS
 from optuna_metallmix.prompt.context import SECTION_TOKENS
 from optuna_metallmix.prompt.context import VARIANTS
-from optuna_metallmix.prompt.context import WIDE
 from optuna_metallmix.prompt.context import WORDING_TOKENS
 from optuna_metallmix.prompt.context import Caps
 from optuna_metallmix.prompt.context import PromptView
@@ -36,7 +36,7 @@ from optuna_metallmix.prompt.context import Question
 from optuna_metallmix.prompt.context import apply_caps
 from optuna_metallmix.prompt.context import estimate_tokens
 from optuna_metallmix.prompt.messages import prompt_view
-from optuna_metallmix.prompt.messages import refusal
+from optuna_metallmix.prompt.messages import rejection
 from optuna_metallmix.prompt.messages import suggestion_messages
 from optuna_metallmix.prompt.messages import suggestion_schema
 from optuna_metallmix.prompt.sections import sections
@@ -112,7 +112,7 @@ def test_every_question_fits(question: Question) -> None:
 
 
 def test_the_minimal_view_of_any_question_fits_and_agrees(question: Question) -> None:
-    shown = apply_caps(question, MINIMAL)
+    shown = apply_caps(question, MINIMAL_CAPS)
     _check_agreement(shown)
     assert _cost(shown) <= SECTION_TOKENS
 
@@ -125,8 +125,10 @@ def test_a_wide_space_with_ordinary_names_is_not_cut_to_the_minimum(
     sizes = {"n_parameters": 60, "n_studies": 50, "n_features": 100, "n_tried": 20}
     question = make_question(ordinary, n_choices=20, past=past, cost=cost, **sizes)
     shown = prompt_view(question)
-    assert shown.caps == WIDE
-    assert len(shown.space) == (WIDE.parameters if past else WIDE.parameters_without_past)
+    assert shown.caps == REDUCED_CAPS
+    assert len(shown.space) == (
+        REDUCED_CAPS.parameters if past else REDUCED_CAPS.parameters_without_past
+    )
     assert shown.candidates == question.candidates
 
 
@@ -174,11 +176,11 @@ def test_a_small_question_is_shown_whole() -> None:
     assert " more" not in "\n".join(sections(shown))
 
 
-WITHOUT = "".join(message["content"] for message in refusal("", []))
+WITHOUT = "".join(message["content"] for message in rejection("", []))
 
 
-def _refusal_cost(answer: str, failures: list[str]) -> int:
-    content = "".join(message["content"] for message in refusal(answer, failures))
+def _rejection_cost(answer: str, failures: list[str]) -> int:
+    content = "".join(message["content"] for message in rejection(answer, failures))
     return estimate_tokens(content) - estimate_tokens(WITHOUT)
 
 
@@ -186,14 +188,14 @@ def _refusal_cost(answer: str, failures: list[str]) -> int:
 def test_a_refusal_fits(alphabet: str) -> None:
     write = hostile(alphabet)
     answer, failures = write("choice", 0) * 9, [write("choice", i) for i in range(50)]
-    assert _refusal_cost(answer, failures) <= ANSWER_TOKENS + REFUSAL_TOKENS
-    content = refusal(answer, failures)[-1]["content"]
+    assert _rejection_cost(answer, failures) <= ANSWER_TOKENS + REJECTION_TOKENS
+    content = rejection(answer, failures)[-1]["content"]
     assert re.search(r"^- and \d+ more$", content, re.MULTILINE)
 
 
 @given(st.text(max_size=2_000), st.lists(st.text(max_size=300), max_size=5))
 def test_any_refusal_fits(answer: str, failures: list[str]) -> None:
-    assert _refusal_cost(answer, failures) <= ANSWER_TOKENS + REFUSAL_TOKENS
+    assert _rejection_cost(answer, failures) <= ANSWER_TOKENS + REJECTION_TOKENS
 
 
 def test_an_ordinary_refusal_is_quoted_whole() -> None:
@@ -207,7 +209,7 @@ def test_an_ordinary_refusal_is_quoted_whole() -> None:
         "which was chosen.",
         "learning_rate was changed, but no evidence is cited for the new value.",
     ]
-    quoted, message = refusal(answer, failures)
+    quoted, message = rejection(answer, failures)
     assert quoted["content"] == answer
     assert all(failure in message["content"] for failure in failures)
 
@@ -262,7 +264,7 @@ def test_the_estimate_is_no_less_than_what_is_read(llm: EmbeddedLLM, alphabet: s
 def test_a_whole_conversation_is_within_the_budget(llm: EmbeddedLLM, case: str) -> None:
     write, options = CASES[case]
     shown = prompt_view(make_question(write, n_parameters=30, n_studies=50, **options))
-    refused = refusal(write("choice", 0), [write("choice", i) for i in range(9)])
+    refused = rejection(write("choice", 0), [write("choice", i) for i in range(9)])
     n_read = _read(llm, [*suggestion_messages(shown), *refused])
     assert n_read <= MAX_TOKENS
 
@@ -273,5 +275,5 @@ def test_our_own_words_cost_what_is_set_aside_for_them(llm: EmbeddedLLM) -> None
     shown = prompt_view(make_question())
     asked = suggestion_messages(shown)
     question = asked[-1]["content"].rpartition("\n\n")[2]
-    wording = [asked[0], {"role": "user", "content": question}, *refusal("{}", ["-"])]
+    wording = [asked[0], {"role": "user", "content": question}, *rejection("{}", ["-"])]
     assert 150 < _read(llm, wording) <= WORDING_TOKENS

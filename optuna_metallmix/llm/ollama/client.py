@@ -1,4 +1,4 @@
-"""Ask models of an Ollama server, and unload them before the training needs the memory."""
+"""Ask models of an Ollama server, and unload them before a training run needs the memory."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 # Seconds that a model stays loaded after a question if nobody calls `OllamaLLM.close`.
 _DEFAULT_KEEP_ALIVE = 60.0
 
-# Go's syntax: the server refuses "300" without a unit.
+# Go's syntax: the server rejects "300" without a unit.
 _DURATION = re.compile(r"[-+]?(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+")
 
 _logger = optuna.logging.get_logger("optuna.metallmix")
@@ -55,7 +55,7 @@ class OllamaLLM:
     Ollama respects names, types, choices and order of the schema, but neither ``minimum`` nor
     ``maximum``. The model is loaded at the first :meth:`generate` and stays loaded for a minute,
     so that the questions of a suggestion load it once. :meth:`close` unloads it and waits until
-    its memory is free for the training::
+    its memory is free for the training run::
 
         with OllamaLLM("qwen3:8b") as llm:  # calls close() at its end
             llm.generate(messages, schema=schema)
@@ -104,9 +104,9 @@ class OllamaLLM:
             temperature: Sampling temperature, at least 0; at 0, answers are reproducible with
                 the same version of Ollama.
             seed: Sampling seed.
-            think: Whether a reasoning model thinks first; ``"low"``, ``"medium"`` or ``"high"``
-                for models with levels; None for the model's default. Thoughts count towards
-                ``num_predict``.
+            think: Whether a reasoning model reasons first; ``"low"``, ``"medium"`` or ``"high"``
+                for models with levels; None for the model's default. Reasoning tokens count
+                towards ``num_predict``.
 
         Raises:
             LLMError: ``host`` is not an address.
@@ -206,7 +206,7 @@ class OllamaLLM:
         if is_loaded or (is_loaded is None and self.last_usage is not None):
             _logger.warning(
                 f"Model {self.model!r} may still be loaded by Ollama at {self.host} and use "
-                f"memory that the training needs: run `ollama stop {self.model}`."
+                f"memory that the training run needs: run `ollama stop {self.model}`."
             )
 
     def __enter__(self) -> OllamaLLM:
@@ -261,7 +261,7 @@ class OllamaLLM:
             response: ollama.ChatResponse = client.chat(
                 self.model,
                 messages=[dict(message) for message in messages],
-                # Reasoning models think by default; the other models accept False.
+                # Reasoning models reason by default; the other models accept False.
                 think=self.think,
                 format=dict(schema),
                 options={
@@ -287,7 +287,7 @@ class OllamaLLM:
         return context_size(estimated_tokens(messages) + self.num_predict, self._limit)
 
     def _enlarged(self, num_ctx: int, error: Exception) -> int:
-        """Return a context size that is larger if the estimated one was too small."""
+        """Return a larger context size if the estimated size was too small."""
         if self.num_ctx is not None or not is_too_long(error):
             return num_ctx
         counted = counted_tokens(error)
@@ -304,10 +304,10 @@ class OllamaLLM:
             )
         if read >= num_ctx:
             # Servers that ignore `truncate` drop a part of the prompt.
-            raise LLMError(self._describe_too_long(f"{read} tokens read", num_ctx))
+            raise LLMError(self._describe_too_long(f"{read} prompt tokens read", num_ctx))
         if response.message.thinking and not content:
             raise LLMError(
-                f"{self._subject} spent its {written} tokens on thinking: pass `think=False`, or "
+                f"{self._subject} spent its {written} tokens on reasoning: pass `think=False`, or "
                 f"raise `num_predict` (now {self.num_predict})."
             )
         if response.done_reason == "length" or read + written > num_ctx:
@@ -332,7 +332,7 @@ class OllamaLLM:
             return (
                 f"Ollama at {self.host} has no model {self.model!r} (installed: "
                 f"{', '.join(names) or 'none'}): run `ollama pull {self.model}`, or choose "
-                "another."
+                "another model."
             )
         if is_too_long(error):
             counted = counted_tokens(error) or f"about {estimated_tokens(messages)}"

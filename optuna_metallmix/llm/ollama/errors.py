@@ -24,7 +24,7 @@ _PROMPT_TOKENS = re.compile(r"request \((\d+) tokens\)")
 
 # What the reason of a status 400 or 500 contains, and what to do about it.
 _REMEDIES = (
-    (r"does not support thinking", "pass `think=None`, or choose a model that thinks"),
+    (r"does not support thinking", "pass `think=None`, or choose a reasoning model"),
     (r"json.schema|invalid format|grammar", "simplify the schema, or choose another model"),
     (r"memory", "choose a smaller model, lower `num_ctx`, or free memory on the server"),
     (r"does not support (chat|generate)", "choose a model that writes text"),
@@ -65,25 +65,25 @@ def is_transient(error: Exception) -> bool:
     """
     import httpx
 
-    if _refusal(error, 503) or any(words in _refusal(error, 500).lower() for words in _TRANSIENT):
+    if _reason(error, 503) or any(words in _reason(error, 500).lower() for words in _TRANSIENT):
         return True
     return isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError)
 
 
 def is_too_long(error: Exception) -> bool:
-    """Return whether the server refused a prompt that exceeds the requested context."""
-    return _TOO_LONG.search(_refusal(error, 400)) is not None
+    """Return whether the server rejected a prompt that exceeds the requested context."""
+    return _TOO_LONG.search(_reason(error, 400)) is not None
 
 
 def counted_tokens(error: Exception) -> int | None:
     """Return the number of tokens of a prompt that is too long, if the server reports it."""
-    match = _PROMPT_TOKENS.search(_refusal(error, 400))
+    match = _PROMPT_TOKENS.search(_reason(error, 400))
     return int(match[1]) if match else None
 
 
 def is_missing(error: Exception, model: str) -> bool:
     """Return whether the server has no such model."""
-    reason = _refusal(error, 404).lower()
+    reason = _reason(error, 404).lower()
     return "not found" in reason and model.split(":")[0].lower() in reason
 
 
@@ -92,7 +92,7 @@ def describe_failure(error: Exception, subject: str, address: str) -> str:
 
     Args:
         error: What the client raised.
-        subject: The beginning of the sentence if the server refused: who did.
+        subject: The subject of the sentence if the server rejected the request.
         address: The server's URL.
     """
     import httpx
@@ -105,8 +105,8 @@ def describe_failure(error: Exception, subject: str, address: str) -> str:
         )
     if isinstance(error, ollama.ResponseError):
         status, reason = error.status_code, reason_of(error.error)
-        refusal = f"refused with status {status} ({reason}{attempts_of(error)})"
-        return f"{subject} {refusal}: {_remedy(status, reason)}."
+        problem = f"failed with status {status} ({reason}{attempts_of(error)})"
+        return f"{subject} {problem}: {_remedy(status, reason)}."
     if isinstance(error, httpx.LocalProtocolError):
         # Its text would reveal the header.
         return f"A request to {address} cannot be sent: check `headers` and {KEY_VARIABLE}."
@@ -121,8 +121,8 @@ def describe_failure(error: Exception, subject: str, address: str) -> str:
     return f"The server at {address} is not Ollama: set OLLAMA_HOST to Ollama's address."
 
 
-def _refusal(error: Exception, status: int) -> str:
-    """Return the reason of a refusal with this status; empty for any other error."""
+def _reason(error: Exception, status: int) -> str:
+    """Return the reason of an error with this status; empty for any other error."""
     import ollama
 
     if isinstance(error, ollama.ResponseError) and error.status_code == status:

@@ -1,4 +1,4 @@
-"""Rank the models of an Ollama server, so that the best one that fits is chosen.
+"""Rank the models of an Ollama server, so that the best model that fits is chosen.
 
 The ranking uses what the server reports of each model, the words in its name, and the memory that
 is free on this machine.
@@ -25,7 +25,7 @@ from optuna_metallmix.llm.ollama.server import server_at
 # In tokens: a question (3,000) and its answer (1,024).
 _MIN_CONTEXT = 4096
 
-# Bytes of weights that an ordinary accelerator holds beside a training. Without an accelerator,
+# Bytes of weights that fit on a common accelerator alongside training. Without an accelerator,
 # models of more than 4 billion parameters (at 4 bits) take minutes to read a question.
 _MAX_WEIGHTS = 16 * 10**9
 _MAX_WEIGHTS_CPU = 3 * 10**9
@@ -39,15 +39,15 @@ _MIN_ACCELERATOR = 4 * 10**9
 
 _AMD_CARDS = Path("/sys/class/drm")
 
-# Patterns in the names of models that are not made to follow instructions, the least unsuitable
-# first. Images, code and mathematics are learned on top of instructions, the others instead.
-_PURPOSES = (
-    (r"llava|moondream|vision|[\d-]vl\b|minicpm-v|ocr", "images"),
-    (r"code|coder|codestral|devstral|sql", "code"),
-    (r"math", "mathematics"),
-    (r"translat", "translation"),
-    (r"[:-](base|text)\b", "text completion"),
-    (r"guard|shield", "content moderation"),
+# Patterns in the names of models that are not primarily for chat, least unsuitable first. Vision,
+# code and math models are still instruction-tuned; the others are not.
+_KINDS = (
+    (r"llava|moondream|vision|[\d-]vl\b|minicpm-v|ocr", "Vision model"),
+    (r"code|coder|codestral|devstral|sql", "Code model"),
+    (r"math", "Math model"),
+    (r"translat", "Translation model"),
+    (r"[:-](base|text)\b", "Base model"),
+    (r"guard|shield", "Moderation model"),
 )
 _EMBEDDING = re.compile(r"embed|minilm|\bbge|rerank|\bgte\b")
 
@@ -88,7 +88,7 @@ def rank_models(
     Models are usable if they write text, have their weights on the server, and have a context of
     at least 4,096 tokens. Of these, models that fit come first: at most 16 GB of weights (3 GB
     without an accelerator), and 1.2 times their weights plus 1 GB within the free memory. Then
-    models made to follow instructions come first; then larger models, or smaller models among
+    instruction-tuned models come first; then larger models, or smaller models among
     those that do not fit.
 
     Args:
@@ -158,19 +158,19 @@ def _problem(model: InstalledModel) -> str | None:
 def _sort_key(model: InstalledModel, memory: FreeMemory | None) -> tuple[bool, int, int, str]:
     fits = model.size <= _max_weights(memory)
     size = -model.size if fits else model.size
-    return (not fits, _purpose(model.name)[0], size, model.name)
+    return (not fits, _kind(model.name)[0], size, model.name)
 
 
 def _explain(model: InstalledModel, memory: FreeMemory | None) -> str:
     limit = _max_weights(memory)
-    fits = "fit" if model.size <= limit else "exceed"
-    place = "beside a training"
+    fits = "fit in" if model.size <= limit else "exceed"
+    budget = "available alongside training"
     if memory is not None:
         device = "on the accelerator" if memory.is_accelerator else "without an accelerator"
-        place = f"{device} with {_gigabytes(memory.size)} free"
+        budget = f"usable {device} ({_gigabytes(memory.size)} free)"
     return (
-        f"Made for {_purpose(model.name)[1]}; its {_gigabytes(model.size)} {fits} the "
-        f"{_gigabytes(max(limit, 0))} {place}."
+        f"{_kind(model.name)[1]}; its weights ({_gigabytes(model.size)}) {fits} the "
+        f"{_gigabytes(max(limit, 0))} {budget}."
     )
 
 
@@ -181,12 +181,12 @@ def _max_weights(memory: FreeMemory | None) -> float:
     return min(limit, (memory.size - _CONTEXT_BYTES) / _MEMORY_FACTOR)
 
 
-def _purpose(name: str) -> tuple[int, str]:
-    """Return how unsuitable a model's purpose is, from 0, and the purpose itself."""
-    for rank, (pattern, purpose) in enumerate(_PURPOSES, start=1):
+def _kind(name: str) -> tuple[int, str]:
+    """Return how unsuitable a kind of model is, from 0, and the kind itself."""
+    for rank, (pattern, kind) in enumerate(_KINDS, start=1):
         if re.search(pattern, name.lower()):
-            return rank, purpose
-    return 0, "instructions"
+            return rank, kind
+    return 0, "Instruction-tuned"
 
 
 def _gigabytes(size: float) -> str:

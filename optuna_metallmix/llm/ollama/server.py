@@ -237,7 +237,7 @@ def model_details(
 def build_of(server: Server, model: str) -> str | None:
     """Return the version of the server and the digest of the model's weights.
 
-    At temperature 0, answers are reproducible with one version of Ollama, not across versions.
+    At temperature 0, answers are reproducible within a version of Ollama, not across versions.
 
     Returns:
         Such as ``"ollama 0.32.15, fd5f44c0b5af"``, with the digest shortened as in `ollama list`;

@@ -69,12 +69,12 @@ def test_answer_is_the_text_of_the_message(play: Play, case: str) -> None:
         ("14_overflow_default", r"gave an empty answer: choose another model"),
         (
             "11_format_bad_ref",
-            r"refused with status \d00 \(.*(cannot resolve|invalid JSON schema)",
+            r"failed with status \d00 \(.*(cannot resolve|invalid JSON schema)",
         ),
-        ("11_format_type_nonsense", r"refused with status \d00"),
-        ("10_cloud_model", r"refused with status 403 \(ollama cloud is disabled"),
-        ("13_keep_alive_bad", r"refused with status 400 \(time: missing unit"),
-        ("13_unknown_path", r"refused with status 404 \(404 page not found\)"),
+        ("11_format_type_nonsense", r"failed with status \d00"),
+        ("10_cloud_model", r"failed with status 403 \(ollama cloud is disabled"),
+        ("13_keep_alive_bad", r"failed with status 400 \(time: missing unit"),
+        ("13_unknown_path", r"failed with status 404 \(404 page not found\)"),
     ],
 )
 def test_recorded_failure_is_one_sentence(
@@ -102,7 +102,7 @@ def test_missing_model_is_reported_with_the_installed_models(play: Play) -> None
 @pytest.mark.shared
 def test_truncated_prompt_of_an_old_server_is_found_by_its_count(play: Play) -> None:
     count = play("14_overflow_default")["response"]["body"]["prompt_eval_count"]
-    with pytest.raises(LLMError, match=f"{count} tokens read"):
+    with pytest.raises(LLMError, match=f"{count} prompt tokens read"):
         ask(OllamaLLM("smollm2:135m", num_ctx=count))
 
 
@@ -208,7 +208,7 @@ def test_thinking_is_left_to_the_model(ollama_server: FakeOllama) -> None:
 def test_model_that_only_thought(ollama_server: FakeOllama, reason: str) -> None:
     message = {"role": "assistant", "content": "", "thinking": "Hm."}
     ollama_server.reply("/api/chat", {**GOOD, "message": message, "done_reason": reason})
-    with pytest.raises(LLMError, match=r"spent its 9 tokens on thinking: .*`think=False`.*1024"):
+    with pytest.raises(LLMError, match=r"spent its 9 tokens on reasoning: .*`think=False`.*1024"):
         ask()
 
 
@@ -236,7 +236,7 @@ def test_silent_server(ollama_server: FakeOllama) -> None:
 @pytest.mark.parametrize("error", ["oh", {"message": "oh"}, '{"error":{"message":"o\\nh"}}'])
 def test_reason_is_unwrapped(ollama_server: FakeOllama, error: object) -> None:
     ollama_server.reply("/api/chat", {"error": error}, 500)
-    with pytest.raises(LLMError, match=r"refused with status 500 \((oh|o h)\): see"):
+    with pytest.raises(LLMError, match=r"failed with status 500 \((oh|o h)\): see"):
         ask()
 
 

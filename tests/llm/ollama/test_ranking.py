@@ -52,7 +52,7 @@ def test_instructions_are_followed_best_by_who_learned_to(other: str) -> None:
 def test_name_of_a_model_that_follows_instructions(name: str) -> None:
     (ranked,) = rank_models([model(name)])
     assert ranked.usable
-    assert ranked.why.startswith("Made for instructions; its 5.0 GB fit the 16.0 GB beside a tr")
+    assert ranked.why.startswith("Instruction-tuned; its weights (5.0 GB) fit in the 16.0 GB")
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,7 @@ def test_redirect_is_not_followed(ollama_server: FakeOllama, status: int) -> Non
 def test_something_else_than_ollama(ollama_server: FakeOllama, body: str, status: int) -> None:
     for path in ("/api/chat", "/api/show", "/api/tags"):
         ollama_server.reply(path, body, status)
-    expected = "is not Ollama: set OLLAMA_HOST|refused with status 500"
+    expected = "is not Ollama: set OLLAMA_HOST|failed with status 500"
     with pytest.raises(LLMError, match=expected):
         ask(OllamaLLM("m"))
     with pytest.raises(LLMError, match=expected):
