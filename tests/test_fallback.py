@@ -64,7 +64,7 @@ def test_rubbish(past, told, kind):
     assert [attempt["answer"] for attempt in record["attempts"]] == [answer, answer]
     assert record["params"] == study.trials[0].params
     if answer:
-        assert reason in llm.calls[1].messages[-1]["content"]  # the refusal is quoted back
+        assert reason in llm.calls[1].messages[-1]["content"]  # the rejection is quoted back
 
 
 def test_the_second_answer_may_be_right(past, told):

@@ -44,7 +44,7 @@ def test_script_is_the_same_function() -> None:
         (["doctor", "--llm", "openai:gpt-5"], "is not the address of an OpenAI-compatible server"),
         (["doctor", "--storage"], "expected one argument"),
         (["explain"], "the following arguments are required: --storage, --study"),
-        (["suggest", "--storage", "x", "--study", "y", "--seed", "-1"], "seed=-1 must be an integer"),
+        (["suggest", "--storage", "x", "--study", "y", "--seed", "-1"], "must be an integer"),
         (["suggest", "--storage", "x", "--study", "y", "--llm", "gpt"], "names no language model"),
         (["doctor", "hpo.db"], "unrecognized arguments: hpo.db"),
     ],
