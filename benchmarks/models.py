@@ -35,10 +35,10 @@ from optuna_metallmix import LLM
 from optuna_metallmix.evaluation import NO_MODEL
 from optuna_metallmix.evaluation import ModelAnswer
 from optuna_metallmix.evaluation import ModelAnswers
+from optuna_metallmix.evaluation import as_frame
 from optuna_metallmix.evaluation import as_markdown
 from optuna_metallmix.evaluation import compare_models
 from optuna_metallmix.evaluation import draw
-from optuna_metallmix.evaluation import write_csv
 from optuna_metallmix.llm import release
 from optuna_metallmix.llm import resolve_llm
 from optuna_metallmix.prompt import PROMPT_VERSION
@@ -180,6 +180,6 @@ def _write(name: str, title: str, result: ModelAnswers, code: str) -> None:
         f"![{title}]({name}.png)",
     ]
     (RESULTS / f"{name}.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    write_csv(result, RESULTS / f"{name}.csv")
+    as_frame(result).to_csv(RESULTS / f"{name}.csv", index=False)
     draw(result).savefig(RESULTS / f"{name}.png", dpi=150)
     print(as_markdown(result))

@@ -62,8 +62,8 @@ class Settings:
         variant_named(self.prompt)
         for model in (self.llm, self.judge):
             check_spec(model)
-            is_file = isinstance(model, str) and not model.startswith(("ollama", "openai"))
-            if is_file or isinstance(model, os.PathLike):  # servers are not contacted yet
+            is_local = isinstance(model, str) and model.lower().endswith(("embedded", ".gguf"))
+            if is_local or isinstance(model, os.PathLike):  # servers are not contacted yet
                 resolve_llm(model)
 
 

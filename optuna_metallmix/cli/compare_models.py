@@ -12,10 +12,10 @@ from optuna_metallmix.cli.common import model_spec
 from optuna_metallmix.cli.common import print_message
 from optuna_metallmix.evaluation import Evaluate
 from optuna_metallmix.evaluation import ModelAnswers
+from optuna_metallmix.evaluation import as_frame
 from optuna_metallmix.evaluation import as_markdown
 from optuna_metallmix.evaluation import compare_models
 from optuna_metallmix.evaluation import draw
-from optuna_metallmix.evaluation import write_csv
 from optuna_metallmix.prompt import DEFAULT_VARIANT
 from optuna_metallmix.prompt import VARIANTS
 
@@ -91,7 +91,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _write(result: ModelAnswers, out: Path) -> None:
     out.with_name(f"{out.name}.md").write_text(as_markdown(result), encoding="utf-8")
-    write_csv(result, out.with_name(f"{out.name}.csv"))
+    as_frame(result).to_csv(out.with_name(f"{out.name}.csv"), index=False)
     try:
         draw(result).savefig(out.with_name(f"{out.name}.png"), dpi=150)
     except ImportError:

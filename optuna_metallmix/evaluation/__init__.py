@@ -5,9 +5,9 @@ from optuna_metallmix.evaluation.models import Evaluate
 from optuna_metallmix.evaluation.models import ModelAnswer
 from optuna_metallmix.evaluation.models import ModelAnswers
 from optuna_metallmix.evaluation.models import compare_models
+from optuna_metallmix.evaluation.render import as_frame
 from optuna_metallmix.evaluation.render import as_markdown
 from optuna_metallmix.evaluation.render import draw
-from optuna_metallmix.evaluation.render import write_csv
 
 
 __all__ = [
@@ -15,8 +15,8 @@ __all__ = [
     "Evaluate",
     "ModelAnswer",
     "ModelAnswers",
+    "as_frame",
     "as_markdown",
     "compare_models",
     "draw",
-    "write_csv",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -83,11 +82,6 @@ def as_markdown(result: ModelAnswers) -> str:
             ),
         ]
     return "\n\n".join(parts) + "\n"
-
-
-def write_csv(result: ModelAnswers, path: Path) -> None:
-    """Write the rows of :func:`as_frame`."""
-    as_frame(result).to_csv(path, index=False)
 
 
 def draw(result: ModelAnswers) -> Figure:
