@@ -162,7 +162,7 @@ def learned(history: History) -> Learned:
     return Learned(history, space, learner, candidates, explanation)
 
 
-class Told(logging.Handler):
+class LogRecords(logging.Handler):
     """Collects the log records of this package."""
 
     def __init__(self) -> None:
@@ -178,8 +178,8 @@ class Told(logging.Handler):
 
 
 @pytest.fixture
-def told() -> Iterator[Told]:
-    handler, logger = Told(), logging.getLogger("optuna.metallmix")
+def logs() -> Iterator[LogRecords]:
+    handler, logger = LogRecords(), logging.getLogger("optuna.metallmix")
     logger.addHandler(handler)
     yield handler
     logger.removeHandler(handler)

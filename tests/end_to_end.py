@@ -117,9 +117,9 @@ def run(sampler: BaseSampler, storage: Any = None) -> optuna.Study:
     return study
 
 
-def check_step_down(study: optuna.Study, told: Any, source: str, reason: str) -> None:
+def check_step_down(study: optuna.Study, logs: Any, source: str, reason: str) -> None:
     first = study.trials[0]
-    (warning,) = told.warnings
+    (warning,) = logs.warnings
     assert first.user_attrs["metallmix:source"] == source
     assert reason in first.user_attrs["metallmix:reason"]
     assert reason in warning

@@ -134,11 +134,11 @@ REFUSED: dict[str, tuple[Reply, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_broken_or_lying_model_is_replaced(past: Any, told: Any, case: str) -> None:
+def test_broken_or_lying_model_is_replaced(past: Any, logs: Any, case: str) -> None:
     reply, reason = REFUSED[case]
     model = Foreign(reply)
     study = run(MetaLLMiXSampler(llm=model, seed=0), past)
-    check_step_down(study, told, "meta-learner", reason)
+    check_step_down(study, logs, "meta-learner", reason)
     check_inside(study)
     record = read_record(study.trials[0])
     assert record is not None
@@ -167,10 +167,10 @@ ACCEPTED: dict[str, Reply] = {
 
 
 @pytest.mark.parametrize("case", ACCEPTED)
-def test_a_sound_choice_is_accepted_whatever_surrounds_it(past: Any, told: Any, case: str) -> None:
+def test_a_sound_choice_is_accepted_whatever_surrounds_it(past: Any, logs: Any, case: str) -> None:
     study = run(MetaLLMiXSampler(llm=Foreign(ACCEPTED[case]), seed=0), past)
     first = study.trials[0]
-    assert (first.user_attrs["metallmix:source"], told.warnings) == ("llm", [])
+    assert (first.user_attrs["metallmix:source"], logs.warnings) == ("llm", [])
     assert "metallmix:reason" not in first.user_attrs
     check_inside(study)
     note = get_note(study)
@@ -179,22 +179,22 @@ def test_a_sound_choice_is_accepted_whatever_surrounds_it(past: Any, told: Any, 
         assert mark not in note
 
 
-def test_the_model_s_own_words_are_shown_but_not_checked(past: Any, told: Any) -> None:
+def test_the_model_s_own_words_are_shown_but_not_checked(past: Any, logs: Any) -> None:
     claim = "Candidate 1 fits. learning_rate 0.07 helped by 0.93 in 5000 trials."
     model = Foreign(good(str, why=claim))
     study = run(MetaLLMiXSampler(llm=model, seed=0), past)
-    assert (study.trials[0].user_attrs["metallmix:source"], told.warnings) == ("llm", [])
+    assert (study.trials[0].user_attrs["metallmix:source"], logs.warnings) == ("llm", [])
     assert len(model.asked) == 1
     lines = [line for line in get_note(study).splitlines() if "0.93 in 5000" in line]
     assert lines
     assert all(line.startswith("> ") for line in lines)
 
 
-def test_degenerate_words_beside_a_sound_choice_are_left_out(past: Any, told: Any) -> None:
+def test_degenerate_words_beside_a_sound_choice_are_left_out(past: Any, logs: Any) -> None:
     study = run(MetaLLMiXSampler(llm=Foreign(good(str, why="1.1." * 40)), seed=0), past)
     record = read_record(study.trials[0])
     assert record is not None
-    assert (record["source"], told.warnings) == ("llm", [])
+    assert (record["source"], logs.warnings) == ("llm", [])
     assert record["proposal"]["why"] == ""
     assert "1.1.1.1" in record["attempts"][0]["answer"]
     assert "1.1.1.1" not in get_note(study)
@@ -229,8 +229,8 @@ SERVERS = {
 
 
 @pytest.mark.parametrize("what", SERVERS)
-def test_broken_server_is_replaced(past: Any, told: Any, address: Any, what: str) -> None:
+def test_broken_server_is_replaced(past: Any, logs: Any, address: Any, what: str) -> None:
     model = OllamaLLM("qwen3:8b", host=address(what), timeout=0.5)
     study = run(MetaLLMiXSampler(llm=model, seed=0), past)
-    check_step_down(study, told, "meta-learner", SERVERS[what])
+    check_step_down(study, logs, "meta-learner", SERVERS[what])
     check_inside(study)

@@ -54,11 +54,11 @@ RUBBISH: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("kind", RUBBISH)
-def test_rubbish(past, told, kind):
+def test_rubbish(past, logs, kind):
     answer, reason = RUBBISH[kind]
     llm = ScriptedLLM([answer, answer])
     study = run(MetaLLMiXSampler(llm=llm, seed=0), past)
-    check_step_down(study, told, "meta-learner", reason)
+    check_step_down(study, logs, "meta-learner", reason)
     record = read_record(study.trials[0])
     assert record is not None
     assert [attempt["answer"] for attempt in record["attempts"]] == [answer, answer]
@@ -67,17 +67,17 @@ def test_rubbish(past, told, kind):
         assert reason in llm.calls[1].messages[-1]["content"]  # the rejection is quoted back
 
 
-def test_the_second_answer_may_be_right(past, told):
+def test_the_second_answer_may_be_right(past, logs):
     llm = ScriptedLLM(["rubbish", choose(), choose()])
     study = run(MetaLLMiXSampler(llm=llm, seed=0), past)
     record = read_record(study.trials[0])
     assert study.trials[0].user_attrs["metallmix:source"] == "llm"
     assert record is not None
     assert len(record["attempts"]) == 2
-    assert told.warnings == []
+    assert logs.warnings == []
 
 
-def test_a_proposal_that_the_past_speaks_against_is_refused(past, told):
+def test_a_proposal_that_the_past_speaks_against_is_refused(past, logs):
     def worst(messages: Sequence[Message], schema: Mapping[str, Any]) -> str:
         if "changes" not in schema["properties"]:
             return choose()(messages, schema)
@@ -91,10 +91,10 @@ def test_a_proposal_that_the_past_speaks_against_is_refused(past, told):
     assert study.trials[0].params["learning_rate"] < 0.05
 
 
-def test_llm_error(past, told):
+def test_llm_error(past, logs):
     llm = ScriptedLLM([LLMError("out of order"), choose()])
     study = run(MetaLLMiXSampler(llm=llm), past)
-    check_step_down(study, told, "meta-learner", "out of order")
+    check_step_down(study, logs, "meta-learner", "out of order")
     assert len(llm.calls) == 1
 
 
@@ -108,24 +108,24 @@ class Foreign:
         return self._answer(messages, schema)
 
 
-def test_a_foreign_model(past, told):
+def test_a_foreign_model(past, logs):
     study = run(MetaLLMiXSampler(llm=Foreign(choose()), seed=0), past)
     assert study.trials[0].user_attrs["metallmix:model"] == "Foreign"
     assert study.trials[0].user_attrs["metallmix:source"] == "llm"
-    assert told.warnings == []
+    assert logs.warnings == []
 
 
-def test_a_foreign_model_that_raises(past, told):
+def test_a_foreign_model_that_raises(past, logs):
     def broken(*_: Any) -> str:
         raise ZeroDivisionError("oh")
 
     study = run(MetaLLMiXSampler(llm=Foreign(broken)), past)
-    check_step_down(study, told, "meta-learner", "raised ZeroDivisionError (oh)")
+    check_step_down(study, logs, "meta-learner", "raised ZeroDivisionError (oh)")
 
 
-def test_a_foreign_model_that_answers_no_text(past, told):
+def test_a_foreign_model_that_answers_no_text(past, logs):
     study = run(MetaLLMiXSampler(llm=Foreign(lambda *_: {"candidate": 1})), past)
-    check_step_down(study, told, "meta-learner", "returned dict instead of str")
+    check_step_down(study, logs, "meta-learner", "returned dict instead of str")
 
 
 @pytest.fixture
@@ -144,19 +144,19 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_model")
-def test_no_model_anywhere(past, told):
+def test_no_model_anywhere(past, logs):
     study = run(MetaLLMiXSampler(), past)
-    check_step_down(study, told, "meta-learner", NO_MODEL_HINT)
+    check_step_down(study, logs, "meta-learner", NO_MODEL_HINT)
 
 
 @pytest.mark.usefixtures("no_model")
-def test_no_model_by_name(past, told):
+def test_no_model_by_name(past, logs):
     study = run(MetaLLMiXSampler(llm="ollama:qwen3:8b"), past)
-    check_step_down(study, told, "meta-learner", "Ollama")
+    check_step_down(study, logs, "meta-learner", "Ollama")
 
 
 @pytest.mark.usefixtures("no_model")
-def test_no_model_and_no_past(told):
+def test_no_model_and_no_past(logs):
     study = run(MetaLLMiXSampler())
     assert [trial.user_attrs.get("metallmix:source") for trial in study.trials] == [
         "base-sampler",
@@ -164,12 +164,12 @@ def test_no_model_and_no_past(told):
         None,
     ]
     assert NO_MODEL_HINT in study.trials[1].user_attrs["metallmix:reason"]
-    assert len(told.warnings) == 2  # two causes, each reported once
+    assert len(logs.warnings) == 2  # two causes, each reported once
 
 
-def test_no_model_is_wanted(past, told):
+def test_no_model_is_wanted(past, logs):
     study = run(MetaLLMiXSampler(llm=False), past)
     assert study.trials[0].user_attrs["metallmix:source"] == "meta-learner"
     assert "metallmix:reason" not in study.trials[0].user_attrs
     assert "metallmix:model" not in study.trials[0].user_attrs
-    assert told.warnings == []
+    assert logs.warnings == []

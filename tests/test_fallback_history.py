@@ -36,7 +36,7 @@ def past() -> InMemoryStorage:
     return memory_past()
 
 
-def test_only_failed_trials(told):
+def test_only_failed_trials(logs):
     storage = InMemoryStorage()
     study = optuna.create_study(storage=storage, study_name="crashed")
     failed = [
@@ -46,26 +46,26 @@ def test_only_failed_trials(told):
     study.add_trials(failed)
     check_step_down(
         run(MetaLLMiXSampler(llm=False), storage),
-        told,
+        logs,
         "base-sampler",
         "'crashed' is left out: it has no complete trial",
     )
 
 
-def test_only_a_study_of_two_trials(told):
+def test_only_a_study_of_two_trials(logs):
     storage = memory_past(n_studies=1, n_trials=2)
     study = run(MetaLLMiXSampler(llm=False), storage)
-    check_step_down(study, told, "base-sampler", "only 2 past trials")
+    check_step_down(study, logs, "base-sampler", "only 2 past trials")
 
 
-def test_unfit_studies_beside_fit_ones(past, told):
+def test_unfit_studies_beside_fit_ones(past, logs):
     optuna.create_study(storage=past, study_name="empty")
     optuna.create_study(storage=past, study_name="two", directions=["minimize", "maximize"])
     study = run(MetaLLMiXSampler(llm=False), past)
     record = read_record(study.trials[0])
     assert record is not None
     assert set(record["left_out"]) == {"empty", "two"}
-    assert told.warnings == []
+    assert logs.warnings == []
 
 
 def test_corrupted_journal_is_reported_at_construction(tmp_path):
@@ -76,7 +76,7 @@ def test_corrupted_journal_is_reported_at_construction(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone"])
-def test_journal_that_breaks_later(tmp_path, told, damage):
+def test_journal_that_breaks_later(tmp_path, logs, damage):
     path = tmp_path / "past.jsonl"
     fill_past(JournalStorage(JournalFileBackend(str(path))), n_trials=4)
     sampler = MetaLLMiXSampler(source_storage=path, llm=False)
@@ -85,7 +85,7 @@ def test_journal_that_breaks_later(tmp_path, told, damage):
     else:
         path.unlink()
     study = run(sampler)
-    check_step_down(study, told, "base-sampler", str(path))
+    check_step_down(study, logs, "base-sampler", str(path))
 
 
 class BrokenStorage(InMemoryStorage):
@@ -105,12 +105,12 @@ class BrokenStorage(InMemoryStorage):
 
 
 @pytest.mark.parametrize("broken", ["studies", "trials"])
-def test_storage_that_raises(told, broken):
+def test_storage_that_raises(logs, broken):
     storage = BrokenStorage()
     fill_past(storage)
     storage.broken = broken
     study = run(MetaLLMiXSampler(source_storage=storage, llm=False))
-    check_step_down(study, told, "base-sampler", "the disk is gone")
+    check_step_down(study, logs, "base-sampler", "the disk is gone")
 
 
 def test_storage_that_raises_when_study_names_are_checked():
@@ -120,17 +120,17 @@ def test_storage_that_raises_when_study_names_are_checked():
         MetaLLMiXSampler(source_storage=storage, source_study_names=["a"])
 
 
-def test_no_dashboard(past, told, monkeypatch):
+def test_no_dashboard(past, logs, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
     study = run(MetaLLMiXSampler(llm=False), past)
     first = study.trials[0]
-    (warning,) = told.warnings
+    (warning,) = logs.warnings
     assert 'pip install "optuna-metallmix[dashboard]"' in warning
     assert 'pip install "optuna-metallmix[dashboard]"' in first.user_attrs["metallmix:note"]
     assert first.user_attrs["metallmix:source"] == "meta-learner"
 
 
-def test_broken_dashboard(past, told, monkeypatch):
+def test_broken_dashboard(past, logs, monkeypatch):
     dashboard = pytest.importorskip("optuna_dashboard")
 
     def broken(*_: Any) -> None:
@@ -138,7 +138,7 @@ def test_broken_dashboard(past, told, monkeypatch):
 
     monkeypatch.setattr(dashboard, "save_note", broken)
     study = run(MetaLLMiXSampler(llm=False), past)
-    (warning,) = told.warnings
+    (warning,) = logs.warnings
     assert "another version" in warning
     assert "another version" in study.trials[0].user_attrs["metallmix:note"]
 
@@ -192,11 +192,11 @@ def test_ctrl_c_in_the_training_keeps_the_suggestion_with_its_trial(past):
     assert [trial.number for trial in suggested(study)] == [0]
 
 
-def test_several_objectives_get_no_suggestion(told):
+def test_several_objectives_get_no_suggestion(logs):
     sampler = MetaLLMiXSampler(llm=False, source_storage=memory_past())
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     study.optimize(lambda trial: (objective(trial), 0.0), n_trials=N_TRIALS)
-    check_step_down(study, told, "base-sampler", "several objectives")
+    check_step_down(study, logs, "base-sampler", "several objectives")
 
 
 def test_every_record_is_json(past, tmp_path: Path):

@@ -40,7 +40,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     return f"sqlite:///{tmp_path / 'past.db'}"
 
 
-def test_own_storage_is_the_past(storage, told):
+def test_own_storage_is_the_past(storage, logs):
     fill_past(storage, n_trials=8)
     llm = ScriptedLLM([choose(), choose()])
     study = new_study(MetaLLMiXSampler(llm=llm, seed=0), storage)
@@ -55,7 +55,7 @@ def test_own_storage_is_the_past(storage, told):
     assert record["past_studies"] == {"past-0": 8, "past-1": 8, "past-2": 8}
     assert record["verdict"]["accepted"]
     assert record["params"] == first.params
-    assert told.warnings == []
+    assert logs.warnings == []
 
 
 @pytest.mark.parametrize("form", ["journal path", "sqlite url", "sqlite path", "object"])
@@ -93,7 +93,7 @@ def test_source_study_names(past):
 
 
 @pytest.mark.parametrize("name", ["past.db", "past.jsonl"])
-def test_own_storage_by_another_spelling_is_not_its_own_past(tmp_path, monkeypatch, told, name):
+def test_own_storage_by_another_spelling_is_not_its_own_past(tmp_path, monkeypatch, logs, name):
     monkeypatch.chdir(tmp_path)
     own: Any = f"sqlite:///{name}"
     if name == "past.jsonl":
@@ -102,7 +102,7 @@ def test_own_storage_by_another_spelling_is_not_its_own_past(tmp_path, monkeypat
     study = new_study(MetaLLMiXSampler(source_storage=tmp_path / name, llm=False), own)
     study.add_trials(random_trials(8, seed=9))
     study.optimize(objective, n_trials=1)
-    (message,) = [one.getMessage() for one in told.records]
+    (message,) = [one.getMessage() for one in logs.records]
     assert "3 past studies with 24 trials" in message
 
 
@@ -114,12 +114,12 @@ def test_two_databases_in_memory_are_not_the_same():
         assert suggested(study) == [study.trials[0]]
 
 
-def test_no_past_is_said_once_and_the_model_makes_the_second_trial(told):
+def test_no_past_is_said_once_and_the_model_makes_the_second_trial(logs):
     llm = ScriptedLLM([choose(), choose()])
     study = new_study(MetaLLMiXSampler(llm=llm, seed=0))
     study.optimize(objective, n_trials=4)
     first, second = study.trials[:2]
-    (warning,) = told.warnings
+    (warning,) = logs.warnings
     assert "source_storage=" in warning
     assert "search_space=" in warning
     assert first.user_attrs["metallmix:source"] == "base-sampler"
@@ -130,7 +130,7 @@ def test_no_past_is_said_once_and_the_model_makes_the_second_trial(told):
     assert "Already tried on this task" in shown
 
 
-def test_no_past_with_a_space_the_model_makes_the_first_trial(told):
+def test_no_past_with_a_space_the_model_makes_the_first_trial(logs):
     llm = ScriptedLLM([choose(2), choose(2)])
     sampler = MetaLLMiXSampler(
         search_space=SPACE, llm=llm, meta_features={"modality": "CT", "n_classes": 4}, seed=0
@@ -144,13 +144,13 @@ def test_no_past_with_a_space_the_model_makes_the_first_trial(told):
     assert record["source"] == "llm"
     assert first.params == {name: record["params"][name] for name in first.params}
     assert 'modality="CT"' in llm.calls[0].messages[-1]["content"]
-    assert len(told.warnings) == 1
+    assert len(logs.warnings) == 1
 
 
-def test_no_past_and_no_model_is_said_once(told):
+def test_no_past_and_no_model_is_said_once(logs):
     study = new_study(MetaLLMiXSampler(llm=False))
     study.optimize(objective, n_trials=4)
-    (warning,) = told.warnings
+    (warning,) = logs.warnings
     assert "language model is asked" not in warning
     assert [one.user_attrs.get("metallmix:source") for one in study.trials] == [
         "base-sampler",
@@ -158,12 +158,12 @@ def test_no_past_and_no_model_is_said_once(told):
     ]
 
 
-def test_a_space_without_past_or_model_is_left_to_the_base_sampler(told):
+def test_a_space_without_past_or_model_is_left_to_the_base_sampler(logs):
     study = new_study(MetaLLMiXSampler(llm=False, search_space=SPACE))
     study.optimize(objective, n_trials=3)
     assert study.trials[0].user_attrs["metallmix:source"] == "base-sampler"
     assert "no past trial" in study.trials[0].user_attrs["metallmix:reason"]
-    assert len(told.warnings) == 1
+    assert len(logs.warnings) == 1
 
 
 def test_a_study_with_trials_is_suggested_its_next(past):

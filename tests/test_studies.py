@@ -142,14 +142,14 @@ def test_a_first_trial_that_asks_for_nothing_leaves_the_suggestion_to_the_next(p
     assert [one.number for one in suggested(study)] == [1]
 
 
-def test_threads(past, told):
+def test_threads(past, logs):
     llm = ScriptedLLM([choose()] * 8)
     study = new_study(MetaLLMiXSampler(llm=llm, seed=0), past)
     study.optimize(objective, n_trials=12, n_jobs=4)
     assert [one.state for one in study.trials] == [TrialState.COMPLETE] * 12
     assert len(suggested(study)) == 1
     assert questions(llm) == 1
-    assert told.warnings == []
+    assert logs.warnings == []
 
 
 def test_threads_without_a_past():
@@ -161,7 +161,7 @@ def test_threads_without_a_past():
     assert questions(llm) == 1
 
 
-def test_overlapping_trials_do_not_put_the_suggestion_off_for_ever(told):
+def test_overlapping_trials_do_not_put_the_suggestion_off_for_ever(logs):
     """There is always a lower trial that runs, and none of them is still to ask."""
     llm = ScriptedLLM([choose()] * 4)
     study = new_study(MetaLLMiXSampler(llm=llm, seed=0))
@@ -171,14 +171,14 @@ def test_overlapping_trials_do_not_put_the_suggestion_off_for_ever(told):
         study.tell(trial, objective(trial))
         running.append(study.ask())
     assert [one.number for one in suggested(study)] == [3]
-    assert len(told.warnings) == 1
+    assert len(logs.warnings) == 1
 
 
-def test_trials_that_start_together_without_a_past_are_told_of_it_once(told):
+def test_trials_that_start_together_without_a_past_are_told_of_it_once(logs):
     study = new_study(MetaLLMiXSampler(llm=ScriptedLLM([choose()] * 4), seed=0))
     for _ in range(3):
-        objective(study.ask())  # none is told, so nothing is known at the next
-    assert len(told.warnings) == 1
+        objective(study.ask())  # none is logs, so nothing is known at the next
+    assert len(logs.warnings) == 1
 
 
 @pytest.mark.parametrize("params", [{"optimizer": "sgd"}, random_trials(1, 3)[0].params])

@@ -276,9 +276,9 @@ def test_own_trials_are_told_to_the_model(learned: Learned) -> None:
     llm = ScriptedLLM([_good_answer])
     history = replace(learned.history, tried=(({"lr": 0.02, "depth": 2}, 0.00004),))
     suggest(history, learned.space, {}, llm)
-    told = llm.calls[0].messages[1]["content"]
-    assert "Already tried on this task" in told
-    assert "lr=0.02, depth=2: 0.00004" in told
+    content = llm.calls[0].messages[1]["content"]
+    assert "Already tried on this task" in content
+    assert "lr=0.02, depth=2: 0.00004" in content
 
 
 def test_numbers_of_numpy_in_the_past_are_plain_in_the_suggestion(learned: Learned) -> None:

@@ -138,7 +138,7 @@ def test_a_process_that_fails_is_told_of(words, capfd):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         (["--networks", "resnet_18"], "Did you mean resnet18"),
         (["--from-scratch", "nonsense-net-1"], "timm has no network"),
@@ -150,11 +150,11 @@ def test_a_process_that_fails_is_told_of(words, capfd):
         (["--max-batch-size", "8"], "whole number >= 16"),
     ],
 )
-def test_a_wrong_word_is_told_before_anything_is_made(wrong, told, capsys, tmp_path, monkeypatch):
+def test_invalid_options_are_reported_first(wrong, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
         finetune_timm.main(wrong)
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

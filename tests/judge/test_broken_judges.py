@@ -71,31 +71,31 @@ JUDGES: dict[str, tuple[Reply, str]] = {
 
 
 @pytest.mark.parametrize("case", JUDGES)
-def test_broken_judge_refuses_nothing(past: Any, told: Any, case: str) -> None:
+def test_broken_judge_refuses_nothing(past: Any, logs: Any, case: str) -> None:
     reply, note = JUDGES[case]
     judge = Judge(reply)
     study = run(MetaLLMiXSampler(llm=ScriptedLLM([choose()]), judge=judge, seed=0), past)
     assert study.trials[0].user_attrs["metallmix:source"] == "llm"
-    assert told.warnings == []
+    assert logs.warnings == []
     assert judge.asked
     assert note in get_note(study)
     check_inside(study)
 
 
-def test_a_judge_that_accepts_the_control_can_refuse(past: Any, told: Any) -> None:
+def test_a_judge_that_accepts_the_control_can_refuse(past: Any, logs: Any) -> None:
     judge = Judge(review(1, "too bold"), review(5))  # the proposal, then the control
     model = ScriptedLLM([choose()] * 2)
     study = run(MetaLLMiXSampler(llm=model, judge=judge, seed=0), past)
-    check_step_down(study, told, "meta-learner", "accuracy: too bold (1 of 5)")
+    check_step_down(study, logs, "meta-learner", "accuracy: too bold (1 of 5)")
     assert "too bold" in model.calls[1].messages[-1]["content"]
     assert "rejected by the model" in study.trials[0].user_attrs["metallmix:verdict"]
 
 
-def test_one_model_proposes_and_another_reviews(past: Any, told: Any) -> None:
+def test_one_model_proposes_and_another_reviews(past: Any, logs: Any) -> None:
     judge, model = Judge(review(4, "it cites what is true")), ScriptedLLM([choose()])
     study = run(MetaLLMiXSampler(llm=model, judge=judge, seed=0), past)
     first = study.trials[0]
-    assert (first.user_attrs["metallmix:model"], told.warnings) == ("scripted", [])
+    assert (first.user_attrs["metallmix:model"], logs.warnings) == ("scripted", [])
     assert ["candidate" in call.schema["properties"] for call in model.calls] == [True]
     assert ["candidate" in asked for asked in judge.asked] == [False]
     assert first.user_attrs["metallmix:verdict"].startswith(
@@ -108,10 +108,10 @@ def test_one_model_proposes_and_another_reviews(past: Any, told: Any) -> None:
 
 @pytest.mark.model
 @pytest.mark.skipif(not is_embedded_installed(), reason="the embedded model is not installed")
-def test_the_embedded_model_reviews_what_another_proposes(past: Any, told: Any) -> None:
+def test_the_embedded_model_reviews_what_another_proposes(past: Any, logs: Any) -> None:
     sampler = MetaLLMiXSampler(llm=ScriptedLLM([choose()]), judge="embedded", seed=0)
     first = run(sampler, past).trials[0]
-    assert (first.user_attrs["metallmix:source"], told.warnings) == ("llm", [])
+    assert (first.user_attrs["metallmix:source"], logs.warnings) == ("llm", [])
     record = read_record(first)
     assert record is not None
     review = record["verdict"]["review"]

@@ -38,7 +38,7 @@ from optuna_metallmix.metalearner.training_cost import cheapest_equal
 
 
 if TYPE_CHECKING:
-    from conftest import Told
+    from conftest import LogRecords
 
 SPACE: dict[str, BaseDistribution] = {
     "lr": FloatDistribution(0.0, 1.0),
@@ -228,14 +228,14 @@ def run(storage: BaseStorage, **options: Any) -> optuna.Study:
     return study
 
 
-def test_sampler_note_and_record_agree_on_the_cost(told: Told):
+def test_sampler_note_and_record_agree_on_the_cost(logs: LogRecords):
     get_note = pytest.importorskip("optuna_dashboard").get_note
     study = run(past(), llm=False)
     first, note = study.trials[0], get_note(study)
     record = read_record(first)
     assert record is not None
     assert first.params["size"] == "small"
-    assert told.warnings == []
+    assert logs.warnings == []
     trade = record["trade"]
     assert trade["cost"] == record["candidates"][0]["cost"] < 0.5
     best = max(record["candidates"], key=lambda candidate: candidate["predicted"])
@@ -249,11 +249,11 @@ def test_sampler_note_and_record_agree_on_the_cost(told: Told):
     ) in note
 
 
-def test_sampler_warns_once_about_unknown_durations(told: Told):
+def test_sampler_warns_once_about_unknown_durations(logs: LogRecords):
     first = run(past(seconds=unknown), llm=False).trials[0]
     assert "cost_aware=True has no effect" in first.user_attrs["metallmix:reason"]
     assert first.user_attrs["metallmix:source"] == "meta-learner"
-    (warning,) = told.warnings
+    (warning,) = logs.warnings
     assert "cost_aware=True has no effect" in warning
 
 

@@ -31,7 +31,7 @@ from optuna_metallmix.report.dashboard import write_note
 
 
 if TYPE_CHECKING:
-    from conftest import Told
+    from conftest import LogRecords
 
 dashboard = pytest.importorskip("optuna_dashboard")
 
@@ -140,12 +140,14 @@ class _Full(FileSystemArtifactStore):
         super().write(artifact_id, content_body)
 
 
-def test_a_full_artifact_store_stops_nothing_and_warns_once(tmp_path: Path, told: Told) -> None:
+def test_a_full_artifact_store_stops_nothing_and_warns_once(
+    tmp_path: Path, logs: LogRecords
+) -> None:
     study = new_study(
         MetaLLMiXSampler(llm=False, seed=0, artifact_store=_Full(tmp_path)), memory_past()
     )
     study.optimize(objective, n_trials=3)
-    (warning,) = told.warnings
+    (warning,) = logs.warnings
     assert "No space left on device" in warning
     assert study.trials[0].user_attrs["metallmix:note"] == warning
     note = dashboard.get_note(study)
@@ -159,7 +161,7 @@ def _listed_artifacts(study: optuna.Study) -> list[Any]:
 
 
 def test_a_storage_that_takes_no_note_stops_nothing_and_warns_once(
-    monkeypatch: pytest.MonkeyPatch, told: Told
+    monkeypatch: pytest.MonkeyPatch, logs: LogRecords
 ) -> None:
     storage = memory_past()
 
@@ -169,16 +171,16 @@ def test_a_storage_that_takes_no_note_stops_nothing_and_warns_once(
     study = new_study(MetaLLMiXSampler(llm=False, seed=0), storage)
     monkeypatch.setattr(storage, "set_study_system_attr", read_only)
     study.optimize(objective, n_trials=2)
-    (warning,) = told.warnings
+    (warning,) = logs.warnings
     assert "PermissionError (read-only)" in warning
     assert len(study.trials) == 2
 
 
-def test_an_absent_dashboard_warns_once(monkeypatch: pytest.MonkeyPatch, told: Told) -> None:
+def test_an_absent_dashboard_warns_once(monkeypatch: pytest.MonkeyPatch, logs: LogRecords) -> None:
     monkeypatch.setitem(__import__("sys").modules, "optuna_dashboard", None)
     study = new_study(MetaLLMiXSampler(llm=False, seed=0), memory_past())
     study.optimize(objective, n_trials=2)
-    (warning,) = told.warnings
+    (warning,) = logs.warnings
     assert 'pip install "optuna-metallmix[dashboard]"' in warning
 
 

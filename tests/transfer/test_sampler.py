@@ -116,13 +116,13 @@ def test_a_base_sampler_that_groups_parameters_is_left_out_of_own_trials(past) -
     assert all(SIMILARITY_ATTR in trial.system_attrs for trial in study.trials)
 
 
-def test_unrelated_past_uses_the_base_sampler(told) -> None:
+def test_unrelated_past_uses_the_base_sampler(logs) -> None:
     storage = optuna.storages.InMemoryStorage()
     other = optuna.create_study(storage=storage, study_name="other")
     other.optimize(lambda trial: trial.suggest_float("unrelated", 0, 1), n_trials=20)
     study = optuna.create_study(storage=storage, sampler=TransferSampler(seed=0))
     study.optimize(objective, n_trials=15)
-    assert ["are not used" in warning for warning in told.warnings] == [True]
+    assert ["are not used" in warning for warning in logs.warnings] == [True]
     assert study.best_value < 10
 
 

@@ -22,7 +22,7 @@ from optuna_metallmix.llm import release as give_back
 
 if TYPE_CHECKING:
     from conftest import FakeOllama
-    from conftest import Told
+    from conftest import LogRecords
 
 
 GOOD = {"message": {"role": "assistant", "content": "{}"}, "done": True, "done_reason": "stop"}
@@ -38,7 +38,7 @@ def loaded(*names: str) -> dict[str, Any]:
 
 
 def test_two_questions_load_once_and_close_unloads(
-    ollama_server: FakeOllama, pauses: list[float], told: Told
+    ollama_server: FakeOllama, pauses: list[float], logs: LogRecords
 ) -> None:
     ollama_server.reply_in_turn("/api/chat", (200, GOOD), (200, GOOD), (200, UNLOADED))
     ollama_server.reply_in_turn("/api/ps", (200, loaded("m:1b")), (200, loaded("other:1b")))
@@ -50,7 +50,7 @@ def test_two_questions_load_once_and_close_unloads(
     assert first["options"]["num_ctx"] == second["options"]["num_ctx"]
     assert (last["messages"], last["keep_alive"]) == ([], 0)
     assert pauses == [0.1]
-    assert told.warnings == []
+    assert logs.warnings == []
 
 
 @pytest.mark.shared
@@ -58,7 +58,7 @@ def test_unloading_as_recorded(
     play: Callable[[str], dict[str, Any]],
     ollama_server: FakeOllama,
     pauses: list[float],
-    told: Told,
+    logs: LogRecords,
 ) -> None:
     play("06_chat_schema")
     llm = OllamaLLM("smollm2:135m")
@@ -71,7 +71,7 @@ def test_unloading_as_recorded(
     assert len(pauses) == len(still["models"])
     unloading = ollama_server.all_sent()[-1]
     assert {key: unloading[key] for key in sent} == sent
-    assert told.warnings == []
+    assert logs.warnings == []
 
 
 @pytest.mark.shared
@@ -80,26 +80,26 @@ def test_model_that_stays_is_a_warning(
     play: Callable[[str], dict[str, Any]],
     name: str,
     pauses: list[float],
-    told: Told,
+    logs: LogRecords,
 ) -> None:
     play("06_chat_schema")
     play("15_ps_keep_alive_minus1")
     llm = OllamaLLM(name)
     ask(llm)
     llm.close()
-    (warning,) = told.warnings
+    (warning,) = logs.warnings
     assert warning.endswith(f"run `ollama stop {name}`.")
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2]
     llm.close()
-    assert len(told.warnings) == 1
+    assert len(logs.warnings) == 1
 
 
-def test_default_tag_is_understood(ollama_server: FakeOllama, told: Told) -> None:
+def test_default_tag_is_understood(ollama_server: FakeOllama, logs: LogRecords) -> None:
     ollama_server.reply("/api/chat", GOOD)
     ollama_server.reply("/api/ps", loaded("m:latest"))
     with OllamaLLM("m") as llm:
         ask(llm)
-    assert len(told.warnings) == 1
+    assert len(logs.warnings) == 1
 
 
 @pytest.mark.parametrize("keep_alive", [-1, 300, "5m"])
@@ -128,7 +128,7 @@ def test_model_that_was_not_asked_is_not_unloaded(ollama_server: FakeOllama) -> 
 
 
 def test_server_that_is_gone_holds_no_memory(
-    ollama_server: FakeOllama, pauses: list[float], told: Told
+    ollama_server: FakeOllama, pauses: list[float], logs: LogRecords
 ) -> None:
     ollama_server.reply("/api/chat", GOOD)
     llm = OllamaLLM("m")
@@ -136,15 +136,17 @@ def test_server_that_is_gone_holds_no_memory(
     ollama_server.close()
     llm.close()
     assert pauses == []
-    assert told.warnings == []
+    assert logs.warnings == []
 
 
-def test_server_that_does_not_answer_is_a_warning(ollama_server: FakeOllama, told: Told) -> None:
+def test_server_that_does_not_answer_is_a_warning(
+    ollama_server: FakeOllama, logs: LogRecords
+) -> None:
     ollama_server.reply_in_turn("/api/chat", (200, GOOD), (500, "oh"))
     ollama_server.reply("/api/ps", "[]", 500)
     with OllamaLLM("m") as llm:
         ask(llm)
-    assert len(told.warnings) == 1
+    assert len(logs.warnings) == 1
 
 
 def test_open_question_of_another_thread_is_not_cut_off(ollama_server: FakeOllama) -> None:
