@@ -100,7 +100,7 @@ REFUSED: dict[str, tuple[Reply, str]] = {
     "a huge number": (good(lambda s: s.replace("e\": 1", "e\": 1e400")), "valid integer"),
     "a whole number without end": (good(lambda s: s.replace("e\": 1", HUGE)), "Exceeds the limit"),
     "nested lists": (text(NESTED), "nested too deep"),
-    "nested objects": (text('{"a":' * 100_000), "nested too deep"),
+    "nested objects": (text('{"a":' * 100_000), "Invalid JSON"),  # 3.13 reads to the end
     "nested change": (good(lambda s: s[:-1] + ', "changes": ' + NESTED + "}"), "nested too deep"),
     "half a character": (good(lambda s: s.replace("as the", "\\ud800")), "Invalid JSON"),
     "unknown key": (good(str, thoughts="none"), "thoughts"),

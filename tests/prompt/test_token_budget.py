@@ -171,7 +171,8 @@ def test_a_small_question_is_shown_whole() -> None:
     shown = prompt_view(question)
     assert shown.caps == Caps()
     assert list(shown.space) == list(question.space)
-    assert shown.explanation == question.explanation
+    assert shown.explanation.evidence == question.explanation.evidence
+    assert shown.explanation.nearest == question.explanation.nearest
     assert shown.candidates == question.candidates
     assert " more" not in "\n".join(sections(shown))
 
