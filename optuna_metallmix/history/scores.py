@@ -1,7 +1,10 @@
 """Rank the configurations of a past study.
 
-A rank compares a configuration with the others of its own study only, so that studies with
-different data, metrics and directions can be combined: 1 is the best of its study, 0 the worst.
+A configuration is compared with the others of its own study only, so that studies with different
+data, metrics and directions can be combined. Its rank is 1 for the best of its study and 0 for the
+worst. Its regret score keeps the distances between values: 1 is the best, 0 the median of the
+complete trials, and everything that is as far below the median as the best is above it, or
+farther, is -1.
 
 * **Complete** trials are ranked by their value; equal values share their mean rank.
 * **Pruned** trials are ranked by their last reported value, but never above the middle of the
@@ -21,7 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import mean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,12 +50,14 @@ class PastTrial:
         value: The objective value in the unit of the study; ``None`` if the trial failed.
         seconds: Duration of the longest complete run; ``None`` if there is none, or if the
             storage has no durations (``study.add_trial`` sets the start and end to the same time).
+        regret_score: Value on the scale of its study, in [-1, 1]; 1 is the best, 0 the median.
     """
 
     params: Config
     rank: float
     value: float | None
     seconds: float | None
+    regret_score: float = 0.0
 
 
 def rank_trials(trials: Sequence[FrozenTrial], sign: float) -> list[PastTrial]:
@@ -70,12 +75,19 @@ def rank_trials(trials: Sequence[FrozenTrial], sign: float) -> list[PastTrial]:
         runs_by_config.setdefault(config_key(trial.params), []).append(trial)
     configs = list(runs_by_config.values())
     merged = [_merge(runs, sign) for runs in configs]
-    ranks = _ranks(np.array([value for value, _ in merged]), [state for _, state in merged])
+    values, states = np.array([value for value, _ in merged]), [state for _, state in merged]
+    ranks = _ranks(values.copy(), states)
     past = [
         PastTrial(
-            runs[0].params, rank, sign * value if value > -math.inf else None, _seconds(runs)
+            params=runs[0].params,
+            rank=rank,
+            value=sign * value if value > -math.inf else None,
+            seconds=_seconds(runs),
+            regret_score=regret_score,
         )
-        for runs, rank, (value, _) in zip(configs, ranks, merged, strict=True)
+        for runs, rank, regret_score, (value, _) in zip(
+            configs, ranks, _regret_scores(values, states), merged, strict=True
+        )
     ]
     return sorted(past, key=lambda trial: -trial.rank)
 
@@ -100,7 +112,7 @@ def _merge(runs: Sequence[FrozenTrial], sign: float) -> tuple[float, TrialState]
     for state in (TrialState.COMPLETE, TrialState.PRUNED):
         values = [signed_value(run, sign) for run in runs if run.state is state]
         if finite := [value for value in values if value is not None and math.isfinite(value)]:
-            return fmean(finite), state
+            return mean(finite), state  # exact: a sum of floats may overflow
     return -math.inf, TrialState.FAIL
 
 
@@ -125,3 +137,20 @@ def _ranks(values: NDArray[np.float64], states: Sequence[TrialState]) -> list[fl
     shared = (np.searchsorted(ordered, values) + last) / 2 / (len(values) - 1)
     ranks: list[float] = np.where(values == -np.inf, 0.0, shared).tolist()
     return ranks
+
+
+def _regret_scores(values: NDArray[np.float64], states: Sequence[TrialState]) -> list[float]:
+    is_complete = [state is TrialState.COMPLETE for state in states]
+    # Differences of values near the largest float would overflow.
+    _, exponent = np.frexp(np.max(np.abs(values[is_complete])))
+    with np.errstate(all="ignore"):
+        values = np.ldexp(values, -exponent)
+        complete = values[is_complete]
+        best, median = complete.max(), np.median(complete)
+        if median == best:  # the next value takes the median's place: only the best scores 1
+            median = complete[complete < best].max()
+        scores = np.maximum(1 - (best - values) / (best - median), -1)
+    pruned = [state is TrialState.PRUNED for state in states]
+    scores[pruned] = np.minimum(scores[pruned], 0)
+    regret_scores: list[float] = scores.tolist()
+    return regret_scores
