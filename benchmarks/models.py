@@ -27,10 +27,11 @@ from benchmarks.paths import RESULTS
 from benchmarks.report.table import ran_with
 from benchmarks.report.table import typed_command
 from benchmarks.tasks.family import code_of_library
-from benchmarks.tasks.past import Config
 from benchmarks.tasks.past import Past
 from benchmarks.tasks.past import past_of
-from benchmarks.tasks.past import random_configs
+from benchmarks.tasks.past import permuted
+from benchmarks.tasks.past import random_trials
+from benchmarks.tasks.space import Config
 from optuna_metallmix import LLM
 from optuna_metallmix.evaluation import NO_MODEL
 from optuna_metallmix.evaluation import ModelAnswer
@@ -123,9 +124,9 @@ def _ablate(past: Past, llm: LLM) -> Iterator[ModelAnswer]:
         yield from _rename(result, f", {prompt}", baseline=NO_MODEL)
     shuffled = _compare(past, [ShuffledEvidence(llm, past.seed)], judge=False)
     yield from _rename(shuffled, "", baseline=NO_MODEL)
-    permuted = _compare(past, [llm], judge=False, permuted=True)
+    without = _compare(permuted(past), [llm], judge=False)
     suffix = ", permuted history"
-    yield from _rename(permuted, suffix, baseline=NO_MODEL + suffix)
+    yield from _rename(without, suffix, baseline=NO_MODEL + suffix)
 
 
 def _rename(result: ModelAnswers, suffix: str, *, baseline: str) -> Iterator[ModelAnswer]:
@@ -138,7 +139,6 @@ def _compare(
     past: Past,
     models: Sequence[object],
     *,
-    permuted: bool = False,
     n_orders: int = 0,
     **options: object,
 ) -> ModelAnswers:
@@ -149,7 +149,7 @@ def _compare(
 
     return compare_models(
         models,  # type: ignore[arg-type]
-        past.permuted if permuted else past.storage,
+        past.storage,
         evaluate=evaluate,
         n_orders=n_orders,
         seed=past.seed,
@@ -160,12 +160,7 @@ def _compare(
 
 def _past(args: argparse.Namespace) -> Past:
     tasks = list(load_tasks().values())[: args.tasks]
-    return past_of(
-        tasks,
-        SPACE,
-        lambda task: random_configs(SPACE, N_PAST, "past", task, args.seed),
-        args.seed,
-    )
+    return past_of(tasks, SPACE, random_trials, args.seed, N_PAST)
 
 
 def _write(name: str, title: str, result: ModelAnswers, code: str) -> None:

@@ -12,9 +12,12 @@ import optuna
 
 from benchmarks import bench
 from benchmarks.families import hpobench
+from benchmarks.families import hpolib
 from benchmarks.families import lcbench
 from benchmarks.families import medmnist
+from benchmarks.families import nasbench201
 from benchmarks.families import quicktune
+from benchmarks.families import xgboost
 from benchmarks.paths import RESULTS
 from benchmarks.report.table import typed_command
 from benchmarks.tasks.family import Options
@@ -26,6 +29,9 @@ FAMILIES: dict[str, MakeFamily] = {
     "quicktune": quicktune.family,
     "medmnist": medmnist.family,
     "hpobench": hpobench.family,
+    "hpolib": hpolib.family,
+    "nasbench201": nasbench201.family,
+    "xgboost": xgboost.family,
     "lcbench": lcbench.family,
 }
 """Fastest first."""

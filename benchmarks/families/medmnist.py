@@ -12,20 +12,20 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
 
 from benchmarks.families.search import Searches
 from benchmarks.families.search import search_family
+from benchmarks.methods.bars import regrets
 from benchmarks.paths import data_folder
-from benchmarks.tasks.family import Bar
 from benchmarks.tasks.family import Family
 from benchmarks.tasks.family import Options
 from benchmarks.tasks.family import SkippedError
 from benchmarks.tasks.family import seed_of
-from benchmarks.tasks.past import Config
 from benchmarks.tasks.past import Floats
 from benchmarks.tasks.past import Task
+from benchmarks.tasks.space import Config
+from benchmarks.tasks.space import Space
 
 
 FILE = "medmnistplus_matrix_12ds.csv"
@@ -34,10 +34,7 @@ NAMES = ("model", "training_scheme", "resolution")
 META_FEATURES = ("n_train", "n_classes", "n_channels", "modality", "task")
 DEFAULT: Config = {"model": "resnet18", "training_scheme": "endToEnd", "resolution": 224}
 N_TRIALS = 25
-BARS = (
-    Bar("first pick at most 1.2 points", "ours-no-llm", 1, 1.2),
-    Bar("first pick no worse than best mean rank", "ours-no-llm", 1, ("tpe+best-mean-rank", 1)),
-)
+BARS = regrets({1: 1.2})
 
 
 def family(options: Options) -> Family:
@@ -50,11 +47,12 @@ def family(options: Options) -> Family:
     tasks = {str(name): _task(str(name), rows) for name, rows in grid.groupby("dataset")}
     configs = _configs(grid)
 
-    def tried(task: str, seed: int, n: int) -> list[Config]:
-        rng = np.random.default_rng(seed_of("past", task, seed))
-        return [configs[i] for i in sorted(rng.permutation(len(configs))[:n])]
+    def tried(space: Space, task: Task, seed: int, n: int) -> list[Config]:
+        rng = np.random.default_rng(seed_of("past", task.name, seed))
+        drawn = [configs[i] for i in sorted(rng.permutation(len(configs))[:n])]
+        return [config for config in drawn if space.contains(config)]
 
-    searches = Searches("medmnist", tasks, _space(grid), DEFAULT, tried, len(configs))
+    searches = Searches("medmnist", tasks, _space(grid), DEFAULT, len(configs), tried)
     expected = np.mean(
         [np.mean([task.regret(v) for v in task.values(configs)]) for task in tasks.values()]
     )
@@ -78,12 +76,14 @@ def _configs(grid: pd.DataFrame) -> list[Config]:
     ]
 
 
-def _space(grid: pd.DataFrame) -> dict[str, BaseDistribution]:
+def _space(grid: pd.DataFrame) -> Space:
     configs = _configs(grid)
-    return {
-        name: CategoricalDistribution(sorted({config[name] for config in configs}))
-        for name in NAMES
-    }
+    return Space(
+        {
+            name: CategoricalDistribution(sorted({config[name] for config in configs}))
+            for name in NAMES
+        }
+    )
 
 
 def _task(name: str, grid: pd.DataFrame) -> Task:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from benchmarks.methods.catalog import OURS
 from benchmarks.tasks.family import Bar
+from benchmarks.tasks.scenarios import SCENARIOS
+from benchmarks.tasks.scenarios import in_scenario
 
 
 WITHIN = 1.05
@@ -23,7 +28,7 @@ SAFE = (
     *(
         Bar(
             f"{kind} past, trial {trial}, within 5 % of {words}",
-            f"ours-{kind}",
+            f"ours-no-llm@{kind}",
             trial,
             (other, trial),
             WITHIN,
@@ -37,3 +42,13 @@ SAFE = (
     ),
 )
 """Bars at trials that a family's searches do not reach are not checked."""
+
+
+def regrets(limits: Mapping[int, float], scenario: str = "") -> tuple[Bar, ...]:
+    """Return a bar for the regret of this library at each trial."""
+    method = in_scenario(OURS, scenario)
+    past = SCENARIOS[scenario].text
+    return tuple(
+        Bar(f"{past}, trial {trial}, at most {limit:g}", method, trial, limit)
+        for trial, limit in limits.items()
+    )

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from typing import TypeAlias
 
+import optuna
 from optuna.samplers import BaseSampler
 from optuna.samplers import GPSampler
 from optuna.samplers import RandomSampler
 from optuna.samplers import TPESampler
+from packaging.version import Version
 
 from benchmarks.tasks.family import SkippedError
-from benchmarks.tasks.past import Config
 from benchmarks.tasks.past import Past
 from benchmarks.tasks.past import Task
 from benchmarks.tasks.past import best_mean_rank
 from benchmarks.tasks.past import random_configs
+from benchmarks.tasks.space import Config
+from benchmarks.tasks.space import Space
 from optuna_metallmix.history import read_history
 from optuna_metallmix.metalearner import MetaLearner
 from optuna_metallmix.metalearner import build_meta_dataset
@@ -25,6 +30,8 @@ from optuna_metallmix.metalearner import build_meta_dataset
 
 N_POOL = 2_000
 """Number of random configurations that `argmax` chooses from."""
+N_BESTS = 5
+"""Number of past studies whose best configuration is enqueued."""
 
 
 @dataclass(frozen=True)
@@ -33,21 +40,21 @@ class Setting:
 
     Attributes:
         task: The held-out task.
+        space: Its search space.
         seed: Seed of the search.
         past: The past of all tasks.
         others: Names of the tasks whose past may be read.
         default: The configuration to start from without any knowledge.
         best: Returns the best configuration of each past study, nearest study first.
-        past_with: Maps a number of trials per study to a past of that size.
     """
 
     task: Task
+    space: Space
     seed: int
     past: Past
     others: Sequence[str]
     default: Config
     best: Callable[[], Sequence[Config]]
-    past_with: Callable[[int], Past]
 
 
 @dataclass(frozen=True)
@@ -78,19 +85,39 @@ def gp(setting: Setting) -> Search:
 
 
 def auto(setting: Setting) -> Search:
-    """Return OptunaHub's AutoSampler.
+    """Return OptunaHub's AutoSampler."""
+    _need_torch()
+    return Search(_from_hub("samplers/auto_sampler").AutoSampler(seed=setting.seed))
+
+
+def meta_learn_tpe(setting: Setting) -> Search:
+    """Return OptunaHub's MetaLearnTPESampler, which mixes TPE's densities over past studies."""
+    if Version(optuna.__version__).major > 4:
+        raise SkippedError(f"MetaLearnTPESampler needs Optuna 4, not {optuna.__version__}")
+    storage = setting.past.storage
+    studies = [optuna.load_study(study_name=name, storage=storage) for name in setting.others]
+    sampler = _from_hub("samplers/meta_learn_tpe").MetaLearnTPESampler
+    return Search(sampler(source_studies=studies, seed=setting.seed % 2**31))
+
+
+def _from_hub(package: str) -> Any:
+    """Load a package from OptunaHub's registry, or from the folder ``OPTUNAHUB_REGISTRY``.
 
     Raises:
-        SkippedError: It cannot be downloaded.
+        SkippedError: It cannot be loaded.
     """
     import optunahub
 
-    _need_torch()
+    folder = os.environ.get("OPTUNAHUB_REGISTRY")
     try:
-        module = optunahub.load_module("samplers/auto_sampler")
+        if folder:
+            return optunahub.load_local_module(package, registry_root=folder)
+        return optunahub.load_module(package)
     except Exception as error:  # third-party code, downloaded here
-        raise SkippedError(f"OptunaHub's AutoSampler cannot be loaded: {error}") from error
-    return Search(module.AutoSampler(seed=setting.seed))
+        raise SkippedError(
+            f"{package} cannot be loaded from OptunaHub ({error}). "
+            "Set OPTUNAHUB_REGISTRY to a copy of the registry's folder `package`"
+        ) from error
 
 
 def tpe_after_default(setting: Setting) -> Search:
@@ -98,9 +125,9 @@ def tpe_after_default(setting: Setting) -> Search:
     return Search(TPESampler(seed=setting.seed), [setting.default])
 
 
-def tpe_after_past(n: int) -> Method:
-    """Return TPE after the best configurations of the ``n`` nearest past studies."""
-    return lambda setting: Search(TPESampler(seed=setting.seed), setting.best()[:n])
+def past_bests(setting: Setting) -> Search:
+    """Return TPE after the best configurations of the nearest past studies."""
+    return Search(TPESampler(seed=setting.seed), setting.best()[:N_BESTS])
 
 
 def tpe_after_best_mean_rank(setting: Setting) -> Search:
@@ -111,9 +138,9 @@ def tpe_after_best_mean_rank(setting: Setting) -> Search:
 def tpe_after_argmax(setting: Setting) -> Search:
     """Return TPE after the random configuration that the meta-learner predicts to be best."""
     history = read_history(setting.past.storage, names=list(setting.others))
-    dataset = build_meta_dataset(history, setting.past.space)
+    dataset = build_meta_dataset(history, setting.space.parameters)
     learner = MetaLearner(seed=setting.seed % 2**31).fit(dataset)
-    pool = random_configs(setting.past.space, N_POOL, "argmax", setting.seed)
+    pool = random_configs(setting.space, N_POOL, "argmax", setting.seed)
     best = pool[int(learner.predict(pool).mean.argmax())]
     return Search(TPESampler(seed=setting.seed), [best])
 

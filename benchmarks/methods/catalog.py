@@ -7,8 +7,16 @@ from collections.abc import Mapping
 from benchmarks.methods import baselines
 from benchmarks.methods import ours
 from benchmarks.methods.baselines import Method
+from benchmarks.tasks.scenarios import COMPARED
+from benchmarks.tasks.scenarios import CONTROLS
+from benchmarks.tasks.scenarios import FLAWED
+from benchmarks.tasks.scenarios import OTHER_SIZES
+from benchmarks.tasks.scenarios import SCENARIOS
+from benchmarks.tasks.scenarios import in_scenario
 
 
+OURS, RIVAL = "ours-no-llm", "past-bests"
+"""The methods compared in every scenario."""
 METHODS: dict[str, tuple[Method, str]] = {
     "random": (baselines.random, "random search"),
     "tpe": (baselines.tpe, "Optuna's TPESampler"),
@@ -18,13 +26,10 @@ METHODS: dict[str, tuple[Method, str]] = {
         baselines.tpe_after_default,
         "TPE, the library's default configuration enqueued",
     ),
-    "tpe+past1": (
-        baselines.tpe_after_past(1),
-        "TPE, the best of the past study with the nearest meta-features enqueued",
-    ),
-    "tpe+past5": (
-        baselines.tpe_after_past(5),
-        "TPE, the five nearest past studies' best enqueued",
+    "past-bests": (
+        baselines.past_bests,
+        f"TPE, the bests of up to {baselines.N_BESTS} past studies enqueued, nearest "
+        "meta-features first, in random order if these are unknown",
     ),
     "tpe+best-mean-rank": (
         baselines.tpe_after_best_mean_rank,
@@ -35,6 +40,7 @@ METHODS: dict[str, tuple[Method, str]] = {
         f"TPE, the best predicted of {baselines.N_POOL:,} random configurations enqueued (the "
         "seconds of the prediction are not counted)",
     ),
+    "meta-learn-tpe": (baselines.meta_learn_tpe, "OptunaHub's MetaLearnTPESampler"),
     "ours-no-llm": (ours.ours, "MetaLLMiXSampler(llm=False)"),
     "ours+tpe": (ours.ours_then_tpe, "the same with base_sampler=TPESampler()"),
     "ours-hostile-random": (
@@ -55,40 +61,62 @@ METHODS: dict[str, tuple[Method, str]] = {
         ours.ours_embedded_shuffled,
         "control: the same with shuffled effects in its prompt",
     ),
-    "ours-permuted": (ours.ours_permuted, "control: past scores permuted within each study"),
-    "ours-inverted": (ours.ours_inverted, "control: past scores negated"),
-    "ours-unrelated": (
-        ours.ours_unrelated,
-        "control: past scores replaced by a random quadratic function, similar in all studies",
-    ),
     "no-past": (
         ours.ours_without_past,
         "control: MetaLLMiXSampler(llm=False) without a past",
     ),
     "transfer": (ours.transfer, "TransferSampler from the first trial on"),
-    **{
-        f"ours-{n}-{'study' if n == 1 else 'studies'}": (
-            ours.ours_with_studies(n),
-            f"a past of {n} random studies" if n > 1 else "a past of one random study",
-        )
-        for n in (1, 3, 10, 30)
-    },
-    **{
-        f"ours-{n}-trials": (ours.ours_with_trials(n), f"a past of {n} random trials per study")
-        for n in (10, 30, 100)
-    },
 }
-SIZES = tuple(name for name in METHODS if name.endswith(("-study", "-studies", "-trials")))
-ON_REQUEST = ("auto", "transfer", "ours-embedded", "ours-embedded-permuted-shap", *SIZES)
-"""Run only if requested: they need a network, 30 s per suggestion, or an hour in total."""
-USUAL = tuple(name for name in METHODS if name not in ON_REQUEST)
-QUICK = ("random", "tpe", "tpe+past1", "ours-no-llm", "ours-hostile-worst")
+WITH_PAST = (
+    "past-bests",
+    "argmax",
+    "meta-learn-tpe",
+    "transfer",
+    *(name for name in METHODS if name.startswith("ours")),
+)
+"""They read the past of a scenario; the others use none, or that of all tasks."""
+NAMES: Mapping[str, str] = {
+    in_scenario(name, scenario): kind.text if scenario else text
+    for name, (_, text) in METHODS.items()
+    for scenario, kind in SCENARIOS.items()
+    if not scenario or name in WITH_PAST
+}
+"""The names of all methods with a description, each followed by those in its scenarios."""
+
+_COMPARED = tuple(
+    in_scenario(name, scenario)
+    for name in (OURS, RIVAL)
+    for scenario in (*COMPARED, *FLAWED)
+    if scenario
+)
+_CONTROLS = tuple(in_scenario(OURS, scenario) for scenario in CONTROLS)
+ON_REQUEST = (
+    "auto",
+    "meta-learn-tpe",
+    "transfer",
+    "ours-embedded",
+    "ours-embedded-permuted-shap",
+)
+"""Run only if requested: they need a network, or 30 s per suggestion."""
+USUAL = (*(name for name in METHODS if name not in ON_REQUEST), *_COMPARED, *_CONTROLS)
+QUICK = (
+    "random",
+    "tpe",
+    "past-bests",
+    "ours-no-llm",
+    "ours-hostile-worst",
+    "past-bests@tpe-1",
+    "ours-no-llm@tpe-1",
+)
 
 _MODELS = tuple(
     name for name in METHODS if name.startswith(("ours-hostile", "ours-reader", "ours-embedded"))
 )
+_SIZES = tuple(in_scenario(OURS, scenario) for scenario in OTHER_SIZES)
 TRIALS: Mapping[str, int] = {
-    **dict.fromkeys(("ours-permuted", "ours-inverted", "ours-unrelated"), 25),
-    **dict.fromkeys((*_MODELS, *SIZES), 10),
+    **dict.fromkeys(_CONTROLS, 25),
+    **dict.fromkeys((*_MODELS, *_SIZES), 10),
 }
 """Their bars are at early trials, or they differ in the first trial only."""
+SEEDS: Mapping[str, int] = dict.fromkeys(_COMPARED, 3)
+"""There are many of them."""

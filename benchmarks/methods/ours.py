@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from optuna.samplers import TPESampler
 from optuna.storages import InMemoryStorage
 
@@ -16,8 +15,6 @@ from benchmarks.methods.reader import ReaderLLM
 from benchmarks.methods.reader import ShuffledEvidence
 from benchmarks.methods.scripted import N_ATTEMPTS
 from benchmarks.tasks.family import SkippedError
-from benchmarks.tasks.family import seed_of
-from benchmarks.tasks.unrelated import unrelated
 from optuna_metallmix import EmbeddedLLM
 from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix import TransferSampler
@@ -37,39 +34,6 @@ def ours_then_tpe(setting: Setting) -> Search:
 def ours_without_past(setting: Setting) -> Search:
     """Return the same sampler with an empty past."""
     return Search(_sampler(setting, source_storage=InMemoryStorage(), source_study_names=None))
-
-
-def ours_permuted(setting: Setting) -> Search:
-    """Use a past with nothing to learn."""
-    return Search(_sampler(setting, source_storage=setting.past.permuted))
-
-
-def ours_inverted(setting: Setting) -> Search:
-    """Use a past in which everything learned is wrong."""
-    return Search(_sampler(setting, source_storage=setting.past.inverted))
-
-
-def ours_unrelated(setting: Setting) -> Search:
-    """Use a consistent past that is about another function."""
-    return Search(_sampler(setting, source_storage=unrelated(setting.past, setting.seed)))
-
-
-def ours_with_studies(n: int) -> Method:
-    """Use a past of ``n`` random studies."""
-
-    def search(setting: Setting) -> Search:
-        if n > len(setting.others):
-            raise SkippedError(f"only {len(setting.others)} past studies")
-        rng = np.random.default_rng(seed_of("studies", setting.seed))
-        names = rng.permutation(setting.others)[:n].tolist()  # a larger past contains the smaller
-        return Search(_sampler(setting, source_study_names=names))
-
-    return search
-
-
-def ours_with_trials(n: int) -> Method:
-    """Use a past of ``n`` trials per study."""
-    return lambda setting: Search(_sampler(setting, source_storage=setting.past_with(n).storage))
 
 
 def ours_hostile(worst: bool) -> Method:

@@ -1,8 +1,4 @@
-"""Build the past that other studies would have left: tasks and the trials run on them.
-
-Two controls are the same past with its scores permuted within each study (nothing to learn) or
-negated (everything learned is wrong). `unrelated.py` has a third.
-"""
+"""Build the past that other studies would have left: tasks and the trials run on them."""
 
 from __future__ import annotations
 
@@ -11,24 +7,26 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
 from typing import Literal
 from typing import TypeAlias
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution
 from optuna.samplers import RandomSampler
+from optuna.samplers import TPESampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import create_trial
 
+from benchmarks.paths import cached
 from benchmarks.tasks.family import seed_of
+from benchmarks.tasks.space import Config
+from benchmarks.tasks.space import Space
 from optuna_metallmix.history import distances
 
 
-Config: TypeAlias = Mapping[str, Any]
 Floats: TypeAlias = NDArray[np.float64]
 
 
@@ -57,14 +55,14 @@ class Past:
 
     Attributes:
         tasks: The tasks.
-        space: The search space.
+        space: The space that was searched.
         configs: Configurations tried, by task.
         values: Their values, by task.
         seed: The repetition.
     """
 
     tasks: Sequence[Task]
-    space: Mapping[str, BaseDistribution]
+    space: Space
     configs: Mapping[str, list[Config]]
     values: Mapping[str, Floats]
     seed: int
@@ -72,28 +70,14 @@ class Past:
     @cached_property
     def storage(self) -> InMemoryStorage:
         """A study for each task."""
-        return self.storage_with(lambda task: self.values[task.name])
-
-    @cached_property
-    def permuted(self) -> InMemoryStorage:
-        """The same studies with scores permuted within each."""
-        return self.storage_with(
-            lambda task: np.random.default_rng(
-                seed_of("permuted", task.name, self.seed)
-            ).permutation(self.values[task.name])
-        )
-
-    @cached_property
-    def inverted(self) -> InMemoryStorage:
-        """The same studies with negated scores."""
-        return self.storage_with(lambda task: -self.values[task.name])
-
-    def storage_with(self, values: Callable[[Task], Floats]) -> InMemoryStorage:
-        """Return a study for each task with the configurations tried and ``values(task)``."""
         storage = InMemoryStorage()
         for task in self.tasks:
-            _add_study(storage, task, self.space, self.configs[task.name], values(task))
+            _add_study(storage, task, self.space, self.configs[task.name], self.values[task.name])
         return storage
+
+    def with_values(self, values: Callable[[Task], Floats]) -> Past:
+        """Return the same trials with ``values(task)`` instead of their own."""
+        return replace(self, values={task.name: values(task) for task in self.tasks})
 
     @cached_property
     def losses(self) -> Floats:
@@ -102,32 +86,58 @@ class Past:
         Configurations are in the order of the tasks. Costly, and independent of the held-out task.
         """
         configs = [config for task in self.tasks for config in self.configs[task.name]]
-        return np.stack([_loss(task.values(configs), task) for task in self.tasks])
+        return np.stack([losses_of(task, task.values(configs)) for task in self.tasks])
 
 
-def past_of(
-    tasks: Sequence[Task],
-    space: Mapping[str, BaseDistribution],
-    tried: Callable[[str], list[Config]],
-    seed: int,
-) -> Past:
-    """Evaluate the configurations ``tried(name)`` of each task."""
-    configs = {task.name: tried(task.name) for task in tasks}
+def permuted(past: Past) -> Past:
+    """Permute the values within each study, so that nothing can be learned."""
+
+    def values(task: Task) -> Floats:
+        rng = np.random.default_rng(seed_of("permuted", task.name, past.seed))
+        return rng.permutation(past.values[task.name])
+
+    return past.with_values(values)
+
+
+def inverted(past: Past) -> Past:
+    """Negate the values, so that everything learned is wrong."""
+    return past.with_values(lambda task: -past.values[task.name])
+
+
+Tried: TypeAlias = Callable[[Space, Task, int, int], list[Config]]
+"""Maps (space, task, seed, n) to the ``n`` configurations that a study of the task has tried."""
+
+
+def past_of(tasks: Sequence[Task], space: Space, tried: Tried, seed: int, n: int) -> Past:
+    """Build a past of ``n`` trials on each task."""
+    configs = {task.name: tried(space, task, seed, n) for task in tasks}
     values = {task.name: task.values(configs[task.name]) for task in tasks}
     return Past(tasks, space, configs, values, seed)
 
 
-def random_configs(space: Mapping[str, BaseDistribution], n: int, *seeds: object) -> list[Config]:
+def random_configs(space: Space, n: int, *seeds: object) -> list[Config]:
     """Draw ``n`` configurations with Optuna's random sampler."""
     study = optuna.create_study(sampler=RandomSampler(seed=seed_of("random", *seeds)))
-    return [study.ask(dict(space)).params for _ in range(n)]
+    return [space.ask(study.ask()) for _ in range(n)]
 
 
-def random_trials(
-    space: Mapping[str, BaseDistribution],
-) -> Callable[[str, int, int], list[Config]]:
-    """Return a function that maps (task, seed, n) to ``n`` random configurations."""
-    return lambda task, seed, n: random_configs(space, n, "past", task, seed)
+def random_trials(space: Space, task: Task, seed: int, n: int) -> list[Config]:
+    """Return the configurations of a random search."""
+    return random_configs(space, n, "past", task.name, seed)
+
+
+def tpe_trials(space: Space, task: Task, seed: int, n: int) -> list[Config]:
+    """Return the configurations of a search by TPE, with a seed of its own for each study."""
+
+    def search() -> list[Config]:
+        sampler = TPESampler(seed=seed_of("tpe past", task.name, seed))
+        study = optuna.create_study(direction=task.direction, sampler=sampler)
+        study.optimize(lambda trial: float(task.values([space.ask(trial)])[0]), n_trials=n)
+        return [trial.params for trial in study.trials]
+
+    inputs = seed_of(space.parameters, n, optuna.__version__)
+    configs: list[Config] = cached(f"tpe-{task.name}-{seed}-{inputs:08x}", search)
+    return configs
 
 
 def best_by_study(past: Past, tasks: Sequence[Task], seed: int, target: Task) -> list[Config]:
@@ -144,7 +154,7 @@ def best_by_study(past: Past, tasks: Sequence[Task], seed: int, target: Task) ->
 
 def best_index(values: Floats, task: Task) -> int:
     """Return the index of the best value."""
-    return int(_loss(values, task).argmin())
+    return int(losses_of(task, values).argmin())
 
 
 def best_mean_rank(past: Past, target: Task) -> Config:
@@ -161,14 +171,15 @@ def best_mean_rank(past: Past, target: Task) -> Config:
     return tried[int(np.flatnonzero(usable)[ranks.argmin()])][0]
 
 
-def _loss(values: Floats, task: Task) -> Floats:
+def losses_of(task: Task, values: Floats) -> Floats:
+    """Return the values, negated if they are to be maximized."""
     return values if task.direction == "minimize" else -values
 
 
 def _add_study(
     storage: InMemoryStorage,
     task: Task,
-    space: Mapping[str, BaseDistribution],
+    space: Space,
     configs: Sequence[Config],
     values: Floats,
 ) -> None:
@@ -177,7 +188,7 @@ def _add_study(
         study.set_user_attr(key, attribute)
     study.add_trials(
         [
-            create_trial(params=dict(config), distributions=dict(space), value=float(value))
+            create_trial(params=dict(config), distributions=space.of(config), value=float(value))
             for config, value in zip(configs, values, strict=True)
         ]
     )

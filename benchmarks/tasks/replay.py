@@ -28,10 +28,12 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 from optuna.trial import create_trial
 
+from benchmarks.tasks.space import Conditions
+from benchmarks.tasks.space import Space
+from benchmarks.tasks.space import is_active
+
 
 Row: TypeAlias = Mapping[Hashable, Any]
-Conditions: TypeAlias = Mapping[str, tuple[str, frozenset[str]]]
-"""By child parameter: its parent, and the values of the parent that activate the child."""
 
 QUICKTUNE = "quicktune_13ds.parquet"
 QUICKTUNE_SPACE = "quicktune_search_space.json"
@@ -98,19 +100,7 @@ class Replay:
 
     def ask(self, trial: optuna.Trial) -> dict[str, Any]:
         """Suggest the parameters as a define-by-run objective does, and return them."""
-        params: dict[str, Any] = {}
-        for name, distribution in self.space.items():
-            if is_active(name, params, self.conditions):
-                params[name] = trial._suggest(name, distribution)
-        return params
-
-
-def is_active(name: str, params: Mapping[Any, Any], conditions: Conditions) -> bool:
-    """Return whether a parameter is active, given its parent's value."""
-    if name not in conditions:
-        return True
-    parent, values = conditions[name]
-    return params.get(parent) in values
+        return Space(self.space, self.conditions).ask(trial)
 
 
 def quicktune(folder: Path, max_trials: int | None = None) -> list[Replay]:

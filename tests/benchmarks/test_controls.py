@@ -18,6 +18,7 @@ from benchmarks.methods.scripted import N_ATTEMPTS
 from benchmarks.tasks.past import Task
 from benchmarks.tasks.past import past_of
 from benchmarks.tasks.past import random_configs
+from benchmarks.tasks.space import Space
 from benchmarks.tasks.unrelated import Bowl
 from benchmarks.tasks.unrelated import unrelated
 from optuna_metallmix.explain.explanation import evidence_sign
@@ -29,10 +30,12 @@ from optuna_metallmix.prompt.messages import suggestion_schema
 from optuna_metallmix.space.search_space import label_of
 
 
-SPACE = {
-    "lr": FloatDistribution(1e-4, 1.0, log=True),
-    "net": CategoricalDistribution(["a", "b c"]),
-}
+SPACE = Space(
+    {
+        "lr": FloatDistribution(1e-4, 1.0, log=True),
+        "net": CategoricalDistribution(["a", "b c"]),
+    }
+)
 PROMPT = """What each parameter does to the score (mean SHAP effect, up or down): net 0.10, lr 0.08
 
 Evidence (SHAP effect on the score, 0 = worst and 1 = best trial of a study):
@@ -78,13 +81,13 @@ def test_a_bowl_is_a_weighted_distance_from_its_centre():
 def test_the_unrelated_past_is_consistent_and_its_own_for_each_seed():
     tasks = [task("a", "minimize"), task("b", "minimize"), task("c", "maximize")]
     same = random_configs(SPACE, 40, "same")
-    past = past_of(tasks, SPACE, lambda name: same, 0)
+    past = past_of(tasks, SPACE, lambda *study: same, 0, len(same))
     first, again, *others = (
-        [[one.value for one in storage.get_all_trials(i)] for i in range(3)]
-        for storage in (unrelated(past, seed) for seed in (1, 1, *range(2, 12)))
+        [other.values[task.name] for task in tasks]
+        for other in (unrelated(past, seed) for seed in (1, 1, *range(2, 12)))
     )
-    assert first == again
-    assert first[0] != first[1]
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first[0], first[1])
     assert np.corrcoef(first[0], first[1])[0, 1] > 0.9
     assert np.corrcoef(first[0], first[2])[0, 1] < -0.9  # the maximum is where the minimum was
     assert np.mean([np.corrcoef(first[0], one[0])[0, 1] for one in others]) < 0.7

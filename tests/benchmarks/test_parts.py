@@ -30,12 +30,16 @@ from benchmarks.tasks.family import seed_of
 from benchmarks.tasks.past import Task
 from benchmarks.tasks.past import best_by_study
 from benchmarks.tasks.past import best_mean_rank
+from benchmarks.tasks.past import inverted
 from benchmarks.tasks.past import past_of
+from benchmarks.tasks.past import permuted
+from benchmarks.tasks.space import Config
+from benchmarks.tasks.space import Space
 from benchmarks.work import Chunk
 from optuna_metallmix.prompt.messages import rejection
 
 
-SPACE = {"x": IntDistribution(0, 9)}
+SPACE = Space({"x": IntDistribution(0, 9)})
 
 
 def task(name: str, best: int, **attributes: int) -> Task:
@@ -46,6 +50,10 @@ def task(name: str, best: int, **attributes: int) -> Task:
         lambda value: value / 2,
         attributes,
     )
+
+
+def whole_grid(space: Space, task: Task, seed: int, n: int) -> list[Config]:
+    return [{"x": i} for i in range(n)]
 
 
 def steps(*regrets: float) -> list[Step]:
@@ -87,19 +95,19 @@ def test_trace_keeps_the_best_and_runs_enqueued_trials_first():
 
 def test_the_past_and_its_controls_have_the_same_trials():
     tasks = [task("a", 2), task("b", 7)]
-    past = past_of(tasks, SPACE, lambda name: [{"x": i} for i in range(10)], 0)
-    true, permuted, inverted = (
-        [trial.value for trial in storage.get_all_trials(0)]
-        for storage in (past.storage, past.permuted, past.inverted)
+    past = past_of(tasks, SPACE, whole_grid, 0, 10)
+    true, shuffled, negated = (
+        [trial.value for trial in one.storage.get_all_trials(0)]
+        for one in (past, permuted(past), inverted(past))
     )
-    assert true != permuted
-    assert sorted(true) == sorted(permuted)
-    assert true == [-value for value in inverted]
+    assert true != shuffled
+    assert sorted(true) == sorted(shuffled)
+    assert true == [-value for value in negated]
 
 
 def test_past_bests_come_from_the_nearest_task_first():
     tasks = [task("far", 1, n=100_000), task("near", 7, n=110)]
-    past = past_of(tasks, SPACE, lambda name: [{"x": i} for i in range(10)], 0)
+    past = past_of(tasks, SPACE, whole_grid, 0, 10)
     assert best_by_study(past, tasks, 0, task("target", 5, n=100)) == [{"x": 7}, {"x": 1}]
     assert best_mean_rank(past, tasks[1])["x"] == 1  # the best of the other task
 

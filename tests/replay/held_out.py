@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from benchmarks.paths import data_folder
 from benchmarks.tasks.replay import Replay
-from benchmarks.tasks.replay import is_active
+from benchmarks.tasks.space import is_active
 from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix import read_record
 
