@@ -40,20 +40,21 @@ def run(make: MakeFamily, options: Options, n_jobs: int, folder: Path, command: 
     try:
         _run_missing(make, family, options, n_jobs, rows, skipped)
     finally:  # keep what was measured before an interrupt or an error
-        rows.write()
-        page = _write_page(family, rows, skipped, folder / f"{name}.md", command)
-    return page
+        if rows.rows:
+            rows.write()
+            _write_page(family, rows, skipped, folder / f"{name}.md", command)
+    if not rows.rows:
+        raise SkippedError(f"nothing was run. {skipped or ''}")
+    return folder / f"{name}.md"
 
 
 def _write_page(
     family: Family, rows: Rows, skipped: Mapping[str, str], path: Path, command: str
-) -> Path:
-    if not rows.rows:
-        raise SkippedError(f"nothing was run. {skipped or ''}")
+) -> None:
     figure = None
     if max(row.trial for row in rows.rows) > 5:
         figure = plot(family, rows.rows, path.with_suffix(".png"))
-    return write_table(family, rows.rows, skipped, figure, path, command)
+    write_table(family, rows.rows, skipped, figure, path, command)
 
 
 def missing(family: Family, options: Options, rows: Rows) -> Iterator[Chunk]:

@@ -50,13 +50,13 @@ class Ranked:
     configs: Sequence[Config]
     ranks: Floats
 
-    def means(self, name: str, groups: Groups) -> dict[Hashable, float]:
-        """Return the mean rank of each group of a parameter's values."""
+    def reached(self, name: str, groups: Groups) -> dict[Hashable, float]:
+        """Return the rank that the best tenth of each group of a parameter's values reaches."""
         ranks: dict[Hashable, list[float]] = {}
-        for config, rank in zip(self.configs, self.ranks, strict=True):
+        for config, at in zip(self.configs, self.ranks, strict=True):
             if name in config:
-                ranks.setdefault(groups[name](config[name]), []).append(float(rank))
-        return {group: float(np.mean(members)) for group, members in ranks.items()}
+                ranks.setdefault(groups[name](config[name]), []).append(float(at))
+        return {group: float(np.quantile(members, 0.1)) for group, members in ranks.items()}
 
     def extremes(self, groups: Groups) -> tuple[str, Any, Any]:
         """Return the parameter whose groups differ the most, its best group, and its worst.
@@ -66,9 +66,9 @@ class Ranked:
         """
         if not groups:
             raise SkippedError("the family has no parameter of this kind")
-        means = {name: self.means(name, groups) for name in groups}
-        name = max(means, key=lambda name: max(means[name].values()) - min(means[name].values()))
-        best, *_, worst = sorted(means[name], key=means[name].__getitem__)
+        reached = {name: self.reached(name, groups) for name in groups}
+        name = max(groups, key=lambda name: np.ptp(list(reached[name].values())))
+        best, *_, worst = sorted(reached[name], key=reached[name].__getitem__)
         return name, best, worst
 
 
