@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optuna import Study
+from optuna.samplers import BaseSampler
+from optuna.samplers import PartialFixedSampler
 from optuna.storages import BaseStorage
 from optuna.storages import JournalStorage
 from optuna.storages import RDBStorage
@@ -82,10 +84,37 @@ def is_enqueued(trial: FrozenTrial) -> bool:
 
 
 def is_feasible(trial: FrozenTrial) -> bool:
-    """Return whether all constraint values are at most 0 (Optuna 4 and 5)."""
+    """Return whether all constraint values are at most 0.
+
+    Those of ``constraints_func`` are a list (Optuna 4 and 5), those of ``trial.set_constraint``
+    have a key each (Optuna 5).
+    """
     constraints = trial.system_attrs.get("constraints") or ()
     named = [v for k, v in trial.system_attrs.items() if k.startswith("constraints:")]
     return all(value <= 0 for value in [*constraints, *named])
+
+
+def may_skip_before_trial(sampler: BaseSampler) -> bool:
+    """Return whether ``after_trial`` of a sampler works without its ``before_trial``.
+
+    It does if the sampler has no ``before_trial``, and in Optuna's samplers that evaluate
+    constraints in ``after_trial`` (4.8 to 5.0).
+    """
+    if isinstance(sampler, PartialFixedSampler):
+        return may_skip_before_trial(sampler._base_sampler)
+    has_constraints = getattr(sampler, "_constraints_func", None) is not None
+    return has_constraints or type(sampler).before_trial is BaseSampler.before_trial
+
+
+def release_grid_point(study: Study, trial: FrozenTrial) -> None:
+    """Let ``GridSampler`` use the point of a trial again, because the trial has other values.
+
+    The point is in two system attributes (``optuna/samplers/_grid.py``, Optuna 4.8 to 5.0).
+    """
+    storage = study._storage
+    if "grid_id" in storage.get_trial_system_attrs(trial._trial_id):
+        storage.set_trial_system_attr(trial._trial_id, "grid_id", -1)
+        storage.set_trial_system_attr(trial._trial_id, "search_space", {})
 
 
 def same_storage(first: BaseStorage, second: BaseStorage) -> bool:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
 
+from optuna_metallmix.optuna_access import is_enqueued
+from optuna_metallmix.optuna_access import may_skip_before_trial
+from optuna_metallmix.optuna_access import release_grid_point
+from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import study_key
+from optuna_metallmix.optuna_access import trial_id_of
 
 
 class PerStudySampler(BaseSampler):
@@ -19,7 +26,8 @@ class PerStudySampler(BaseSampler):
 
     Args:
         base_sampler: Each study gets its own copy, except of another such sampler: it already
-            serves many studies, and a copy would copy its storage.
+            serves many studies, and a copy would copy its storage. A copy is notified only of
+            trials that it samples, at least in part, and of enqueued ones.
     """
 
     def __init__(self, base_sampler: BaseSampler) -> None:
@@ -62,5 +70,75 @@ class PerStudySampler(BaseSampler):
             return self._base_sampler
         key = study_key(study)
         if key not in self._bases:
-            self._bases.setdefault(key, copy.deepcopy(self._base_sampler))
+            self._bases.setdefault(key, _OnDemandSampler(copy.deepcopy(self._base_sampler)))
         return self._bases[key]
+
+
+class _OnDemandSampler(BaseSampler):
+    """Notifies a sampler of a trial only when the trial needs it.
+
+    Samplers such as ``GridSampler`` reserve a point in ``before_trial``, which would never be
+    evaluated if another sampler made the trial.
+    """
+
+    def __init__(self, sampler: BaseSampler) -> None:
+        self._sampler = sampler
+        self._sampled: dict[int, set[str]] = {}
+        """The parameters that the sampler has sampled, by id of each trial it was notified of."""
+
+    def reseed_rng(self) -> None:
+        self._sampler.reseed_rng()
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        # Enqueued trials have fixed parameters, trials that are run again have values.
+        if is_enqueued(trial) or trial.params:
+            self._notify(study, trial)
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        trial = self._notify(study, trial)
+        return self._sampler.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        trial = self._notify(study, trial)
+        values = self._sampler.sample_relative(study, trial, search_space)
+        self._sampled[trial_id_of(trial)].update(values)
+        return values
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        trial = self._notify(study, trial)
+        self._sampled[trial_id_of(trial)].add(param_name)
+        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        sampled = self._sampled.pop(trial_id_of(trial), None)
+        if sampled is None and not may_skip_before_trial(self._sampler):
+            return
+        needed = {name for name, space in trial.distributions.items() if not space.single()}
+        if sampled and needed - sampled:
+            release_grid_point(study, trial)
+        self._sampler.after_trial(study, trial, state, values)
+
+    def _notify(self, study: Study, trial: FrozenTrial) -> FrozenTrial:
+        """Return the trial, with the attributes that the sampler has set if notified just now."""
+        trial_id = trial_id_of(trial)
+        if trial_id in self._sampled:
+            return trial
+        self._sampled[trial_id] = set()
+        self._sampler.before_trial(study, trial)
+        return storage_of(study).get_trial(trial_id)
