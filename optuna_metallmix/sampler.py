@@ -63,7 +63,8 @@ class MetaLLMiXSampler(PerStudySampler):
     :func:`read_record`.
 
     If the study already has trials, the next trial gets the suggestion, and the existing trials
-    count as evidence. Enqueued trials are not modified. Multi-objective studies get no suggestion.
+    count as evidence, also those copied from a study that had a suggestion. Enqueued trials are
+    not modified. Multi-objective studies get no suggestion.
 
     Args:
         source_storage: The past studies: a journal or SQLite file, a database URL or a storage
@@ -79,8 +80,10 @@ class MetaLLMiXSampler(PerStudySampler):
             ``generate(messages, *, schema) -> str``; ``False`` for the meta-learner alone.
         judge: The language model that reviews the proposal: ``None`` for the same model, ``False``
             for no review, or a model as for ``llm``.
-        base_sampler: Samples all other trials; each study gets its own copy. Default:
-            :class:`TransferSampler` on the same past, which uses ``TPESampler`` without a past.
+        base_sampler: Samples all other trials; each study gets its own copy, to which the
+            suggestion is like an enqueued trial. ``GridSampler`` thus evaluates its entire grid.
+            Default: :class:`TransferSampler` on the same past, which uses ``TPESampler`` without
+            a past.
         n_attempts: Maximum number of answers, at least 1. A rejected answer is sent back with the
             reasons.
         seed: Seed of the meta-learner, the candidates and the default base sampler.
@@ -137,7 +140,6 @@ class MetaLLMiXSampler(PerStudySampler):
                 warn_without_past=False,  # the suggestion already warns
             )
         )
-        self._settled: set[tuple[str, str, int]] = set()
         self._deferred: set[tuple[str, str, int]] = set()
         self._claimed: set[tuple[str, str, int, int]] = set()
         self._reports: dict[tuple[str, str, int, int], StudyReport | None] = {}
@@ -152,19 +154,14 @@ class MetaLLMiXSampler(PerStudySampler):
 
         This stays fast and must not raise: Optuna does not catch exceptions here.
         """
-        key = study_key(study)
-        if trial.number == 0:
-            self._settled.discard(key)
         super().before_trial(study, trial)
-        if key in self._settled:
+        if trial_claim.suggested_number(study) is not None:
             return
         if not is_single_objective(study):
-            self._settled.add(key)
+            trial_claim.settle(study, trial)
             self._record_missing(
                 study, trial, "Studies with several objectives are not supported."
             )
-        elif trial_claim.is_settled(study):
-            self._settled.add(key)
         elif trial_claim.claim(study, trial):
             self._claimed.add(trial_key(study, trial))
 

@@ -5,6 +5,9 @@ with a lower number. So each trial claims the suggestion when it starts, unless 
 claimed it or may still do so, and asks the model only if its claim is the lowest. If a trial ends
 without an answer (it was interrupted or killed, or asked for no parameter), or defers because
 nothing can be learned yet, the next trial may claim the suggestion.
+
+Trials and studies can be copied with their attributes. A copied mark names another study or trial,
+and does not count.
 """
 
 from __future__ import annotations
@@ -19,16 +22,20 @@ from optuna.trial import TrialState
 from optuna_metallmix.optuna_access import all_trials
 from optuna_metallmix.optuna_access import is_enqueued
 from optuna_metallmix.optuna_access import storage_of
+from optuna_metallmix.optuna_access import study_id_of
 from optuna_metallmix.optuna_access import trial_id_of
 
 
 CLAIM_ATTR = "metallmix:claim"
-"""System attribute of a trial; its value is one of the following states."""
+"""System attribute of a trial: one of the following states, and the id of the trial."""
 CLAIMED = "claimed"
 ASKED = "asked"
-SETTLED = "settled"
 DEFERRED = "deferred"
 PASSED = "passed"
+
+SETTLED_ATTR = "metallmix:settled"
+"""System attribute of a study: its name, its id, and the number of the trial that received the
+suggestion. It is not an attribute of the trial, because trials can be added to other studies."""
 
 _CLAIM_DELAY = timedelta(minutes=1)
 """Time in which a running trial without a state may still claim; it takes milliseconds. A trial
@@ -38,9 +45,12 @@ _CLAIM_LIFETIME = timedelta(hours=1)
 first parameter, and large models are slow, but a killed process never answers."""
 
 
-def is_settled(study: Study) -> bool:
-    """Return whether a trial of the study has received the suggestion."""
-    return any(_state(trial) == SETTLED for trial in all_trials(study))
+def suggested_number(study: Study) -> int | None:
+    """Return the number of the trial that received the suggestion, ``None`` if none has."""
+    attributes = storage_of(study).get_study_system_attrs(study_id_of(study))
+    *owner, number = attributes.get(SETTLED_ATTR, (None,))
+    # Another study's attribute was copied by `optuna.copy_study`.
+    return number if owner == [study.study_name, study_id_of(study)] else None
 
 
 def claim(study: Study, trial: FrozenTrial) -> bool:
@@ -63,7 +73,10 @@ def confirm(study: Study, trial: FrozenTrial) -> bool:
 
 def settle(study: Study, trial: FrozenTrial) -> None:
     """Record that this trial was the study's only attempt at a suggestion."""
-    _set_state(study, trial, SETTLED)
+    study_id = study_id_of(study)
+    storage_of(study).set_study_system_attr(
+        study_id, SETTLED_ATTR, [study.study_name, study_id, trial.number]
+    )
 
 
 def defer(study: Study, trial: FrozenTrial) -> None:
@@ -72,11 +85,11 @@ def defer(study: Study, trial: FrozenTrial) -> None:
 
 
 def _is_taken(study: Study, trial: FrozenTrial, *, wait_for_unclaimed: bool) -> bool:
-    return any(
-        _state(other) == SETTLED or _has_precedence(other, trial, wait_for_unclaimed)
-        for other in all_trials(study)
-        if other.number != trial.number
-    )
+    others = [other for other in all_trials(study) if other.number != trial.number]
+    if any(_has_precedence(other, trial, wait_for_unclaimed) for other in others):
+        return True
+    # Read after the trials: a trial that was asking until then has settled before it finished.
+    return suggested_number(study) is not None
 
 
 def _has_precedence(other: FrozenTrial, trial: FrozenTrial, wait_for_unclaimed: bool) -> bool:
@@ -91,9 +104,10 @@ def _has_precedence(other: FrozenTrial, trial: FrozenTrial, wait_for_unclaimed: 
 
 
 def _state(trial: FrozenTrial) -> str | None:
-    state = trial.system_attrs.get(CLAIM_ATTR)
-    return None if state is None else str(state)
+    state, trial_id = trial.system_attrs.get(CLAIM_ATTR, (None, None))
+    return state if trial_id == trial_id_of(trial) else None  # a copied trial keeps the attribute
 
 
 def _set_state(study: Study, trial: FrozenTrial, state: str) -> None:
-    storage_of(study).set_trial_system_attr(trial_id_of(trial), CLAIM_ATTR, state)
+    trial_id = trial_id_of(trial)
+    storage_of(study).set_trial_system_attr(trial_id, CLAIM_ATTR, [state, trial_id])

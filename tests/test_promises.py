@@ -34,7 +34,7 @@ PACKAGE = ROOT / "optuna_metallmix"
 ORDER = (
     *("errors", "progress", "text", "optuna_access", "llm", "space", "history", "metalearner"),
     *("candidates", "explain", "prompt", "settings", "judge", "suggestion", "pipeline"),
-    *("report", "trial_claim", "transfer", "sampler", "comparison", "evaluation", "cli"),
+    *("trial_claim", "report", "transfer", "sampler", "comparison", "evaluation", "cli"),
     *("__main__", ""),
 )
 """The sub-packages and top-level modules, each importing only earlier ones; the last is the

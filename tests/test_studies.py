@@ -17,6 +17,8 @@ from end_to_end import random_trials
 from end_to_end import suggested
 from optuna.samplers import BaseSampler
 from optuna.storages import InMemoryStorage
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from optuna_metallmix import MetaLLMiXSampler
@@ -92,7 +94,7 @@ def test_grid_sampler(past):
     study.optimize(on_grid, n_trials=20)
     assert suggested(study) == [study.trials[0]]
     rest = {tuple(one.params.values()) for one in study.trials[1:]}
-    assert len(rest) == 5  # the first trial takes the place of one point of the grid
+    assert len(rest) == len(study.trials[1:]) == 6
 
 
 def test_inside_a_partial_fixed_sampler(past):
@@ -190,25 +192,82 @@ def test_enqueued_trials_are_left_alone(past, params):
     assert [one.number for one in suggested(study)] == [1]
 
 
-@pytest.mark.parametrize("mark", ["claimed", "asked", "settled"])
-def test_a_trial_that_a_heartbeat_queues_again_is_served_what_it_had(past, mark):
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_trial_that_a_heartbeat_queues_again_is_served_what_it_had(past, asked):
     """RetryHeartbeatStaleTrialCallback copies the trial: values, attributes and our mark."""
     study = new_study(MetaLLMiXSampler(llm=False, seed=0), past)
-    stale = random_trials(1, seed=5)[0]
-    attrs = {"metallmix:claim": mark, "failed_trial": 0, "retry_history": [0]}
-    for state in (TrialState.FAIL, TrialState.WAITING):
-        study.add_trial(
-            optuna.create_trial(
-                state=state,
-                params=stale.params,
-                distributions=stale.distributions,
-                system_attrs=attrs,
-            )
+    trial = study.ask()
+    if asked:
+        objective(trial)
+    study.tell(trial, state=TrialState.FAIL)
+    stale = study.trials[0]
+    study.add_trial(
+        optuna.create_trial(
+            state=TrialState.WAITING,
+            params=stale.params,
+            distributions=stale.distributions,
+            user_attrs=stale.user_attrs,
+            system_attrs={"failed_trial": 0, "retry_history": [0], **stale.system_attrs},
         )
+    )
     study.optimize(objective, n_trials=3)
-    assert study.trials[1].params == stale.params
-    expected = [] if mark == "settled" else [2]
-    assert [one.number for one in suggested(study)] == expected
+    if asked:
+        assert study.trials[1].params == stale.params
+    assert [one.number for one in suggested(study)] == ([0, 1] if asked else [1])
+
+
+@pytest.fixture(params=["memory", "sqlite", "journal"])
+def storage(request, tmp_path):
+    if request.param == "memory":
+        return InMemoryStorage()
+    if request.param == "journal":
+        return JournalStorage(JournalFileBackend(str(tmp_path / "studies.jsonl")))
+    return optuna.storages.get_storage(f"sqlite:///{tmp_path / 'studies.db'}")
+
+
+@pytest.mark.parametrize("how", ["add_trials", "copy_study", "deleted", "one added"])
+def test_a_study_made_from_the_trials_of_another_is_suggested_its_next(past, storage, how):
+    sampler = MetaLLMiXSampler(source_storage=past, llm=False, seed=0)
+    old = new_study(sampler, storage)
+    old.optimize(objective, n_trials=3)
+    trials, name = old.trials, "other"
+    if how == "deleted":  # ids of deleted studies are used again in SQLite
+        name = old.study_name
+        optuna.delete_study(study_name=name, storage=storage)
+    if how == "copy_study":
+        optuna.copy_study(
+            from_study_name="new", from_storage=storage, to_storage=storage, to_study_name=name
+        )
+    else:
+        study = new_study(sampler, storage, study_name=name)
+        study.add_trials(trials[:1] if how == "one added" else trials)
+    n = 1 if how == "one added" else 3
+    for _ in range(2):  # the second time is a continuation
+        sampler = sampler if how == "deleted" else MetaLLMiXSampler(source_storage=past, llm=False)
+        study = optuna.load_study(study_name=name, storage=storage, sampler=sampler)
+        study.optimize(objective, n_trials=2)
+    assert [one.number for one in suggested(study)] == [0, n]
+    record = read_record(study.trials[n])
+    assert record is not None
+    assert record["past_studies"].get(name, 1) == n
+
+
+def test_a_continued_study_is_not_suggested_again(past, storage):
+    for _ in range(3):
+        sampler = MetaLLMiXSampler(source_storage=past, llm=False)
+        study = new_study(sampler, storage, load_if_exists=True)
+        study.optimize(objective, n_trials=1)
+    assert suggested(study) == [study.trials[0]]
+
+
+def test_a_multi_objective_study_is_told_once_that_it_gets_no_suggestion(logs):
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    for _ in range(2):
+        study.sampler = MetaLLMiXSampler(llm=False)
+        study.optimize(lambda trial: (objective(trial), 1.0), n_trials=2)
+    sources = [one.user_attrs.get("metallmix:source") for one in study.trials]
+    assert sources == ["base-sampler", None, None, None]
+    assert len(logs.warnings) == 1
 
 
 def test_hyperband(past):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from datetime import datetime
 from datetime import timedelta
@@ -26,8 +27,9 @@ def _end(study: Study, trial: FrozenTrial, state: TrialState = TrialState.FAIL) 
     study.tell(trial.number, 1.0 if state is TrialState.COMPLETE else None, state=state)
 
 
-def _mark(study: Study, trial: FrozenTrial) -> object:
-    return study._storage.get_trial(trial._trial_id).system_attrs.get(CLAIM_ATTR)
+def _mark(study: Study, trial: FrozenTrial, claim_state: str) -> None:
+    mark = [claim_state, trial._trial_id]
+    study._storage.set_trial_system_attr(trial._trial_id, CLAIM_ATTR, mark)
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -43,24 +45,24 @@ def add_old_running(study: Study) -> Callable[..., FrozenTrial]:
     def add(age: timedelta, claim_state: str | None = None) -> FrozenTrial:
         trial = create_trial(state=TrialState.RUNNING)
         trial.datetime_start = datetime.now() - age
-        trial.system_attrs = {} if claim_state is None else {CLAIM_ATTR: claim_state}
         study.add_trial(trial)
-        return study.trials[-1]
+        added = study.trials[-1]
+        if claim_state is not None:
+            _mark(study, added, claim_state)
+        return added
 
     return add
 
 
 def test_first_trial_claims_asks_and_settles(study: Study) -> None:
     trial = _begin(study)
-    assert not trial_claim.is_settled(study)
+    assert trial_claim.suggested_number(study) is None
     assert trial_claim.claim(study, trial)
     assert trial_claim.confirm(study, trial)
-    assert not trial_claim.is_settled(study)
+    assert trial_claim.suggested_number(study) is None
     trial_claim.settle(study, trial)
-    assert trial_claim.is_settled(study)
-    later = _begin(study)
-    assert not trial_claim.claim(study, later)
-    assert _mark(study, later) == "passed"
+    assert trial_claim.suggested_number(study) == trial.number
+    assert not trial_claim.claim(study, _begin(study))
 
 
 def test_settled_stays_settled_when_its_trial_fails(study: Study) -> None:
@@ -69,7 +71,7 @@ def test_settled_stays_settled_when_its_trial_fails(study: Study) -> None:
     trial_claim.confirm(study, trial)
     trial_claim.settle(study, trial)
     _end(study, trial)
-    assert trial_claim.is_settled(study)
+    assert trial_claim.suggested_number(study) == trial.number
     assert not trial_claim.claim(study, _begin(study))
 
 
@@ -83,16 +85,23 @@ def test_a_higher_trial_passes_if_a_lower_trial_may_still_claim(study: Study) ->
 def test_the_lower_claim_wins_if_both_have_claimed(study: Study) -> None:
     first, second = _begin(study), _begin(study)
     trial_claim.claim(study, first)
-    study._storage.set_trial_system_attr(second._trial_id, CLAIM_ATTR, trial_claim.CLAIMED)
+    _mark(study, second, trial_claim.CLAIMED)
     assert not trial_claim.confirm(study, second)
     assert trial_claim.confirm(study, first)
 
 
 def test_the_lower_trial_passes_if_a_higher_trial_is_asking(study: Study) -> None:
     first, second = _begin(study), _begin(study)
-    study._storage.set_trial_system_attr(second._trial_id, CLAIM_ATTR, trial_claim.ASKED)
+    _mark(study, second, trial_claim.ASKED)
     assert not trial_claim.claim(study, first)
     assert not trial_claim.confirm(study, first)
+
+
+def test_a_trial_that_passes_is_not_waited_for(study: Study) -> None:
+    first, second = _begin(study), _begin(study)
+    assert not trial_claim.claim(study, second)
+    _end(study, first)
+    assert trial_claim.claim(study, _begin(study))
 
 
 @pytest.mark.parametrize("state", [TrialState.FAIL, TrialState.PRUNED, TrialState.COMPLETE])
@@ -115,7 +124,7 @@ def test_the_next_trial_claims_while_a_deferred_trial_runs(study: Study) -> None
     trial_claim.claim(study, first)
     trial_claim.confirm(study, first)
     trial_claim.defer(study, first)
-    assert not trial_claim.is_settled(study)
+    assert trial_claim.suggested_number(study) is None
     second = _begin(study)
     assert trial_claim.claim(study, second)
     assert trial_claim.confirm(study, second)
@@ -168,3 +177,55 @@ def test_claim_of_a_running_trial_lasts_an_hour(
     _end(study, old)
     add_old_running(timedelta(minutes=59), claim_state)
     assert not trial_claim.claim(study, _begin(study))
+
+
+def _settled(study: Study) -> Study:
+    trial = _begin(study)
+    assert trial_claim.claim(study, trial)
+    assert trial_claim.confirm(study, trial)
+    trial_claim.settle(study, trial)
+    _end(study, trial, TrialState.COMPLETE)
+    return study
+
+
+def test_added_trials_of_another_study_do_not_settle_a_study(study: Study) -> None:
+    other = optuna.create_study(storage=study._storage)
+    other.add_trials(_settled(study).trials)
+    assert trial_claim.suggested_number(other) is None
+    assert trial_claim.claim(other, _begin(other))
+
+
+def test_a_copy_is_not_settled(study: Study) -> None:
+    source = {"from_study_name": _settled(study).study_name, "from_storage": study._storage}
+    optuna.copy_study(**source, to_storage=study._storage, to_study_name="copy")
+    copy = optuna.load_study(study_name="copy", storage=study._storage)
+    assert trial_claim.suggested_number(copy) is None
+    trial = _begin(copy)
+    assert trial_claim.claim(copy, trial)
+    trial_claim.settle(copy, trial)
+    assert trial_claim.suggested_number(copy) == 1
+    assert trial_claim.suggested_number(study) == 0
+
+
+def test_a_study_made_anew_from_its_own_trials_is_not_settled(study: Study) -> None:
+    """SQLite reuses the ids of the deleted study and its trials."""
+    trials, name = _settled(study).trials, study.study_name
+    optuna.delete_study(study_name=name, storage=study._storage)
+    again = optuna.create_study(study_name=name, storage=study._storage)
+    again.add_trials(trials)
+    assert trial_claim.suggested_number(again) is None
+    assert trial_claim.claim(again, _begin(again))
+
+
+def test_a_pickled_study_stays_settled() -> None:
+    study = pickle.loads(pickle.dumps(_settled(optuna.create_study())))
+    assert trial_claim.suggested_number(study) == 0
+
+
+@pytest.mark.parametrize("claim_state", [trial_claim.CLAIMED, trial_claim.ASKED])
+def test_copy_of_a_running_trial_has_no_claim(
+    study: Study, add_old_running: Callable[..., FrozenTrial], claim_state: str
+) -> None:
+    other = optuna.create_study(storage=study._storage)
+    other.add_trial(add_old_running(timedelta(minutes=5), claim_state))
+    assert trial_claim.claim(other, _begin(other))

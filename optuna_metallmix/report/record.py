@@ -40,6 +40,7 @@ from optuna_metallmix.metalearner import fit_meta_learner
 from optuna_metallmix.report.dashboard import StudyReport
 from optuna_metallmix.suggestion import SOURCE_BASE_SAMPLER
 from optuna_metallmix.suggestion import Suggestion
+from optuna_metallmix.trial_claim import suggested_number
 
 
 SOURCE_ATTR = "metallmix:source"
@@ -150,7 +151,7 @@ def read_record(trial: FrozenTrial) -> dict[str, Any] | None:
 
 
 def restore_suggestion(study: Study, source: Source | None = None) -> StudyReport | None:
-    """Restore the suggestion that a study's first suggested trial was made from.
+    """Restore the suggestion of a study, or else that of the first trial copied with its record.
 
     Args:
         study: The study.
@@ -163,7 +164,8 @@ def restore_suggestion(study: Study, source: Source | None = None) -> StudyRepor
     Raises:
         HistoryError: The past studies cannot be read.
     """
-    for trial in study.get_trials(deepcopy=False):
+    own = suggested_number(study)
+    for trial in sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.number != own):
         if (record := read_record(trial)) is not None and "space" in record:
             suggestion = _from_record(record)
             past = _unchanged_past(suggestion.history, study, trial, source)
@@ -251,6 +253,7 @@ def _with_meta_learner(recorded: Suggestion, past: History, seed: int) -> Sugges
 def _projected(suggestion: Suggestion, trial: FrozenTrial) -> dict[str, tuple[Any, Any]]:
     projected = {}
     for name in trial.user_attrs.get(PROJECTED_ATTR, {}):
-        if values := suggestion.value_for(name, trial.distributions[name]):
+        space = trial.distributions.get(name)  # a copied trial may lack the parameter
+        if space is not None and (values := suggestion.value_for(name, space)):
             projected[name] = (values[1], trial.params[name])
     return projected

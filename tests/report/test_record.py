@@ -36,6 +36,7 @@ from optuna_metallmix.report.record import record_missing_note
 from optuna_metallmix.report.record import record_projected
 from optuna_metallmix.report.record import restore_suggestion
 from optuna_metallmix.report.record import write_record
+from optuna_metallmix.trial_claim import settle
 
 
 if TYPE_CHECKING:
@@ -128,6 +129,24 @@ def test_record_of_an_older_version_is_read(suggestion: Suggestion) -> None:
     assert restored is not None
     assert restored.suggestion.verdict == new.verdict
     assert restored.suggestion.proposal == new.proposal
+
+
+def test_a_study_s_own_suggestion_comes_before_that_of_a_copied_trial(
+    suggestion: Suggestion, storage: BaseStorage | str | None
+) -> None:
+    copied = _store(storage, replace(suggestion, model="copied"))
+    copied.user_attrs["metallmix:projected"] = {"removed": "1 -> 2"}
+    study = optuna.create_study()
+    study.add_trial(copied)
+    restored = restore_suggestion(study)
+    assert restored is not None
+    assert (restored.number, restored.suggestion.model) == (0, "copied")
+    trial = study.ask()
+    write_record(study._storage, trial._trial_id, suggestion)
+    settle(study, study.trials[1])
+    restored = restore_suggestion(study)
+    assert restored is not None
+    assert (restored.number, restored.suggestion.model) == (1, "scripted")
 
 
 def test_verdict_review_and_costs_are_on_the_record(suggestion: Suggestion) -> None:
