@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable
 from collections.abc import Sequence
 from decimal import Decimal
+from enum import Enum
 from functools import lru_cache
 from html import escape
 from typing import Any
@@ -39,6 +40,13 @@ _MAX_WORDS = 5
 """A name with more words may be a sentence, and is quoted."""
 _MARKUP = re.compile(r"[\\|`*\[\]<>#~]|(?<!\w)_|_(?!\w)")
 """Characters that Markdown may interpret; an underscore inside a word is not among them."""
+
+_OBJECT = re.compile(
+    r"<(?:class |function |built-in \w+ |module )?'?(?:[\w.<>]+\.)?<?(\w+)>?'?"
+    r"(?: of [\w.]+)?(?: object)?(?: at 0x[0-9a-fA-F]+)?>| at 0x[0-9a-fA-F]+"
+)
+"""How Python writes objects within a text: ``<class 'torch.nn.modules.activation.ReLU'>``,
+``<function f at 0x7f12>``, ``<__main__.Net object at 0x7f12>``."""
 
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -70,6 +78,38 @@ def format_number(value: Any, digits: int | None = 4) -> str:
     if "." in mantissa:
         mantissa = mantissa.rstrip("0").rstrip(".")
     return f"{mantissa}x10^{int(exponent)}"
+
+
+def format_value(value: Any) -> str:
+    """Format any value: strings as they are, other JSON values as JSON, objects by their name.
+
+    Members of an enumeration are written as ``Color.RED``, and no text has a memory address.
+    """
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, str):
+        return str.__str__(value)  # of a member of a ``StrEnum``, too
+    if isinstance(value, float) and math.isfinite(value):
+        return format_number(value, None)
+    if isinstance(value, Enum) or not isinstance(value, int | float | list | tuple | dict | None):
+        return _object_name(value)
+    try:
+        return json.dumps(value, default=_json_item)
+    except (TypeError, ValueError, RecursionError):  # keys that are objects, circular references
+        return _object_name(value)
+
+
+def _json_item(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else _object_name(value)
+
+
+def _object_name(value: Any) -> str:
+    if isinstance(value, Enum):
+        return f"{type(value).__name__}.{value.name}"
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(map(format_value, value)))}}}"
+    name = getattr(value, "__name__", None)  # of a class or function
+    text = name if isinstance(name, str) else _OBJECT.sub(r"\1", str(value))
+    return one_line(text.strip("<>"))
 
 
 def one_line(text: str) -> str:

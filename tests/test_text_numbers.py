@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 
-from optuna_metallmix.space.search_space import choice_labels
+from optuna_metallmix.space.choices import table_of
 from optuna_metallmix.space.search_space import describe
 from optuna_metallmix.text import MAX_DIGITS
 from optuna_metallmix.text import format_number
@@ -71,4 +71,4 @@ def test_extreme_ranges_and_choices_stay_short_and_true() -> None:
     tiny = FloatDistribution(1e-300, 1e300, log=True)
     assert describe(tiny) == "number from 1x10^-300 to 1x10^300, log scale"
     rates = CategoricalDistribution([1e-12, 1.25e-200, 1.26e-200])
-    assert list(choice_labels(rates)) == ["0.000000000001", "1.25x10^-200", "1.26x10^-200"]
+    assert list(table_of(rates).by_label) == ["0.000000000001", "1.25x10^-200", "1.26x10^-200"]

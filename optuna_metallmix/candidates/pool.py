@@ -10,6 +10,7 @@ that set (``n_layers=3``) stay within the range seen with it.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ from optuna_metallmix.space import middle
 from optuna_metallmix.space import perturb
 from optuna_metallmix.space import project
 from optuna_metallmix.space import sample
+from optuna_metallmix.space import value_key
 
 
 N_BEST = 3
@@ -73,7 +75,7 @@ def build_pool(learner: MetaLearner, history: History, rng: Generator) -> list[P
 
 def distinct(members: Iterable[PoolMember]) -> list[PoolMember]:
     """Return the first member with each configuration."""
-    pool: dict[str, PoolMember] = {}
+    pool: dict[Hashable, PoolMember] = {}
     for member in members:
         pool.setdefault(config_key(member.params), member)
     return list(pool.values())
@@ -185,4 +187,4 @@ def _distinct(distribution: BaseDistribution, values: Sequence[Any]) -> Iterable
     """Return the distinct values, or only the minimum and the maximum of numbers."""
     if is_ordered(distribution) and all(map(is_number, values)):
         return min(values), max(values)
-    return {(type(value), repr(value)): value for value in values}.values()
+    return {value_key(value): value for value in values}.values()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -178,7 +179,7 @@ def _penalized_scores(
     return prediction.mean - np.where(untried, penalty * np.maximum(prediction.spread, 1e-9), 0.0)
 
 
-def _tried(history: History, space: SearchSpace) -> set[str]:
+def _tried(history: History, space: SearchSpace) -> set[Hashable]:
     """Return the keys of the configurations that the current study has tried in ``space``."""
     own = [trial.params for study in history.studies if study.is_target for trial in study.trials]
     return {

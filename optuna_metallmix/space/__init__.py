@@ -1,5 +1,6 @@
 """Search spaces: which values a parameter may have, how they are written and encoded."""
 
+from optuna_metallmix.space.choices import value_key
 from optuna_metallmix.space.search_space import ABSENT
 from optuna_metallmix.space.search_space import Config
 from optuna_metallmix.space.search_space import SearchSpace
@@ -8,7 +9,9 @@ from optuna_metallmix.space.search_space import config_key
 from optuna_metallmix.space.search_space import contains
 from optuna_metallmix.space.search_space import describe
 from optuna_metallmix.space.search_space import from_json
+from optuna_metallmix.space.search_space import from_record
 from optuna_metallmix.space.search_space import from_unit
+from optuna_metallmix.space.search_space import has_json_choices
 from optuna_metallmix.space.search_space import is_number
 from optuna_metallmix.space.search_space import is_ordered
 from optuna_metallmix.space.search_space import json_schema
@@ -19,6 +22,7 @@ from optuna_metallmix.space.search_space import middle
 from optuna_metallmix.space.search_space import perturb
 from optuna_metallmix.space.search_space import project
 from optuna_metallmix.space.search_space import sample
+from optuna_metallmix.space.search_space import to_record
 from optuna_metallmix.space.search_space import to_unit
 
 
@@ -31,7 +35,9 @@ __all__ = [
     "contains",
     "describe",
     "from_json",
+    "from_record",
     "from_unit",
+    "has_json_choices",
     "is_number",
     "is_ordered",
     "json_schema",
@@ -42,5 +48,7 @@ __all__ = [
     "perturb",
     "project",
     "sample",
+    "to_record",
     "to_unit",
+    "value_key",
 ]

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Hashable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 from typing import TypeAlias
 
@@ -21,7 +23,13 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
+from optuna_metallmix.space.choices import NOT_JSON
+from optuna_metallmix.space.choices import Choices
+from optuna_metallmix.space.choices import json_of
+from optuna_metallmix.space.choices import table_of
+from optuna_metallmix.space.choices import value_key
 from optuna_metallmix.text import format_number
+from optuna_metallmix.text import format_value
 
 
 SearchSpace: TypeAlias = Mapping[str, BaseDistribution]
@@ -35,16 +43,16 @@ ABSENT = "(not active)"
 """The value of a categorical column if a conditional parameter is inactive."""
 
 
-def config_key(params: Config) -> str:
-    """Return a key that is equal for equal configurations only."""
-    return repr([(name, _plain(params[name])) for name in sorted(params)])
+def config_key(params: Config) -> Hashable:
+    """Return a key that is equal for equal configurations only, by :func:`value_key`."""
+    return tuple([(name, value_key(params[name])) for name in sorted(params)])
 
 
 def is_number(value: Any) -> bool:
-    """Return whether ``value`` is a finite number; booleans are not."""
+    """Return whether ``value`` is a finite number; booleans and enum members are not."""
     if type(value) is float:  # the usual case: the checks below take four times as long
         return math.isfinite(value)
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+    if type(value) is not int and not _is_numeric(value):
         return False
     try:
         return math.isfinite(value)
@@ -52,15 +60,22 @@ def is_number(value: Any) -> bool:
         return False
 
 
+def _is_numeric(value: Any) -> bool:
+    numeric = isinstance(value, int | float | np.integer | np.floating)
+    return numeric and not isinstance(value, bool | Enum)
+
+
 def is_ordered(distribution: BaseDistribution) -> bool:
     """Return whether all values are numbers, so that they can be compared by size."""
-    return all(is_number(choice) for choice in choices_of(distribution))
+    if isinstance(distribution, CategoricalDistribution):
+        return all(map(is_number, distribution.choices))
+    return True
 
 
 def contains(distribution: BaseDistribution, value: Any) -> bool:
     """Return whether ``distribution`` can produce ``value``, including its step and type."""
     if isinstance(distribution, CategoricalDistribution):
-        return any(_same(choice, value) for choice in distribution.choices)
+        return table_of(distribution).find(value) is not None
     assert isinstance(distribution, _NUMERIC)
     value = _plain(value)
     if not is_number(value) or not distribution.low <= value <= distribution.high:
@@ -144,29 +159,19 @@ def choices_of(distribution: BaseDistribution) -> list[Any]:
     return list(distribution.choices) if isinstance(distribution, CategoricalDistribution) else []
 
 
-def choice_labels(distribution: CategoricalDistribution) -> dict[str, Any]:
-    """Return the choices by a unique label that a language model can write."""
-    labels: dict[str, Any] = {}
-    for choice in distribution.choices:
-        label = choice if isinstance(choice, str) else _default_label(choice)
-        while label in labels:
-            label = f"{label} ({type(choice).__name__})"
-        labels[label] = choice
-    return labels
-
-
 def label_of(distribution: BaseDistribution, value: Any) -> str:
-    """Return how ``value`` is written for people and language models, without exponents."""
+    """Return how ``value`` is written for people and language models, without exponents.
+
+    Each choice has a label of its own, which no value outside the choices has.
+    """
     if isinstance(distribution, CategoricalDistribution):
-        for label, choice in choice_labels(distribution).items():
-            if _same(choice, value):
-                return label
-    return format_number(value) if is_number(value) else str(value)
+        return table_of(distribution).label(value)
+    return format_number(value) if is_number(value) else format_value(value)
 
 
 def labels_of(distribution: BaseDistribution, values: Iterable[Any]) -> list[str]:
     """Return :func:`label_of` each value; equal values are looked up once."""
-    keyed = [((type(value), repr(value)), value) for value in values]
+    keyed = [(value_key(value), value) for value in values]
     labels = {key: label_of(distribution, value) for key, value in dict(keyed).items()}
     return [labels[key] for key, _ in keyed]
 
@@ -174,7 +179,7 @@ def labels_of(distribution: BaseDistribution, values: Iterable[Any]) -> list[str
 def describe(distribution: BaseDistribution) -> str:
     """Describe a distribution in one line: type, range or choices, scale and step."""
     if isinstance(distribution, CategoricalDistribution):
-        return "one of " + ", ".join(json.dumps(label) for label in choice_labels(distribution))
+        return "one of " + ", ".join(map(json.dumps, table_of(distribution).labels))
     assert isinstance(distribution, _NUMERIC)
     kind = "whole number" if isinstance(distribution, IntDistribution) else "number"
     text = f"{kind} from {format_number(distribution.low)} to {format_number(distribution.high)}"
@@ -187,7 +192,7 @@ def describe(distribution: BaseDistribution) -> str:
 def json_schema(distribution: BaseDistribution) -> dict[str, Any]:
     """Return a JSON schema of a value, simple enough for every local model server."""
     if isinstance(distribution, CategoricalDistribution):
-        return {"type": "string", "enum": list(choice_labels(distribution))}
+        return {"type": "string", "enum": table_of(distribution).labels}
     assert isinstance(distribution, _NUMERIC)
     kind = "integer" if isinstance(distribution, IntDistribution) else "number"
     return {"type": kind, "minimum": distribution.low, "maximum": distribution.high}
@@ -200,7 +205,7 @@ def from_json(distribution: BaseDistribution, raw: Any) -> Any:
         ValueError: ``raw`` is outside ``distribution``; the message describes what is allowed.
     """
     if isinstance(distribution, CategoricalDistribution) and isinstance(raw, str):
-        labels = choice_labels(distribution)
+        labels = table_of(distribution).by_label
         if raw in labels:
             return labels[raw]
     if not contains(distribution, raw):
@@ -209,26 +214,48 @@ def from_json(distribution: BaseDistribution, raw: Any) -> Any:
     return project(distribution, raw)
 
 
+def has_json_choices(distribution: BaseDistribution) -> bool:
+    """Return whether JSON can hold all values."""
+    if isinstance(distribution, CategoricalDistribution):
+        return table_of(distribution).is_json
+    return True
+
+
+def to_record(distribution: BaseDistribution | None, value: Any) -> Any:
+    """Return how a record in JSON writes a value: as it is if JSON can hold it, else its label.
+
+    Either all choices of ``distribution`` are written as they are, or all as their labels.
+    """
+    if isinstance(distribution, CategoricalDistribution) and not table_of(distribution).is_json:
+        return table_of(distribution).label(value)
+    try:
+        return json_of(value)
+    except NOT_JSON:
+        return format_value(value)
+
+
+def from_record(distribution: BaseDistribution, raw: Any) -> Any:
+    """Return the choice that :func:`to_record` wrote as ``raw``; ``raw`` if it is none."""
+    if not isinstance(distribution, CategoricalDistribution):
+        return raw
+    table = table_of(distribution)
+    place = table.find(raw)
+    if table.is_json:
+        return raw if place is None else table.values[place]
+    return table.by_label.get(raw, raw)
+
+
 def _plain(value: Any) -> Any:
     """Convert a NumPy scalar to a Python value."""
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _same(choice: Any, value: Any) -> bool:
-    choice, value = _plain(choice), _plain(value)
-    if isinstance(choice, bool) is not isinstance(value, bool):
-        return False
-    return bool(choice == value) or (choice != choice and value != value)  # NaN may be a choice
-
-
 def _project_choice(distribution: CategoricalDistribution, value: Any, fallback: Any) -> Any:
-    for wanted in (value, fallback):
-        for choice in distribution.choices:
-            if _same(choice, wanted):
-                return choice
-        if is_number(value) and is_ordered(distribution):
-            return min(distribution.choices, key=lambda choice: abs(float(choice) - value))  # type: ignore[arg-type]
-    return distribution.choices[0]
+    table = table_of(distribution)
+    place = table.find(value)
+    if place is None and is_number(value) and is_ordered(distribution):
+        return min(distribution.choices, key=lambda choice: abs(float(choice) - value))  # type: ignore[arg-type]
+    return table.values[table.find(fallback) or 0 if place is None else place]
 
 
 def _clip(distribution: NumericDistribution, value: float) -> float | int:
@@ -270,15 +297,18 @@ def _merge(distributions: Sequence[BaseDistribution]) -> BaseDistribution:
 
 def _is_equal(first: BaseDistribution, second: BaseDistribution) -> bool:
     """Return whether distributions are equal; unlike in Optuna, choices 0 and ``False`` differ."""
-    types = [[type(choice) for choice in choices_of(d)] for d in (first, second)]
-    return first == second and types[0] == types[1]
+    choices = choices_of(first), choices_of(second)
+    if not (choices[0] and choices[1]):
+        return first == second
+    return list(map(value_key, choices[0])) == list(map(value_key, choices[1]))
 
 
 def _merge_choices(distributions: Sequence[CategoricalDistribution]) -> CategoricalDistribution:
-    choices: list[Any] = []
+    merged = Choices(())
     for distribution in distributions:
-        choices += [c for c in distribution.choices if not any(_same(c, seen) for seen in choices)]
-    return CategoricalDistribution(choices)
+        if new := [c for c in distribution.choices if merged.find(c) is None]:
+            merged = Choices((*merged.values, *new))
+    return CategoricalDistribution(merged.values)
 
 
 def _merge_ranges(distributions: Sequence[NumericDistribution]) -> NumericDistribution:
@@ -300,12 +330,3 @@ def _shared_step(distributions: Sequence[NumericDistribution]) -> float | None:
     low, width = Decimal(str(first.low)), Decimal(str(step))
     bounds = [Decimal(str(bound)) for d in distributions for bound in (d.low, d.high)]
     return step if all((bound - low) % width == 0 for bound in bounds) else None
-
-
-def _default_label(choice: Any) -> str:
-    if isinstance(choice, float) and math.isfinite(choice):
-        return format_number(choice, None)
-    try:
-        return json.dumps(choice)
-    except TypeError:
-        return repr(choice)

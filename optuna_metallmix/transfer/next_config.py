@@ -15,6 +15,7 @@ Notations in this module:
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -225,7 +226,7 @@ def _untried(configs: Iterable[Config], observed: Sequence[Config]) -> Iterator[
     """Yield the configurations that differ from observed ones in any parameter that these have."""
     names = frozenset().union(*observed)
 
-    def key(config: Config) -> str:
+    def key(config: Config) -> Hashable:
         return config_key({name: value for name, value in config.items() if name in names})
 
     tried = {key(config) for config in observed}

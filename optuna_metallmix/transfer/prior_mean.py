@@ -10,6 +10,7 @@ to be explained, uses the meta-learner alone: the Gaussian processes did not imp
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from collections.abc import Sequence
 
 import numpy as np
@@ -55,7 +56,7 @@ class PriorMean:
         """Relative relevance of each coordinate of an encoded configuration, in (0, 1]."""
         self._gps = self._fit_gps()
         self._scales = [max(float(values.std()), 1e-3) for values in self._predictions(pool)]
-        self._cache: dict[str, float] = {}
+        self._cache: dict[Hashable, float] = {}
 
     def predict(self, configs: Sequence[Config]) -> Floats:
         """Return the prior means of ``configs``, shape (len(configs),)."""

@@ -10,7 +10,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
-from optuna_metallmix.space.search_space import choice_labels
+from optuna_metallmix.space.choices import table_of
 from optuna_metallmix.space.search_space import config_key
 from optuna_metallmix.space.search_space import contains
 from optuna_metallmix.space.search_space import describe
@@ -72,7 +72,7 @@ def test_perturbed_choice_is_a_choice_nearby() -> None:
 
 def test_labels_of_lookalikes_differ() -> None:
     distribution = CategoricalDistribution(["1", 1, True, "true", None, "null", 1.5, "1.5"])
-    labels = choice_labels(distribution)
+    labels = table_of(distribution).by_label
     assert len(labels) == 8
     for choice in distribution.choices:
         back = labels[label_of(distribution, choice)]
@@ -81,7 +81,7 @@ def test_labels_of_lookalikes_differ() -> None:
 
 def test_no_label_has_an_exponent() -> None:
     rates = CategoricalDistribution([1e-5, 3e-7, 0.01, 1e16, 12345.678])
-    assert list(choice_labels(rates)) == [
+    assert list(table_of(rates).by_label) == [
         "0.00001", "0.0000003", "0.01", "10000000000000000", "12345.678",
     ]  # fmt: skip
     assert describe(rates).startswith('one of "0.00001", "0.0000003"')
@@ -191,7 +191,7 @@ def test_configurations_are_the_same_whatever_order_and_float_type() -> None:
 
 def test_a_label_identifies_a_choice_of_its_own_type() -> None:
     distribution = CategoricalDistribution([0, 0.0])
-    for label, choice in choice_labels(distribution).items():
+    for label, choice in table_of(distribution).by_label.items():
         assert type(from_json(distribution, label)) is type(choice)
 
 

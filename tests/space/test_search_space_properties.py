@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
-from optuna_metallmix.space.search_space import choice_labels
+from optuna_metallmix.space.choices import table_of
 from optuna_metallmix.space.search_space import contains
 from optuna_metallmix.space.search_space import describe
 from optuna_metallmix.space.search_space import from_json
@@ -134,10 +134,10 @@ def test_perturbations_stay_inside(distribution: Any, rng: Any, width: float) ->
 
 @given(choices)
 def test_each_label_identifies_a_choice(distribution: CategoricalDistribution) -> None:
-    labels = choice_labels(distribution)
+    labels = table_of(distribution).by_label
     assert all(isinstance(label, str) for label in labels)
     for label, choice in labels.items():
-        assert label in choice_labels(distribution)
+        assert label in table_of(distribution).by_label
         value = from_json(distribution, label)
         assert (value == choice and type(value) is type(choice)) or value != value
     for choice in distribution.choices:
