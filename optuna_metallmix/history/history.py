@@ -41,6 +41,7 @@ from optuna_metallmix.optuna_access import PREFERENTIAL_ATTR
 from optuna_metallmix.optuna_access import FrozenStudy
 from optuna_metallmix.optuna_access import all_trials
 from optuna_metallmix.optuna_access import describe_storage
+from optuna_metallmix.optuna_access import is_feasible
 from optuna_metallmix.optuna_access import same_storage
 from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import study_id_of
@@ -87,14 +88,15 @@ class History:
         studies: The usable studies.
         left_out: The reason for each study that is left out, by its name.
         target_space: The distributions used by the target study's trials so far.
-        tried: The configuration and value of each complete trial of the target study.
+        tried: The configuration and value of each complete trial of the target study; the value
+            is ``None`` if the trial is infeasible.
         is_own_storage: Whether the past studies are in the target study's own storage.
     """
 
     studies: tuple[PastStudy, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     target_space: SearchSpace = field(default_factory=dict)
-    tried: tuple[tuple[Config, float], ...] = ()
+    tried: tuple[tuple[Config, float | None], ...] = ()
     is_own_storage: bool = False
 
     @property
@@ -141,7 +143,7 @@ def with_own_trials(history: History, study: Study, before: int | None = None) -
         history,
         studies=studies,
         target_space=merge_spaces(trial.distributions for trial in finished),
-        tried=tuple((trial.params, trial.values[0]) for trial in complete),
+        tried=tuple((t.params, t.values[0] if is_feasible(t) else None) for t in complete),
     )
 
 
@@ -208,8 +210,8 @@ def score_study(name: str, direction: StudyDirection, trials: Sequence[FrozenTri
         HistoryError: Nothing can be learned from the study; the message is the reason.
     """
     sign = 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
-    measured = [t for t in trials if t.params and signed_value(t, sign) is not None]
-    space = merge_spaces(trial.distributions for trial in measured)
+    measured = [(t, value) for t in trials if (value := signed_value(t, sign)) is not None]
+    space = merge_spaces(trial.distributions for trial, _ in measured)
     return PastStudy(name, space, tuple(rank_trials(measured, sign)), {})
 
 

@@ -9,6 +9,7 @@ layout) is read by Optuna itself. Only portable SELECT statements are used.
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Callable
@@ -61,14 +62,17 @@ QUERIES = {
     f"FROM trial_values x {_OF_STUDY} ORDER BY x.objective",
     "reports": "SELECT x.trial_id, x.step, x.intermediate_value, x.intermediate_value_type "
     f"FROM trial_intermediate_values x {_OF_STUDY} ORDER BY x.trial_intermediate_value_id",
+    "constraints": "SELECT x.trial_id, x.key, x.value_json "
+    f"FROM trial_system_attributes x {_OF_STUDY} AND x.key LIKE 'constraints%'",
 }
 
 
 def read_trials(storage: BaseStorage, study_id: int) -> Sequence[FrozenTrial]:
     """Return the finished trials of a study by number, without copying them.
 
-    Trials from tables have no attributes. Their times are as stored (UTC from Optuna 5, local time
-    before): only their differences are used. Reports are read only if a pruned trial has no value.
+    Trials from tables have no attributes except constraints. Their times are as stored (UTC from
+    Optuna 5, local time before): only their differences are used. Reports are read only if a
+    pruned trial has no value.
     """
     trials = read_tables(storage, _select_trials, study_id)
     if trials is None:
@@ -122,6 +126,9 @@ def _select_trials(connection: Connection, study_id: int) -> list[FrozenTrial]:
     trials = _rows(connection, "trials", study_id)
     params, distributions = _params(_rows(connection, "params", study_id))
     values = _values(_rows(connection, "values", study_id))
+    constraints: dict[int, dict[str, Any]] = defaultdict(dict)
+    for trial_id, key, text in _rows(connection, "constraints", study_id):
+        constraints[trial_id][key] = json.loads(text)
     reports: Mapping[int, dict[int, float]] = {}
     if any(row[2] == "PRUNED" and row[0] not in values for row in trials):
         reports = _values(_rows(connection, "reports", study_id))
@@ -136,7 +143,7 @@ def _select_trials(connection: Connection, study_id: int) -> list[FrozenTrial]:
             params=params.get(trial_id, {}),
             distributions=distributions.get(trial_id, {}),
             user_attrs={},
-            system_attrs={},
+            system_attrs=constraints.get(trial_id, {}),
             intermediate_values=reports.get(trial_id, {}),
             trial_id=trial_id,
         )

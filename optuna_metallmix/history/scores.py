@@ -13,27 +13,37 @@ farther, is -1.
 * **Failed** trials, and complete ones with an infinite value in the bad direction, have rank 0. A
   configuration that crashes or diverges is evidence: without them the first suggestion was worse
   (measured 2026-11).
+* **Infeasible** trials, which violate a constraint, have rank 0, too, however good their value is.
 * A configuration that was run several times counts once, with the mean of its complete values, or
   else of its last reports: a run that was killed and repeated did not fail.
-* Trials that are waiting, running, without a parameter, or have an infinite value in the good
-  direction are left out.
+* Trials that are waiting, running, or have an infinite value in the good direction are left out,
+  and so are those without a parameter or with a numeric one whose value is no finite number.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_metallmix.errors import HistoryError
+from optuna_metallmix.optuna_access import is_feasible
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import config_key
+from optuna_metallmix.space import is_number
+
+
+Measured: TypeAlias = tuple[FrozenTrial, float]
+"""A trial and its :func:`signed_value`."""
 
 
 class UnusableStudyError(HistoryError):
@@ -47,7 +57,8 @@ class PastTrial:
     Attributes:
         params: The parameter values by name, without inactive parameters.
         rank: Rank in its study, in [0, 1]; 1 is the best.
-        value: The objective value in the unit of the study; ``None`` if the trial failed.
+        value: The objective value in the unit of the study; ``None`` if the trial failed or is
+            infeasible.
         seconds: Duration of the longest complete run; ``None`` if there is none, or if the
             storage has no durations (``study.add_trial`` sets the start and end to the same time).
         regret_score: Value on the scale of its study, in [-1, 1]; 1 is the best, 0 the median.
@@ -60,33 +71,35 @@ class PastTrial:
     regret_score: float = 0.0
 
 
-def rank_trials(trials: Sequence[FrozenTrial], sign: float) -> list[PastTrial]:
+def rank_trials(measured: Sequence[Measured], sign: float) -> list[PastTrial]:
     """Rank the configurations of a study, best first.
 
     Args:
-        trials: Trials whose :func:`signed_value` is known.
+        measured: Trials with their :func:`signed_value`, which is known.
         sign: -1 if the study minimizes, else 1.
 
     Raises:
-        UnusableStudyError: There are not two complete trials with different values.
+        UnusableStudyError: No feasible complete trial is better than another trial that is
+            complete, too.
     """
-    runs_by_config: dict[str, list[FrozenTrial]] = {}
-    for trial in trials:
-        runs_by_config.setdefault(config_key(trial.params), []).append(trial)
+    runs_by_config: dict[Hashable, list[Measured]] = {}
+    for trial, value in measured:
+        runs_by_config.setdefault(config_key(trial.params), []).append((trial, value))
     configs = list(runs_by_config.values())
-    merged = [_merge(runs, sign) for runs in configs]
+    merged = [_merge(runs) for runs in configs]
     values, states = np.array([value for value, _ in merged]), [state for _, state in merged]
-    ranks = _ranks(values.copy(), states)
+    _check_comparable(configs, merged)
+    ranks, regret_scores = _ranks(values, states), _regret_scores(values, states)
     past = [
         PastTrial(
-            params=runs[0].params,
+            params=runs[0][0].params,
             rank=rank,
             value=sign * value if value > -math.inf else None,
-            seconds=_seconds(runs),
+            seconds=_seconds([trial for trial, _ in runs]),
             regret_score=regret_score,
         )
-        for runs, rank, regret_score, (value, _) in zip(
-            configs, ranks, _regret_scores(values, states), merged, strict=True
+        for runs, (value, _), rank, regret_score in zip(
+            configs, merged, ranks, regret_scores, strict=True
         )
     ]
     return sorted(past, key=lambda trial: -trial.rank)
@@ -96,24 +109,70 @@ def signed_value(trial: FrozenTrial, sign: float) -> float | None:
     """Return the value to rank a trial by, larger is better.
 
     Returns:
-        ``sign`` times the value or last report, -inf for a failure, or ``None`` if the trial
-        cannot be ranked.
+        ``sign`` times the value or last report, -inf for a failure or a violated constraint, or
+        ``None`` if the trial cannot be ranked.
+
+    Raises:
+        UnusableStudyError: There are several values, or a value or constraint is not a number.
     """
-    value = None if trial.state is TrialState.FAIL else trial.value
-    if trial.state is TrialState.PRUNED and value is None and trial.last_step is not None:
+    if not (trial.params and all(_is_known(trial, name) for name in trial.params)):
+        return None
+    try:
+        value = math.nan if trial.state is TrialState.FAIL else sign * _value(trial)
+        if math.isnan(value) or not is_feasible(trial):
+            return -math.inf
+    except (TypeError, ValueError) as error:
+        raise UnusableStudyError(
+            f"the value or a constraint of trial {trial.number} is not a number ({error})"
+        ) from error
+    return None if value == math.inf else value
+
+
+def _is_known(trial: FrozenTrial, name: str) -> bool:
+    is_categorical = isinstance(trial.distributions[name], CategoricalDistribution)
+    return is_categorical or is_number(trial.params[name])
+
+
+def _value(trial: FrozenTrial) -> float:
+    """Return the value or last report, ``nan`` if there is neither."""
+    if trial.values is not None:
+        (value,) = trial.values
+    elif trial.state is TrialState.PRUNED and trial.last_step is not None:
         value = trial.intermediate_values[trial.last_step]
-    if value is None or math.isnan(value):
-        return -math.inf
-    return None if sign * value == math.inf else sign * value
+    else:
+        value = None
+    try:
+        return math.nan if value is None else float(value)
+    except OverflowError:  # an integer too large for a float
+        return math.inf if value > 0 else -math.inf
 
 
-def _merge(runs: Sequence[FrozenTrial], sign: float) -> tuple[float, TrialState]:
+def _merge(runs: Sequence[Measured]) -> tuple[float, TrialState]:
     """Return the mean signed value, and the best state, of the runs of a configuration."""
     for state in (TrialState.COMPLETE, TrialState.PRUNED):
-        values = [signed_value(run, sign) for run in runs if run.state is state]
-        if finite := [value for value in values if value is not None and math.isfinite(value)]:
-            return mean(finite), state  # exact: a sum of floats may overflow
+        finite = [value for run, value in runs if run.state is state and value > -math.inf]
+        if finite:  # `mean` is exact, so that its sum does not overflow, but slow
+            return mean(finite) if len(finite) > 1 else finite[0], state
     return -math.inf, TrialState.FAIL
+
+
+def _check_comparable(
+    configs: Sequence[Sequence[Measured]], merged: Sequence[tuple[float, TrialState]]
+) -> None:
+    complete = [value for value, state in merged if state is TrialState.COMPLETE]
+    is_constrained = any(
+        value == -math.inf and not all(is_feasible(trial) for trial, _ in runs)
+        for runs, (value, _) in zip(configs, merged, strict=True)
+    )
+    if not complete:
+        suffix = " that satisfies the constraints" if is_constrained else ""
+        raise UnusableStudyError(f"it has no complete trial with a finite value{suffix}")
+    if is_constrained:  # any feasible trial is better than an infeasible one
+        return
+    if len(complete) == 1:
+        raise UnusableStudyError("it has only one complete trial, and nothing to compare it with")
+    if min(complete) == max(complete):
+        raise UnusableStudyError("all its complete trials have the same value")
 
 
 def _seconds(runs: Sequence[FrozenTrial]) -> float | None:
@@ -123,15 +182,9 @@ def _seconds(runs: Sequence[FrozenTrial]) -> float | None:
 
 
 def _ranks(values: NDArray[np.float64], states: Sequence[TrialState]) -> list[float]:
-    complete = np.sort(values[[state is TrialState.COMPLETE for state in states]])
-    if len(complete) == 0:
-        raise UnusableStudyError("it has no complete trial with a finite value")
-    if len(complete) == 1:
-        raise UnusableStudyError("it has only one complete trial, and nothing to compare it with")
-    if complete[0] == complete[-1]:
-        raise UnusableStudyError("all its complete trials have the same value")
-    pruned = [state is TrialState.PRUNED for state in states]
-    values[pruned] = np.minimum(values[pruned], complete[(len(complete) - 1) // 2])
+    complete = np.sort(values[_are(TrialState.COMPLETE, states)])
+    pruned = _are(TrialState.PRUNED, states)
+    values = np.where(pruned, np.minimum(values, complete[(len(complete) - 1) // 2]), values)
     ordered = np.sort(values)
     last = np.searchsorted(ordered, values, "right") - 1
     shared = (np.searchsorted(ordered, values) + last) / 2 / (len(values) - 1)
@@ -140,7 +193,7 @@ def _ranks(values: NDArray[np.float64], states: Sequence[TrialState]) -> list[fl
 
 
 def _regret_scores(values: NDArray[np.float64], states: Sequence[TrialState]) -> list[float]:
-    is_complete = [state is TrialState.COMPLETE for state in states]
+    is_complete = _are(TrialState.COMPLETE, states)
     # Differences of values near the largest float would overflow.
     _, exponent = np.frexp(np.max(np.abs(values[is_complete])))
     with np.errstate(all="ignore"):
@@ -148,9 +201,12 @@ def _regret_scores(values: NDArray[np.float64], states: Sequence[TrialState]) ->
         complete = values[is_complete]
         best, median = complete.max(), np.median(complete)
         if median == best:  # the next value takes the median's place: only the best scores 1
-            median = complete[complete < best].max()
+            median = max(complete[complete < best], default=best - 1)
         scores = np.maximum(1 - (best - values) / (best - median), -1)
-    pruned = [state is TrialState.PRUNED for state in states]
-    scores[pruned] = np.minimum(scores[pruned], 0)
+    scores = np.where(_are(TrialState.PRUNED, states), np.minimum(scores, 0), scores)
     regret_scores: list[float] = scores.tolist()
     return regret_scores
+
+
+def _are(state: TrialState, states: Sequence[TrialState]) -> NDArray[np.bool_]:
+    return np.array([other is state for other in states])

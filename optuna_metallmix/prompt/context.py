@@ -121,7 +121,8 @@ class Question:
         candidates: Configurations to choose from, best first.
         explanation: Why past studies favor them; ``None`` without past studies.
         learner: The fitted meta-learner; ``None`` without past studies.
-        tried: Configurations and objective values of the study's own trials, oldest first.
+        tried: Configurations and objective values of the study's own trials, oldest first; the
+            value of an infeasible trial is ``None``.
         variant: The prompt style.
         ranked: Whether the candidates are sorted and the prompt states that.
     """
@@ -131,7 +132,7 @@ class Question:
     candidates: Sequence[Candidate]
     explanation: Explanation | None = None
     learner: MetaLearner | None = None
-    tried: Sequence[tuple[Config, float]] = ()
+    tried: Sequence[tuple[Config, float | None]] = ()
     variant: Variant = DEFAULT_VARIANT
     ranked: bool = True
 

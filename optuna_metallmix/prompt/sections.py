@@ -94,11 +94,15 @@ def _tried(view: PromptView) -> str:
     if not latest:
         return ""
     lines = [
-        f"- {configuration(params, view.space, view.caps.text)}: {format_number(value)}"
+        f"- {configuration(params, view.space, view.caps.text)}: {_outcome(value)}"
         for params, value in latest
     ]
     head = "Already tried on this task, with the objective's value:"
     return _list(head, lines, len(tried) - len(lines), "before them")
+
+
+def _outcome(value: float | None) -> str:
+    return "violated a constraint" if value is None else format_number(value)
 
 
 def _trust(quality: float | None) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Callable
 from collections.abc import Sequence
 from datetime import timedelta
@@ -242,6 +243,55 @@ def _sqlite(path: Path) -> BaseStorage:
 
 def _journal(path: Path) -> BaseStorage:
     return JournalStorage(JournalFileBackend(str(path)))
+
+
+def _memory(path: Path) -> BaseStorage:
+    return InMemoryStorage()
+
+
+def _exceeds(trial: FrozenTrial) -> tuple[float]:
+    return (trial.params["x"] - 0.6,)
+
+
+def _with_constraints_func(storage: BaseStorage) -> optuna.Study:
+    with warnings.catch_warnings():  # deprecated from Optuna 5, experimental before
+        warnings.simplefilter("ignore")
+        sampler = optuna.samplers.NSGAIISampler(seed=0, constraints_func=_exceeds)
+    study = optuna.create_study(storage=storage, direction="maximize", sampler=sampler)
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=12)
+    return study
+
+
+def _with_set_constraint(storage: BaseStorage) -> optuna.Study:
+    def objective(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", 0, 1)
+        trial.set_constraint("size", x - 0.6)
+        return x
+
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    study = optuna.create_study(storage=storage, direction="maximize", sampler=sampler)
+    study.optimize(objective, n_trials=12)
+    return study
+
+
+@pytest.mark.parametrize("open_storage", [_memory, _sqlite, _journal])
+@pytest.mark.parametrize("constrain", [_with_constraints_func, _with_set_constraint])
+def test_infeasible_trials_of_any_storage_are_the_worst(
+    tmp_path: Path,
+    open_storage: Callable[[Path], BaseStorage],
+    constrain: Callable[[BaseStorage], optuna.Study],
+) -> None:
+    if constrain is _with_set_constraint and not hasattr(optuna.Trial, "set_constraint"):
+        pytest.skip("Optuna 4 has no set_constraint")
+    study = constrain(open_storage(tmp_path / "past"))
+    read, own = read_history(study._storage), with_own_trials(History(), study)
+    for past in (*read.studies, *own.studies):
+        feasible = [trial.params["x"] <= 0.6 for trial in past.trials]
+        assert 2 <= sum(feasible) < 12
+        assert feasible == sorted(feasible, reverse=True)
+        assert all((trial.rank > 0) == ok for trial, ok in zip(past.trials, feasible, strict=True))
+    assert {value is None for params, value in own.tried if params["x"] > 0.6} == {True}
+    assert all(value == params["x"] for params, value in own.tried if params["x"] <= 0.6)
 
 
 @pytest.mark.parametrize("open_storage", [_sqlite, _journal])

@@ -95,6 +95,13 @@ def test_numbers_have_no_exponents(handmade: Handmade) -> None:
     assert not EXPONENT.search(text)
 
 
+def test_a_trial_that_violated_a_constraint_has_no_value(handmade: Handmade) -> None:
+    tried = [({"lr": 0.02}, 0.75), ({"lr": 0.08}, None)]
+    text = _text(suggestion_messages(_shown(handmade, tried=tried)))
+    assert "lr=0.02: 0.75\n" in text
+    assert "lr=0.08: violated a constraint\n" in text
+
+
 def test_other_peoples_text_stays_quoted_data(handmade: Handmade) -> None:
     space = {
         **handmade.space,
