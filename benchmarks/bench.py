@@ -34,6 +34,7 @@ def run(make: MakeFamily, options: Options, n_jobs: int, folder: Path, command: 
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{family.name}-quick" if options.quick else family.name
     rows = Rows(folder / f"{name}.csv")
+    rows.drop({row.method for row in rows.rows}.difference(family.methods))  # of earlier versions
     if options.redo:
         rows.drop(methods)
     skipped: dict[str, str] = {}

@@ -8,6 +8,7 @@ mostly negative labels and hardly varies.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,6 +66,7 @@ def family(options: Options) -> Family:
         unit="percentage points of accuracy",
         n_trials=5 if options.quick else N_TRIALS,
         bars=BARS,
+        clip=math.inf,
     )
 
 

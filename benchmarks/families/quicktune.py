@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.methods.ranking import METHODS
+from benchmarks.methods.bars import comparison
+from benchmarks.methods.bars import regrets
 from benchmarks.methods.ranking import N_PICKS
+from benchmarks.methods.ranking import NAMES
+from benchmarks.methods.ranking import USUAL
 from benchmarks.methods.ranking import RunRanking
 from benchmarks.paths import data_folder
 from benchmarks.tasks.family import Bar
@@ -25,11 +28,11 @@ from benchmarks.tasks.replay import quicktune
 
 
 BARS = (
-    Bar("first pick at most 0.10", "ours-no-llm", 1, 0.10),
-    Bar("best of the first five at most 0.025", "ours-no-llm", 5, 0.025),
+    *regrets({1: 0.10, 5: 0.025}),
     Bar("best of five diverse at most 0.025", "ours-diverse", 5, 0.025),
 )
-QUICK = ("random", "nearest", "ours-no-llm", "ours-diverse")
+COMPARISONS = tuple(comparison(past) for past in ("", "random-10", "random-3", "random-1"))
+QUICK = ("random", "past-bests", "ours-no-llm", "past-bests@random-1", "ours-no-llm@random-1")
 
 
 def family(options: Options) -> Family:
@@ -45,12 +48,13 @@ def family(options: Options) -> Family:
         f"{len(replays) - 1}, the pool the held-out set's own.",
         "(best - picked) / (best - median) of the held-out set's runs",
         tuple(replays),
-        {name: text for name, (_, text) in METHODS.items()},
-        QUICK if options.quick else tuple(METHODS),
+        NAMES,
+        QUICK if options.quick else USUAL,
         ranking.run,
         N_PICKS,
         1 if options.quick else 5,
         BARS,
+        COMPARISONS,
     )
 
 

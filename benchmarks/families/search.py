@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 import optuna
 
+from benchmarks.methods.bars import COMPARISONS
 from benchmarks.methods.bars import SAFE
 from benchmarks.methods.baselines import Search
 from benchmarks.methods.baselines import Setting
@@ -150,6 +151,7 @@ def search_family(
     n_trials: int,
     bars: tuple[Bar, ...] = (),
     seeds: Mapping[str, int] | None = None,
+    clip: float = 3.0,
 ) -> Family:
     """Return the family of the searches with the usual methods, or the quick ones.
 
@@ -166,8 +168,10 @@ def search_family(
         n_trials,
         1 if quick else 5,
         (*bars, *SAFE),
+        COMPARISONS,
         {} if quick else TRIALS,
         {} if quick else {**SEEDS, **(seeds or {})},
+        clip,
     )
 
 

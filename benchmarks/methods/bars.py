@@ -1,12 +1,15 @@
-"""Define the bars of every family of searches: no model and no past may do much harm."""
+"""Define the bars of every family: no worse than others, whatever the past and the model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from benchmarks.methods.catalog import OURS
+from benchmarks.methods.catalog import RIVAL
 from benchmarks.tasks.family import Bar
-from benchmarks.tasks.scenarios import SCENARIOS
+from benchmarks.tasks.family import Comparison
+from benchmarks.tasks.scenarios import COMPARED
+from benchmarks.tasks.scenarios import FLAWED
 from benchmarks.tasks.scenarios import in_scenario
 
 
@@ -47,8 +50,24 @@ SAFE = (
 def regrets(limits: Mapping[int, float], scenario: str = "") -> tuple[Bar, ...]:
     """Return a bar for the regret of this library at each trial."""
     method = in_scenario(OURS, scenario)
-    past = SCENARIOS[scenario].text
+    past = f"`@{scenario}`" if scenario else "as usual"
     return tuple(
         Bar(f"{past}, trial {trial}, at most {limit:g}", method, trial, limit)
         for trial, limit in limits.items()
     )
+
+
+def comparison(scenario: str, rival_from: int | None = 1) -> Comparison:
+    """Compare this library with enqueued bests of the same past, and from trial 10 with TPE."""
+    return Comparison(
+        f"`@{scenario}`" if scenario else "as usual",
+        in_scenario(OURS, scenario),
+        {in_scenario(RIVAL, scenario): rival_from, "tpe": 10},
+    )
+
+
+COMPARISONS = (
+    *(comparison(scenario) for scenario in COMPARED),
+    *(comparison(scenario, None) for scenario in FLAWED),
+)
+"""With a flawed past, the enqueued bests are only shown: they may be the right thing by chance."""

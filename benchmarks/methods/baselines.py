@@ -115,8 +115,8 @@ def _from_hub(package: str) -> Any:
         return optunahub.load_module(package)
     except Exception as error:  # third-party code, downloaded here
         raise SkippedError(
-            f"{package} cannot be loaded from OptunaHub ({error}). "
-            "Set OPTUNAHUB_REGISTRY to a copy of the registry's folder `package`"
+            f"{package} cannot be loaded from OptunaHub ({type(error).__name__}); without a "
+            "network, set OPTUNAHUB_REGISTRY to a copy of the registry's folder `package`"
         ) from error
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from dataclasses import replace
 from functools import cached_property
 from functools import lru_cache
+from itertools import cycle
+from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
@@ -21,6 +23,7 @@ from benchmarks.tasks.family import Step
 from benchmarks.tasks.family import seed_of
 from benchmarks.tasks.past import Floats
 from benchmarks.tasks.replay import Replay
+from benchmarks.tasks.scenarios import in_scenario
 from optuna_metallmix.candidates import select_diverse
 from optuna_metallmix.history import distances
 from optuna_metallmix.history import read_history
@@ -47,15 +50,16 @@ class RunRanking:
     accuracies: Mapping[str, Floats]
     n_past: int | None
 
-    def run(self, task: str, seed: int, method: str, n_trials: int) -> list[Step]:
+    def run(self, task: str, seed: int, name: str, n_trials: int) -> list[Step]:
         """Rank the runs of one set with one method and return the steps of its first picks."""
         accuracy = self.accuracies[task]
         regrets = (accuracy.max() - accuracy) / (accuracy.max() - np.median(accuracy))
+        method, _, past = name.partition("@")
         order_of = METHODS[method][0]
         if order_of is None:
             return [Step(expected_best(regrets, n), 0.0) for n in range(1, n_trials + 1)]
         start = time.perf_counter()
-        order = order_of(self, task, seed)[:n_trials]
+        order = order_of(self, task, seed, past)[:n_trials]
         seconds = time.perf_counter() - start
         return [Step(float(best), seconds) for best in np.minimum.accumulate(regrets[order])]
 
@@ -63,17 +67,33 @@ class RunRanking:
         """Return the configurations to rank."""
         return [trial.params for trial in self.replays[task].trials]
 
-    @cached_property
-    def learner(self) -> Callable[[str, int, Control], MetaLearner]:
-        """Maps (task, seed, control) to the meta-learner fitted on the other sets; cached."""
-        return lru_cache(maxsize=1)(self._learner)
+    def past(self, task: str, seed: int, past: str) -> list[Replay]:
+        """Return the runs of the other sets, or of random ones of them, with changed outcomes."""
+        others = [replay for name, replay in self.replays.items() if name != task]
+        if (n := PASTS[past].n_sets) is not None:
+            rng = np.random.default_rng(seed_of("studies", "quicktune", task, seed))
+            others = [others[i] for i in rng.permutation(len(others))[:n]]
+        change = PASTS[past].change
+        return [
+            replace(
+                other,
+                trials=change(
+                    other.trials[: self.n_past],
+                    np.random.default_rng(seed_of("permuted", other.name, seed)),
+                ),
+            )
+            for other in others
+        ]
 
-    def _learner(self, task: str, seed: int, control: Control) -> MetaLearner:
+    @cached_property
+    def learner(self) -> Callable[[str, int, str], MetaLearner]:
+        """Maps (task, seed, past) to the meta-learner fitted on the other sets; cached."""
+        return lru_cache(maxsize=len(PASTS))(self._learner)
+
+    def _learner(self, task: str, seed: int, past: str) -> MetaLearner:
         storage = InMemoryStorage()
-        for name, replay in self.replays.items():
-            if name != task:
-                rng = np.random.default_rng(seed_of("permuted", name, seed))
-                replace(replay, trials=control(replay.trials[: self.n_past], rng)).add_to(storage)
+        for replay in self.past(task, seed, past):
+            replay.add_to(storage)
         dataset = build_meta_dataset(read_history(storage), self.replays[task].space)
         return MetaLearner(seed=seed_of("quicktune", task, seed) % 2**31).fit(dataset)
 
@@ -114,35 +134,58 @@ def _inverted(trials: Trials, rng: np.random.Generator) -> Trials:
     )
 
 
-Control: TypeAlias = Callable[[Trials, np.random.Generator], Trials]
-Order: TypeAlias = Callable[[RunRanking, str, int], list[int]]
-"""Maps (ranking, task, seed) to the indices of the pool's configurations, best first."""
+@dataclass(frozen=True)
+class RecordedPast:
+    """A kind of past.
+
+    Attributes:
+        text: What it is, in words.
+        n_sets: Number of random sets; ``None`` for all.
+        change: Changes the outcomes of the runs of a set.
+    """
+
+    text: str
+    n_sets: int | None = None
+    change: Callable[[Trials, np.random.Generator], Trials] = _unchanged
 
 
-def _nearest(ranking: RunRanking, task: str, seed: int) -> list[int]:
-    """Rank by similarity to the best run of the most similar set."""
-    others = [replay for replay in ranking.replays.values() if replay.name != task]
+PASTS: Mapping[str, RecordedPast] = {
+    "": RecordedPast("all sets"),
+    **{f"random-{n}": RecordedPast(f"random sets: {n}", n) for n in (10, 3, 1)},
+    "permuted": RecordedPast("control: past scores permuted within each set", change=_permuted),
+    "inverted": RecordedPast("control: past accuracies negated", change=_inverted),
+}
+Order: TypeAlias = Callable[[RunRanking, str, int, str], list[int]]
+"""Maps (ranking, task, seed, past) to the indices of the pool's configurations, best first."""
+
+
+def _past_bests(ranking: RunRanking, task: str, seed: int, past: str) -> list[int]:
+    """Pick the run most similar to the best of each set, nearest set first, and begin again."""
+    others = ranking.past(task, seed, past)
     to_task = distances(ranking.replays[task].attributes, [other.attributes for other in others])
-    nearest = others[int(np.argmin([math.inf if d is None else d for d in to_task]))]
-    best = nearest.trials[int(ranking.accuracies[nearest.name].argmax())].params
-    similarity = np.array([_similarity(config, best) for config in ranking.pool(task)])
-    return [int(i) for i in np.argsort(-similarity, kind="stable")]
-
-
-def _predicted(control: Control) -> Order:
-    """Rank by the meta-learner's predictions, after ``control`` is applied to the past."""
-
-    def order(ranking: RunRanking, task: str, seed: int) -> list[int]:
-        means = ranking.learner(task, seed, control).predict(ranking.pool(task)).mean
-        return [int(i) for i in np.argsort(-means, kind="stable")]
-
+    nearest = np.argsort([math.inf if d is None else d for d in to_task], kind="stable")
+    pool, order = ranking.pool(task), list[int]()
+    for i in islice(cycle(nearest), N_PICKS):
+        best = max(others[i].trials, key=_value).params
+        rest = [run for run in range(len(pool)) if run not in order]
+        order.append(max(rest, key=lambda run: _similarity(pool[run], best)))
     return order
 
 
-def _diverse(ranking: RunRanking, task: str, seed: int) -> list[int]:
+def _value(trial: FrozenTrial) -> float:
+    return -math.inf if trial.value is None else trial.value
+
+
+def _predicted(ranking: RunRanking, task: str, seed: int, past: str) -> list[int]:
+    """Rank by the meta-learner's predictions."""
+    means = ranking.learner(task, seed, past).predict(ranking.pool(task)).mean
+    return [int(i) for i in np.argsort(-means, kind="stable")]
+
+
+def _diverse(ranking: RunRanking, task: str, seed: int, past: str) -> list[int]:
     """Rank by prediction, skipping configurations similar to earlier ones."""
-    order = _predicted(_unchanged)(ranking, task, seed)
-    space = ranking.learner(task, seed, _unchanged).space
+    order = _predicted(ranking, task, seed, past)
+    space = ranking.learner(task, seed, past).space
     return select_diverse(order, ranking.pool(task), space, N_PICKS)
 
 
@@ -155,12 +198,24 @@ def _similarity(first: Config, second: Config) -> float:
 
 METHODS: Mapping[str, tuple[Order | None, str]] = {
     "random": (None, "exact expectation of random picks"),
-    "nearest": (_nearest, "this set's runs most similar to the best run of the nearest set"),
-    "ours-no-llm": (_predicted(_unchanged), "in the order of the meta-learner's predictions"),
+    "past-bests": (
+        _past_bests,
+        "this set's runs most similar to the best runs of the other sets, nearest set first",
+    ),
+    "ours-no-llm": (_predicted, "in the order of the meta-learner's predictions"),
     "ours-diverse": (
         _diverse,
         "the same (fitted already), skipping similar runs by the library's rule",
     ),
-    "ours-permuted": (_predicted(_permuted), "control: past scores permuted within each set"),
-    "ours-inverted": (_predicted(_inverted), "control: past accuracies negated"),
 }
+NAMES: Mapping[str, str] = {
+    in_scenario(name, past): kind.text if past else text
+    for name, (order, text) in METHODS.items()
+    for past, kind in PASTS.items()
+    if not past or order is not None
+}
+"""The names of all methods with a description, each followed by those with other pasts."""
+USUAL = (
+    *METHODS,
+    *(name for name in NAMES if name.startswith(("past-bests@random", "ours-no-llm@"))),
+)

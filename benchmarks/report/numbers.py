@@ -5,6 +5,8 @@ Tasks are the unit of resampling: the seeds of a task are averaged first.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,10 +15,12 @@ import pandas as pd
 
 from benchmarks.report.rows import Row
 from benchmarks.tasks.family import Bar
+from benchmarks.tasks.family import Comparison
 from benchmarks.tasks.past import Floats
 
 
 N_RESAMPLES = 2_000
+WITHIN = 1.05
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,10 @@ class Interval:
     n: int
 
 
-def frame(rows: Sequence[Row]) -> pd.DataFrame:
-    """Return regrets with a row per (task, seed) and a column per (method, trial)."""
+def frame(rows: Sequence[Row], clip: float = math.inf) -> pd.DataFrame:
+    """Return regrets of at most ``clip``: a row per (task, seed), a column per (method, trial)."""
     table = pd.DataFrame([vars(row) for row in rows])
+    table["regret"] = table["regret"].clip(upper=clip)
     return table.pivot(index=["task", "seed"], columns=["method", "trial"], values="regret")
 
 
@@ -91,3 +96,42 @@ def outcome(bar: Bar, table: pd.DataFrame) -> Outcome | None:
     other = float(means["other"])
     limit = other + abs(other) * (bar.factor - 1.0)
     return Outcome(bar, float(means["own"]), limit, len(both))
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Mean regrets at a trial, on the searches that all methods of a comparison have.
+
+    Attributes:
+        regrets: Mean regret by method, in the order of the comparison.
+        met: Whether the bar is met, by name of the other method; only where there is a bar.
+        n: Number of searches compared.
+    """
+
+    regrets: Mapping[str, float]
+    met: Mapping[str, bool]
+    n: int
+
+
+def compare(comparison: Comparison, trial: int, table: pd.DataFrame) -> Compared | None:
+    """Compare a method with the others that were measured; ``None`` if there are none."""
+    names = [name for name in (comparison.method, *comparison.others) if (name, trial) in table]
+    if comparison.method not in names or len(names) < 2:
+        return None
+    common = pd.DataFrame({name: table[name, trial] for name in names}).dropna()
+    if common.empty:
+        return None
+    means = common.groupby(level="task").mean()
+    met = {
+        name: _is_no_worse(means[comparison.method], means[name])
+        for name in names[1:]
+        if (start := comparison.others[name]) is not None and trial >= start
+    }
+    regrets = {name: float(means[name].mean()) for name in names}
+    return Compared(regrets, met, len(common))
+
+
+def _is_no_worse(own: pd.Series[float], other: pd.Series[float]) -> bool:
+    limit = other.mean() + abs(other.mean()) * (WITHIN - 1)
+    low, _ = bootstrap(np.asarray(own - other, dtype=np.float64))
+    return bool(own.mean() <= limit or low <= 0)

@@ -19,15 +19,15 @@ STYLES = ("-", "--", ":")
 
 
 def plot(family: Family, rows: Sequence[Row], path: Path) -> Path:
-    """Plot the mean regret of the usual methods at the checkpoints and return ``path``."""
+    """Plot the mean regret of the usual methods with the usual past, and return ``path``."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    table = frame(rows)
+    table = frame(rows, family.clip)
     figure, axes = pyplot.subplots(figsize=(9.0, 5.5), layout="constrained")
-    known = {row.method for row in rows}
+    known = {row.method for row in rows if "@" not in row.method}
     for i, method in enumerate(name for name in family.usual if name in known):
         _draw(axes, table, method, i)
     axes.set_xscale("log")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import astuple
@@ -82,7 +83,7 @@ class Rows:
         if time.monotonic() - self._written > WRITE_EVERY:
             self.write()
 
-    def drop(self, methods: Sequence[str]) -> None:
+    def drop(self, methods: Collection[str]) -> None:
         """Discard the searches of these methods."""
         kept = {key: rows for key, rows in self._searches.items() if key[0] not in methods}
         self._searches = kept

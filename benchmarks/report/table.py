@@ -1,9 +1,10 @@
-"""Write the Markdown page of a family: setup, bars, means, medians, differences, seconds."""
+"""Write the Markdown page of a family: setup, bars, kinds of past, means, differences, seconds."""
 
 from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import math
 import platform
 import shlex
 import sys
@@ -15,7 +16,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.report.numbers import Compared
 from benchmarks.report.numbers import Interval
+from benchmarks.report.numbers import compare
 from benchmarks.report.numbers import frame
 from benchmarks.report.numbers import interval
 from benchmarks.report.numbers import outcome
@@ -40,21 +43,24 @@ def write_table(
     """Write the page; it keeps the commands of the earlier runs that its rows come from."""
     known = [row.method for row in rows]
     methods = [name for name in family.methods if name in known]
-    table = frame(rows)
+    table = frame(rows, family.clip)
     columns = pd.MultiIndex.from_product([methods, _trials(table)], names=table.columns.names)
     filled = table.reindex(columns=columns)
+    plain = [name for name in methods if "@" not in name]
     parts = [
         *_head(family, rows, skipped, commands(path, command)),
         *_bars(family, table),
-        *_means(methods, filled, family.unit),
-        *_medians(methods, filled),
-        *_differences(methods, filled),
-        *_seconds(methods, rows),
+        *_comparisons(family, table),
+        *_means(family, methods, filled),
+        *_differences(plain, filled),
+        *_seconds(plain, rows),
     ]
     if figure is not None:
         parts += ["", f"![Regret over trials]({figure.name})"]
-    parts += section("The methods", "What each name means.")
-    parts += [f"- `{name}`: {family.methods[name]}" for name in methods]
+    parts += section("The methods", "What each name means; the past follows `@`.")
+    parts += dict.fromkeys(
+        f"- `{name[max(name.find('@'), 0) :]}`: {family.methods[name]}" for name in methods
+    )
     path.write_text("\n".join(parts) + "\n", encoding="utf-8")
     return path
 
@@ -78,13 +84,12 @@ def _head(
     yield ""
     yield f"Tasks: {len(tasks)} of {len(family.tasks)}. Seeds: {', '.join(map(str, seeds))}."
     yield "The column `searches` shows methods with fewer of them."
-    for method, n in family.seeds.items():
-        yield f"`{method}` is slow and has {n} of {family.n_seeds} seeds by default."
     yield f"{ran_with()}, library code {', '.join(codes)}. Written by:"
     yield ""
     yield from commands
-    for method, reason in skipped.items():
-        yield f"\nSkipped: {method}: {reason}."
+    for reason in dict.fromkeys(skipped.values()):
+        names = ", ".join(f"`{name}`" for name, why in skipped.items() if why == reason)
+        yield f"\nSkipped: {names}: {reason}."
 
 
 def ran_with() -> str:
@@ -115,23 +120,51 @@ def _bars(family: Family, table: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _means(methods: Sequence[str], table: pd.DataFrame, unit: str) -> Iterator[str]:
+def _comparisons(family: Family, table: pd.DataFrame) -> Iterator[str]:
+    rows = {
+        comparison.text: [compare(comparison, trial, table) for trial in _trials(table)]
+        for comparison in family.comparisons
+    }
+    found = [cell for cells in rows.values() for cell in cells if cell is not None]
+    if not found:
+        return
+    bars = [met for cell in found for met in cell.met.values()]
     yield from section(
-        "Mean regret", f"{unit}; 95 % bootstrap intervals over tasks. Columns are trials."
+        "With pasts as people have them",
+        "Mean regret of `ours-no-llm` / `past-bests` / `tpe` at each trial, on the searches that "
+        "all of them have. A bar is met if the first is no worse than the second, and from trial "
+        "10 on no worse than the third, within 5 % or the 95 % interval of the difference over "
+        "tasks. With a flawed past, only the third counts. "
+        f"Bold: a bar is not met; {sum(bars)} of {len(bars)} are.",
+    )
+    yield from header("past", "searches", *_trials(table))
+    for text, cells in rows.items():
+        if any(cells):
+            yield line(text, max(cell.n for cell in cells if cell), *map(_compared, cells))
+
+
+def _compared(cell: Compared | None) -> str:
+    if cell is None:
+        return ""
+    text = " / ".join(f"{regret:.3f}" for regret in cell.regrets.values())
+    return text if all(cell.met.values()) else f"**{text}**"
+
+
+def _means(family: Family, methods: Sequence[str], table: pd.DataFrame) -> Iterator[str]:
+    clipped = f" Regrets above {family.clip:g} count as {family.clip:g}."
+    yield from section(
+        "Regret",
+        f"{family.unit}: mean (95 % bootstrap interval over tasks), median over all searches. "
+        f"Columns are trials.{clipped if family.clip < math.inf else ''}",
     )
     yield from header("method", "searches", *_trials(table))
     for method in methods:
-        cells = [interval(table[method, trial]) for trial in _trials(table)]
-        n = max(cell.n for cell in cells if cell is not None)
-        yield line(method, n, *map(_shown, cells))
-
-
-def _medians(methods: Sequence[str], table: pd.DataFrame) -> Iterator[str]:
-    yield from section("Median regret", "Over all searches.")
-    yield from header("method", *_trials(table))
-    for method in methods:
-        medians = [float(table[method, trial].median()) for trial in _trials(table)]
-        yield line(method, *(_number(value, 3) for value in medians))
+        columns = [table[method, trial] for trial in _trials(table)]
+        cells = [
+            f"{_shown(mean)}, {column.median():.3f}" if (mean := interval(column)) else ""
+            for column in columns
+        ]
+        yield line(method, max(column.count() for column in columns), *cells)
 
 
 def _differences(methods: Sequence[str], table: pd.DataFrame) -> Iterator[str]:

@@ -60,6 +60,22 @@ class Bar:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """A method and others with the same past; it should be no worse, within 5 % or the interval.
+
+    Attributes:
+        text: The past in words.
+        method: The method that should be no worse.
+        others: The trial from which on this is a bar, by name of the other method; ``None`` where
+            the other is only shown.
+    """
+
+    text: str
+    method: str
+    others: Mapping[str, int | None]
+
+
+@dataclass(frozen=True)
 class Family:
     """Tasks of one kind and the methods that compete on them.
 
@@ -74,8 +90,10 @@ class Family:
         n_trials: Trials per search.
         n_seeds: Repetitions per task.
         bars: Requirements that the results are checked against.
+        comparisons: Further requirements, for each kind of past.
         trials: Trials per search of methods that differ from ``n_trials``.
         seeds: Repetitions of methods that are too slow for ``n_seeds``.
+        clip: Higher regrets count as this in means, so that a few tasks do not decide.
     """
 
     name: str
@@ -88,8 +106,10 @@ class Family:
     n_trials: int
     n_seeds: int
     bars: tuple[Bar, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
     trials: Mapping[str, int] = field(default_factory=dict)
     seeds: Mapping[str, int] = field(default_factory=dict)
+    clip: float = 3.0
 
 
 @dataclass(frozen=True)

@@ -41,14 +41,14 @@ class Scenario:
     scored: Callable[[Past, Ranked, int], Past] | None = None
 
 
-SIZES = (1, 3, 10)
+SIZES = (10, 3, 1)
 COMPARED: Mapping[str, Scenario] = {
     "": Scenario("all studies, random trials"),
-    **{f"random-{n}": Scenario(f"{n} random studies", n_studies=n) for n in reversed(SIZES)},
+    **{f"random-{n}": Scenario(f"random studies: {n}", n_studies=n) for n in SIZES},
     "tpe": Scenario("all studies, made by TPE", by_tpe=True),
     **{
-        f"tpe-{n}": Scenario(f"{n} random studies, made by TPE", by_tpe=True, n_studies=n)
-        for n in reversed(SIZES)
+        f"tpe-{n}": Scenario(f"random studies, made by TPE: {n}", by_tpe=True, n_studies=n)
+        for n in SIZES
     },
 }
 FLAWED: Mapping[str, Scenario] = {

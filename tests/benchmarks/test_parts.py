@@ -17,12 +17,14 @@ from benchmarks.families.search import trace
 from benchmarks.methods.baselines import Search
 from benchmarks.methods.hostile import HostileLLM
 from benchmarks.methods.ranking import expected_best
+from benchmarks.report.numbers import compare
 from benchmarks.report.numbers import frame
 from benchmarks.report.numbers import interval
 from benchmarks.report.numbers import outcome
 from benchmarks.report.rows import Row
 from benchmarks.report.rows import Rows
 from benchmarks.tasks.family import Bar
+from benchmarks.tasks.family import Comparison
 from benchmarks.tasks.family import Family
 from benchmarks.tasks.family import Options
 from benchmarks.tasks.family import Step
@@ -128,6 +130,39 @@ def test_intervals_are_over_tasks_and_bars_over_common_searches():
     below = outcome(Bar("", "ours", 1, ("low", 1), 1.05), frame([*rows, row("a", "low", -0.2)]))
     assert below is not None
     assert below.limit == pytest.approx(-0.19)
+
+
+def test_high_regrets_are_clipped():
+    table = frame([row("a", "ours", 99.0), row("b", "ours", -1.0)], clip=3.0)
+    assert table["ours", 1].tolist() == [3.0, -1.0]
+
+
+@pytest.mark.parametrize(
+    ("others", "met"),
+    [
+        ((0.1, 0.2, 0.3), True),
+        ((0.096, 0.191, 0.286), True),  # within 5 %
+        ((0.05, 0.1, 0.45), True),  # beyond it, but the interval of the difference has 0
+        ((0.09, 0.18, 0.28), False),
+    ],
+)
+def test_a_comparison_is_met_within_5_percent_or_the_interval(others, met):
+    rows = [row(name, "ours@x", 0.1 * i) for i, name in enumerate("abc", 1)]
+    rows += [row(name, "bests@x", other) for name, other in zip("abc", others, strict=True)]
+    rows += [row(name, "tpe", 0.0) for name in "abcd"]
+    comparison = Comparison("x", "ours@x", {"bests@x": 1, "tpe": 10})
+    compared = compare(comparison, 1, frame(rows))
+    assert compared is not None
+    assert compared.regrets == pytest.approx(
+        {"ours@x": 0.2, "bests@x": np.mean(others), "tpe": 0.0}
+    )
+    assert (compared.met, compared.n) == ({"bests@x": met}, 3)
+
+
+def test_a_comparison_needs_another_method():
+    comparison = Comparison("x", "ours", {"tpe": 1})
+    assert compare(comparison, 1, frame([row("a", "ours", 0.1)])) is None
+    assert compare(comparison, 1, frame([row("a", "tpe", 0.1)])) is None
 
 
 def test_missing_searches_are_ordered_by_seed_with_the_numbers_of_each_method(tmp_path: Path):
