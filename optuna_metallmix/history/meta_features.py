@@ -9,28 +9,25 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Hashable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from operator import index
 from statistics import fmean
-from statistics import median
 from statistics import pstdev
 from typing import Any
 from typing import TypeAlias
 
 import numpy as np
 
+from optuna_metallmix.history.image_datasets import labels_and_size
+from optuna_metallmix.history.image_datasets import labels_of
+
 
 MetaFeatures: TypeAlias = Mapping[str, float | int | str]
 
-MAX_IMAGES = 100
-"""Number of images whose sizes are read: reading thousands would take minutes."""
 _MAX_TEXT = 64
 """Maximum length of a string meta-feature; longer strings are descriptions."""
-_LABEL_KEYS = ("label", "labels", "target", "class", "fine_label")
-_IMAGE_KEYS = ("image", "img", "pixel_values")
 
 
 def image_meta_features(
@@ -43,11 +40,15 @@ def image_meta_features(
     Args:
         dataset: The training images: a dataset with ``len`` and items (image, label), from
             torchvision, medmnist, Hugging Face or your own code. The sizes of up to 100 images are
-            read, so leave out transforms that resize. Or, together with ``image_size``, the class
-            of each training image, shape (n_instances,), as a list, an array or a tensor.
+            read, so leave out transforms that resize. Or, together with ``image_size``, also the
+            class of each training image: a list, array, tensor or iterator, shape (n_instances,)
+            or one-hot (n_instances, n_classes), or a data frame with a column ``label``. A class
+            is text, a whole number or a member of an enumeration.
         image_size: Size in pixels: an integer for square images, (height, width), or
-            (height, width, channels). If given, the dataset's images are not read.
-        modality: The imaging modality, such as ``"MRI"``, ``"CT"`` or ``"X-ray"``.
+            (height, width, channels). If given, the images of a dataset that stores its labels
+            are not read.
+        modality: The imaging modality, such as ``"MRI"``, ``"CT"`` or ``"X-ray"``, at most 64
+            characters.
 
     Returns:
         Scalars that can be stored as user attributes of a study: ``n_instances``, ``n_classes``,
@@ -57,11 +58,20 @@ def image_meta_features(
         ``class_size_max`` (instances), and ``modality`` if given.
 
     Raises:
-        ValueError: There are no labels, the image size is not one, two or three positive
-            integers, or it is missing and ``dataset`` is not an image dataset.
+        ValueError: ``dataset`` is not such a dataset, an image cannot be read or does not have
+            exactly one class, there are no labels, or ``image_size`` or ``modality`` is invalid.
+            The message says what to pass.
     """
-    labels, size = labels_and_size(dataset) if image_size is None else (dataset, image_size)
-    sizes = list(Counter(_plain(label) for label in labels).values())
+    if modality is not None and not (isinstance(modality, str) and 0 < len(modality) <= _MAX_TEXT):
+        raise ValueError(
+            f'modality={modality!r} must be a short text, such as "CT", of 1 to {_MAX_TEXT} '
+            "characters."
+        )
+    if image_size is None:
+        labels, image_size = labels_and_size(dataset)
+    else:
+        labels = labels_of(dataset)
+    sizes = list(Counter(labels).values())
     if not sizes:
         raise ValueError("There are no labels. Pass the class of each training image.")
     total = sum(sizes)
@@ -70,23 +80,13 @@ def image_meta_features(
         "n_classes": len(sizes),
         "imbalance_ratio": max(sizes) / min(sizes),
         "class_entropy": sum(n / total * math.log2(total / n) for n in sizes),
-        **_resolution(size),
+        **_resolution(image_size),
         "class_size_mean": fmean(sizes),
         "class_size_std": pstdev(sizes),
         "class_size_min": min(sizes),
         "class_size_max": max(sizes),
     }
     return features if modality is None else {**features, "modality": modality}
-
-
-def _plain(label: Any) -> Hashable:
-    """Convert an array or tensor with one element, such as a label of medmnist, to its value.
-
-    Tensors are hashed by identity, so they could not be counted.
-    """
-    item = getattr(label, "item", None)
-    plain: Hashable = item() if callable(item) else label
-    return plain
 
 
 def _resolution(size: int | tuple[int, ...]) -> dict[str, int]:
@@ -99,72 +99,12 @@ def _resolution(size: int | tuple[int, ...]) -> dict[str, int]:
             f"image_size={size!r} must be a positive number of pixels, (height, width) or "
             "(height, width, channels)."
         )
-    return dict(zip(("image_height", "image_width", "n_channels"), pixels, strict=False))
-
-
-def labels_and_size(dataset: Any) -> tuple[list[Hashable], tuple[int, ...]]:
-    """Return the label of each item, and the median (height, width) and the channels of images.
-
-    Args:
-        dataset: Has ``len`` and items (image, label) or ``{"image": ..., "label": ...}``. An image
-            is a Pillow image, or an array or tensor of shape (height, width), (height, width,
-            channels) or (channels, height, width). Labels are taken from ``targets`` or
-            ``labels``, a column of a Hugging Face dataset, or the dataset behind a torch
-            ``Subset``, if available, so that not all images need to be read.
-
-    Raises:
-        ValueError: ``dataset`` is not such a dataset, or is empty.
-    """
-    try:
-        n = len(dataset)
-        items = [dataset[i] for i in range(0, n, max(1, math.ceil(n / MAX_IMAGES)))]
-        sizes = [_image_size(_part(item, 0, _IMAGE_KEYS)) for item in items]
-        labels = _stored_labels(dataset)
-        if labels is None or len(labels) != n:
-            labels = [_part(dataset[i], 1, _LABEL_KEYS) for i in range(n)]
-        labels = [_plain(label) for label in labels]
-        hash(tuple(labels))
-    except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
+    if len(pixels) == 3 and pixels[2] > max(4, min(pixels)):
         raise ValueError(
-            "Pass the labels and image_size=(height, width), or a dataset with len() and items "
-            f"(image, label). This {type(dataset).__name__} is neither: {error}."
-        ) from error
-    if not sizes:
-        raise ValueError("The dataset is empty. Pass the dataset that the network is trained on.")
-    height, width, channels = zip(*sizes, strict=True)
-    return labels, (round(median(height)), round(median(width)), max(channels))
-
-
-def _stored_labels(dataset: Any) -> Sequence[Any] | None:
-    """Return all labels if the dataset stores them separately from the images."""
-    inner, indices = getattr(dataset, "dataset", None), getattr(dataset, "indices", None)
-    if inner is not None and indices is not None:  # a Subset of torch
-        labels = _stored_labels(inner)
-        return None if labels is None else [labels[int(i)] for i in indices]
-    columns = getattr(dataset, "column_names", None)
-    if isinstance(columns, list):  # a Dataset of Hugging Face
-        return next((list(dataset[name]) for name in _LABEL_KEYS if name in columns), None)
-    attributes = (getattr(dataset, name, None) for name in ("targets", "labels"))
-    return next((labels for labels in attributes if hasattr(labels, "__len__")), None)
-
-
-def _part(item: Any, position: int, keys: Iterable[str]) -> Any:
-    if not isinstance(item, Mapping):
-        return item[position]
-    for key in keys:
-        if key in item:
-            return item[key]
-    raise KeyError(f"no {' or '.join(keys)} among {', '.join(map(str, item))}")
-
-
-def _image_size(image: Any) -> tuple[int, int, int]:
-    if hasattr(image, "getbands"):  # a Pillow image
-        return image.height, image.width, len(image.getbands())
-    shape = tuple(int(n) for n in image.shape)
-    if len(shape) == 2:
-        return (*shape, 1)
-    first, *middle, last = shape
-    return (middle[0], last, first) if first <= 4 < last else (first, middle[0], last)
+            f"image_size={size!r} has more channels than pixels in a row or column. Pass (height, "
+            "width, channels), channels last, or only (height, width)."
+        )
+    return dict(zip(("image_height", "image_width", "n_channels"), pixels, strict=False))
 
 
 def scalar_features(attributes: Mapping[str, object]) -> dict[str, float | int | str]:

@@ -67,6 +67,18 @@ def test_a_wrong_image_size_is_an_error(size: Any) -> None:
         image_meta_features([0, 1], size)
 
 
+@pytest.mark.parametrize("size", [(3, 224, 224), (1, 28, 28), (13, 64, 64)])
+def test_channels_first_are_an_error(size: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="more channels than pixels in a row"):
+        image_meta_features([0, 1], size)
+
+
+@pytest.mark.parametrize("modality", [3, "", ["CT"], "x" * 65])
+def test_a_modality_that_is_not_a_short_text_is_an_error(modality: Any) -> None:
+    with pytest.raises(ValueError, match="must be a short text"):
+        image_meta_features([0, 1], 28, modality)
+
+
 def test_no_labels_is_an_error() -> None:
     with pytest.raises(ValueError, match="There are no labels"):
         image_meta_features([], 28)
