@@ -83,14 +83,15 @@ def format_number(value: Any, digits: int | None = 4) -> str:
 def format_value(value: Any) -> str:
     """Format any value: strings as they are, other JSON values as JSON, objects by their name.
 
-    Members of an enumeration are written as ``Color.RED``, and no text has a memory address.
+    Members of an ``Enum`` are written as ``Color.RED``, those of an ``IntEnum`` or ``StrEnum`` as
+    their values, which JSON keeps. No text has a memory address.
     """
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, str):
-        return str.__str__(value)  # of a member of a ``StrEnum``, too
+        return str.__str__(value)
     if isinstance(value, float) and math.isfinite(value):
         return format_number(value, None)
-    if isinstance(value, Enum) or not isinstance(value, int | float | list | tuple | dict | None):
+    if not isinstance(value, int | float | list | tuple | dict | None):
         return _object_name(value)
     try:
         return json.dumps(value, default=_json_item)

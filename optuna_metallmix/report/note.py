@@ -26,6 +26,7 @@ from optuna_metallmix.suggestion import Suggestion
 from optuna_metallmix.text import MAX_CELL
 from optuna_metallmix.text import escape_markdown
 from optuna_metallmix.text import format_number
+from optuna_metallmix.text import format_value
 from optuna_metallmix.text import markdown_code
 from optuna_metallmix.text import markdown_link
 from optuna_metallmix.text import markdown_table
@@ -288,7 +289,7 @@ def _details(suggestion: Suggestion) -> str:
 
 
 def _text(value: Any) -> str:
-    return format_number(value) if isinstance(value, float) else str(value)
+    return format_number(value) if isinstance(value, float) else format_value(value)
 
 
 def _cell(text: str) -> str:

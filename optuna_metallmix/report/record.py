@@ -7,13 +7,16 @@ attributes, which it does not show.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from optuna import Study
+from optuna.distributions import BaseDistribution
 from optuna.distributions import distribution_to_json
 from optuna.distributions import json_to_distribution
 from optuna.storages import BaseStorage
@@ -38,8 +41,16 @@ from optuna_metallmix.llm import Attempt
 from optuna_metallmix.llm import format_usage
 from optuna_metallmix.metalearner import fit_meta_learner
 from optuna_metallmix.report.dashboard import StudyReport
+from optuna_metallmix.space import Config
+from optuna_metallmix.space import SearchSpace
+from optuna_metallmix.space import choices_of
+from optuna_metallmix.space import from_record
+from optuna_metallmix.space import has_json_choices
+from optuna_metallmix.space import merge_spaces
+from optuna_metallmix.space import to_record
 from optuna_metallmix.suggestion import SOURCE_BASE_SAMPLER
 from optuna_metallmix.suggestion import Suggestion
+from optuna_metallmix.text import format_value
 from optuna_metallmix.trial_claim import suggested_number
 
 
@@ -87,8 +98,12 @@ def record_projected(
     storage: BaseStorage, trial_id: int, projected: Mapping[str, tuple[Any, Any]]
 ) -> None:
     """Record on a trial which suggested values are outside the objective's own space."""
-    shown = {name: f"{suggested!r} -> {used!r}" for name, (suggested, used) in projected.items()}
+    shown = {name: " -> ".join(map(_quoted, values)) for name, values in projected.items()}
     storage.set_trial_user_attr(trial_id, PROJECTED_ATTR, shown)
+
+
+def _quoted(value: Any) -> str:
+    return repr(value) if isinstance(value, str) else format_value(value)
 
 
 def _verdict(suggestion: Suggestion) -> str:
@@ -100,21 +115,25 @@ def _verdict(suggestion: Suggestion) -> str:
 
 
 def as_json(suggestion: Suggestion) -> str:
-    """Return :func:`as_record` as JSON: NumPy scalars as numbers, other objects as strings."""
+    """Return :func:`as_record` as JSON: NumPy scalars as numbers, other objects by their name."""
 
     def convert(value: object) -> object:
-        return value.item() if isinstance(value, np.generic) else str(value)
+        return value.item() if isinstance(value, np.generic) else format_value(value)
 
     return json.dumps(as_record(suggestion), default=convert, ensure_ascii=False)
 
 
 def as_record(suggestion: Suggestion) -> dict[str, Any]:
-    """Return a suggestion and what it is based on, without past trials and models."""
-    explanation, verdict = suggestion.explanation, suggestion.verdict
-    return {
+    """Return a suggestion and what it is based on, without past trials and models.
+
+    Choices that JSON cannot hold are written as their labels, see :func:`read_record`.
+    """
+    explanation, verdict, space = suggestion.explanation, suggestion.verdict, suggestion.space
+    record = {
         "source": suggestion.source,
-        "params": dict(suggestion.params),
-        "space": {n: distribution_to_json(d) for n, d in suggestion.space.items()},
+        "params": suggestion.params,
+        "space": {name: _distribution_json(space[name]) for name in space},
+        "labels": [name for name in space if not has_json_choices(space[name])],
         "predicted": suggestion.predicted,
         "base": explanation.base if explanation else None,
         "effects": dict(suggestion.effects),
@@ -127,22 +146,53 @@ def as_record(suggestion: Suggestion) -> dict[str, Any]:
         "meta_features": dict(suggestion.meta_features),
         "past_studies": _trial_counts(suggestion.history),
         "left_out": dict(suggestion.history.left_out),
-        "candidates": [asdict(candidate) for candidate in suggestion.candidates],
+        # `asdict` would copy the objects among the choices
+        "candidates": [vars(candidate) for candidate in suggestion.candidates],
         "evidence": [asdict(item) for item in explanation.evidence] if explanation else [],
         "importance": dict(explanation.importance) if explanation else {},
-        "nearest": [asdict(study) for study in explanation.nearest] if explanation else [],
+        "nearest": [vars(study) for study in explanation.nearest] if explanation else [],
         "quality": explanation.quality if explanation else None,
         "seed": suggestion.learner.seed if suggestion.learner else None,
         "attempts": [asdict(attempt) for attempt in suggestion.attempts],
-        "proposal": asdict(suggestion.proposal) if suggestion.proposal else None,
+        "proposal": vars(suggestion.proposal) if suggestion.proposal else None,
         "verdict": {"summary": verdict.summary, "scores": dict(verdict.scores), **asdict(verdict)}
         if verdict
         else None,
     }
+    return _map_configs(
+        record, lambda config: {name: to_record(space.get(name), config[name]) for name in config}
+    )
+
+
+def _map_configs(record: Mapping[str, Any], convert: Callable[[Config], Config]) -> dict[str, Any]:
+    """Convert every configuration of a record."""
+    proposal = record["proposal"]
+    if proposal is not None:
+        proposal = {**proposal, **{key: convert(proposal[key]) for key in ("changes", "params")}}
+    return {
+        **record,
+        "params": convert(record["params"]),
+        "candidates": [{**one, "params": convert(one["params"])} for one in record["candidates"]],
+        "nearest": [{**study, "best": convert(study["best"])} for study in record["nearest"]],
+        "proposal": proposal,
+    }
+
+
+def _distribution_json(distribution: BaseDistribution) -> str:
+    """Return a distribution as Optuna writes it, with labels of what JSON cannot hold."""
+    if not (choices := choices_of(distribution)):
+        return distribution_to_json(distribution)
+    attributes = {"choices": [to_record(distribution, choice) for choice in choices]}
+    return json.dumps({"name": type(distribution).__name__, "attributes": attributes})
 
 
 def read_record(trial: FrozenTrial) -> dict[str, Any] | None:
-    """Return the record of the suggestion that a trial was made from; ``None`` without one."""
+    """Return the record of the suggestion that a trial was made from; ``None`` without one.
+
+    Values are as JSON gives them back, so that tuples are lists. ``record["labels"]`` names the
+    parameters whose choices JSON cannot hold, such as classes and functions: their choices and
+    values are labels, such as ``"ReLU"``.
+    """
     chunks: list[str] = []
     while (chunk := trial.system_attrs.get(f"{RECORD_ATTR}:{len(chunks)}")) is not None:
         chunks.append(str(chunk))
@@ -167,8 +217,8 @@ def restore_suggestion(study: Study, source: Source | None = None) -> StudyRepor
     own = suggested_number(study)
     for trial in sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.number != own):
         if (record := read_record(trial)) is not None and "space" in record:
-            suggestion = _from_record(record)
-            past = _unchanged_past(suggestion.history, study, trial, source)
+            past = _unchanged_past(record, study, trial, source)
+            suggestion = _from_record(_with_choices(record, trial, past))
             if past is not None and record["seed"] is not None:
                 suggestion = _with_meta_learner(suggestion, past, record["seed"])
             projected = _projected(suggestion, trial)
@@ -176,9 +226,33 @@ def restore_suggestion(study: Study, source: Source | None = None) -> StudyRepor
     return None
 
 
+def _with_choices(
+    record: Mapping[str, Any], trial: FrozenTrial, past: History | None
+) -> dict[str, Any]:
+    """Return a record with its distributions and choices, as objects if they are in memory."""
+    spaces: list[SearchSpace] = [trial.distributions]
+    if past is not None:
+        studies = [study.space for study in past.studies if not study.is_target]
+        spaces += [past.target_space, merge_spaces(studies)]
+    space = {name: _distribution(name, text, spaces) for name, text in record["space"].items()}
+
+    def convert(config: Config) -> Config:
+        return {n: from_record(space[n], raw) if n in space else raw for n, raw in config.items()}
+
+    return {**_map_configs(record, convert), "space": space}
+
+
+def _distribution(name: str, text: str, spaces: Sequence[SearchSpace]) -> BaseDistribution:
+    """Return the distribution in ``spaces`` that was recorded as ``text``, else a new one."""
+    for space in spaces:
+        if name in space and _distribution_json(space[name]) == text:
+            return space[name]
+    return json_to_distribution(text)
+
+
 def _from_record(record: Mapping[str, Any]) -> Suggestion:
     """Return the recorded suggestion, without past trials and models."""
-    space = {name: json_to_distribution(text) for name, text in record["space"].items()}
+    space = record["space"]
     unread = (PastTrial({}, 0.0, None, None),)
     counts = record["past_studies"]
     studies = tuple(PastStudy(name, {}, unread * n, {}) for name, n in counts.items())
@@ -218,14 +292,14 @@ def _parse(kind: Any, value: Any) -> Any:
 
 
 def _unchanged_past(
-    recorded: History, study: Study, trial: FrozenTrial, source: Source | None
+    record: Mapping[str, Any], study: Study, trial: FrozenTrial, source: Source | None
 ) -> History | None:
     """Read the recorded past studies; ``None`` if their trial counts have changed."""
-    counts = _trial_counts(recorded)
+    counts = record["past_studies"]
     past = read_past(study, source, None)
     past = replace(past, studies=tuple(kept for kept in past.studies if kept.name in counts))
     past = with_own_trials(past, study, before=trial.number)
-    return replace(past, left_out=recorded.left_out) if _trial_counts(past) == counts else None
+    return replace(past, left_out=record["left_out"]) if _trial_counts(past) == counts else None
 
 
 def _trial_counts(history: History) -> dict[str, int]:

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from decimal import Decimal
-from enum import Enum
 from typing import Any
 from typing import TypeAlias
 
@@ -49,7 +48,7 @@ def config_key(params: Config) -> Hashable:
 
 
 def is_number(value: Any) -> bool:
-    """Return whether ``value`` is a finite number; booleans and enum members are not."""
+    """Return whether ``value`` is a finite number; booleans are not."""
     if type(value) is float:  # the usual case: the checks below take four times as long
         return math.isfinite(value)
     if type(value) is not int and not _is_numeric(value):
@@ -61,8 +60,8 @@ def is_number(value: Any) -> bool:
 
 
 def _is_numeric(value: Any) -> bool:
-    numeric = isinstance(value, int | float | np.integer | np.floating)
-    return numeric and not isinstance(value, bool | Enum)
+    is_number = isinstance(value, int | float | np.integer | np.floating)
+    return is_number and not isinstance(value, bool)
 
 
 def is_ordered(distribution: BaseDistribution) -> bool:

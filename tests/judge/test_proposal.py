@@ -212,6 +212,17 @@ def test_choices_that_look_alike_are_distinguished() -> None:
         assert (params["k"], type(params["k"])) == (value, type(value))
 
 
+@pytest.mark.filterwarnings("ignore:Choices for a categorical distribution")
+@pytest.mark.parametrize("raw", ["int", [64, 32], "[64, 32]", "float"])
+def test_changed_choice_is_the_spaces_own_object(raw: object) -> None:
+    choices = [int, (64, 32), float]
+    space = {"k": CategoricalDistribution(choices)}
+    answer = json.dumps({**GOOD, "evidence": [], "changes": {"k": raw}})
+    others = [Candidate(1, {"k": str}, "best")]
+    value = parse_proposal(answer, space, others, None).params["k"]
+    assert value is choices[{"int": 0, "float": 2}.get(str(raw), 1)]
+
+
 def test_none_put_into_a_parameter_that_was_not_active_is_a_change() -> None:
     space = {"k": CategoricalDistribution(["a", None]), "x": FloatDistribution(0, 1)}
     answer = json.dumps({**GOOD, "evidence": [], "changes": {"k": "null"}})

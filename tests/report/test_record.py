@@ -215,7 +215,7 @@ def test_moved_values_are_on_the_trial() -> None:
     trial = study.ask()
     record_projected(study._storage, trial._trial_id, {"lr": (0.5, 0.1), "k": (None, "a")})
     assert study.trials[0].user_attrs == {
-        "metallmix:projected": {"lr": "0.5 -> 0.1", "k": "None -> 'a'"}
+        "metallmix:projected": {"lr": "0.5 -> 0.1", "k": "null -> 'a'"}
     }
 
 

@@ -244,7 +244,7 @@ def test_merging_keeps_the_latest_choices_objects() -> None:
 def test_objects_are_written_by_name() -> None:
     choices = [Swish, gelu, np.tanh, math.sqrt, Norm.LAYER, Level.LOW, Swish(), Optimizer.SGD]
     assert labels(choices) == [
-        "Swish", "gelu", "tanh", "sqrt", "Norm.LAYER", "Level.LOW", "Swish (Swish)", "sgd",
+        "Swish", "gelu", "tanh", "sqrt", "Norm.LAYER", "1", "Swish (Swish)", "sgd",
     ]  # fmt: skip
     assert labels([(Swish, 1), [gelu, {"a": Norm.BATCH}], frozenset({"b", "a"})]) == [
         '["Swish", 1]', '["gelu", {"a": "Norm.BATCH"}]', "{a, b}",
@@ -319,11 +319,12 @@ def test_functions_of_one_name_stay_apart() -> None:
     assert label_of(distribution, triple) not in labels_of(distribution, [half, double])
 
 
-def test_enum_members_are_not_ordered() -> None:
-    assert not is_ordered(CategoricalDistribution(list(Level)))
-    assert project(CategoricalDistribution(list(Level)), 2) is Level.HIGH
-    assert is_ordered(CategoricalDistribution(list(np.arange(3))))
-    assert is_ordered(stored(list(Level)))
+def test_numbers_of_any_type_are_ordered() -> None:
+    for choices in (list(Level), list(np.arange(1, 3)), [1, np.float32(2.5)]):
+        assert is_ordered(CategoricalDistribution(choices))
+        assert project(CategoricalDistribution(choices), 7) is choices[-1]
+    assert not is_ordered(CategoricalDistribution(list(Norm)))
+    assert not is_ordered(CategoricalDistribution([np.True_, np.False_]))
 
 
 @pytest.mark.parametrize(
