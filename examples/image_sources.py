@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable
+import zlib
 from collections.abc import Iterator
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import contextmanager
 from hashlib import md5
 from pathlib import Path
 from typing import Any
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -109,20 +110,43 @@ def _files(path: Path) -> list[Path]:
 
 
 def _read_parquet(path: Path, side: int) -> Raw:
-    table = pd.read_parquet(path)
+    with _naming(path):
+        table = pd.read_parquet(path)
     pictures = table[_column(table, _IMAGE_COLUMNS, "encoded images", path)].tolist()
     labels = table[_column(table, _LABEL_COLUMNS, "labels", path)].tolist()
-    # Hugging Face stores {"bytes": ..., "path": ...} in image columns.
-    raw = _from_pictures(
-        [io.BytesIO(cell["bytes"] if isinstance(cell, dict) else cell) for cell in pictures],
-        labels,
-        side,
-    )
+    raw = _from_pictures([_encoded(cell) for cell in pictures], labels, side)
     if "md5_64" in table:
         raw = raw._replace(keys=table["md5_64"].tolist())
     if {"orig_h", "orig_w"} <= set(table):
         raw = raw._replace(sizes=table[["orig_h", "orig_w"]].to_numpy(dtype=np.int64))
     return raw
+
+
+def _encoded(cell: Any) -> io.BytesIO:
+    """Return an encoded image; a cell without one is empty, and its row is named later."""
+    if isinstance(cell, dict):  # Hugging Face stores {"bytes": ..., "path": ...}
+        cell = cell.get("bytes")
+    return io.BytesIO(cell if isinstance(cell, bytes) else b"")
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the file that cannot be read."""
+    try:
+        yield
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        EOFError,
+        RuntimeError,
+        BadZipFile,
+        zlib.error,
+    ) as error:
+        raise ValueError(
+            f"{str(path)!r} cannot be read ({type(error).__name__}: {error}). Replace it by a "
+            "complete copy."
+        ) from error
 
 
 def _column(table: pd.DataFrame, names: Sequence[str], what: str, path: Path) -> str:
@@ -136,15 +160,18 @@ def _column(table: pd.DataFrame, names: Sequence[str], what: str, path: Path) ->
 
 
 def _read_npz(path: Path) -> Raw:
-    with np.load(path) as arrays:
-        names = [name for name in arrays if name.endswith("images")]
-        if not names:
-            raise ValueError(f"{str(path)!r} has no array whose name ends in 'images': add it.")
-        kinds = [name.removesuffix("images") for name in names]
-        if absent := [f"{kind}labels" for kind in kinds if f"{kind}labels" not in arrays]:
-            raise ValueError(f"{str(path)!r} has no array {absent[0]!r}: add it.")
-        images = np.concatenate([arrays[name] for name in names])
-        labels = np.concatenate([arrays[f"{kind}labels"] for kind in kinds])
+    with _naming(path), path.open("rb") as opened, np.load(opened) as file:
+        arrays = {name: file[name] for name in file if name.endswith(("images", "labels"))}
+    names = [name for name in arrays if name.endswith("images")]
+    if not names:
+        raise ValueError(f"{str(path)!r} has no array whose name ends in 'images': add it.")
+    kinds = [name.removesuffix("images") for name in names]
+    if absent := [f"{kind}labels" for kind in kinds if f"{kind}labels" not in arrays]:
+        raise ValueError(f"{str(path)!r} has no array {absent[0]!r}: add it.")
+    images = np.concatenate([arrays[name] for name in names])
+    labels = np.concatenate([arrays[f"{kind}labels"] for kind in kinds])
+    if len(images) != len(labels):
+        raise ValueError(f"{str(path)!r} has {len(images)} images, but {len(labels)} labels.")
     return _from_arrays(_as_bytes(images, path), _as_classes(labels))
 
 
@@ -180,29 +207,23 @@ def _as_classes(labels: NDArray[Any]) -> NDArray[Any]:
 def _from_pictures(files: Sequence[Path | io.BytesIO], labels: Sequence[Any], side: int) -> Raw:
     images = np.empty((len(files), side, side, 3), np.uint8)
     sizes, n_channels, unreadable = [], 1, []
-    for i, picture in enumerate(_opened(tqdm(files, desc="reading", leave=False, disable=None))):
-        if picture is None:
-            unreadable.append(str(files[i]) if isinstance(files[i], Path) else f"row {i}")
+    for i, file in enumerate(tqdm(files, desc="reading", leave=False, disable=None)):
+        try:
+            with Image.open(file) as picture:
+                picture.load()  # decodes it: until here only its head was read
+                images[i] = np.asarray(_rgb(picture).resize((side, side)))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            unreadable.append(str(file) if isinstance(file, Path) else f"row {i}")
             continue
         sizes.append((picture.height, picture.width))
         is_grey = picture.mode in _GREY_MODES or picture.mode.startswith("I;16")
         n_channels = max(n_channels, 1 if is_grey else 3)
-        images[i] = np.asarray(_rgb(picture).resize((side, side)))
     if unreadable:
         raise ValueError(
             f"{len(unreadable)} of {len(files)} images cannot be read: "
             f"{', '.join(unreadable[:5])}. Repair or remove them."
         )
     return Raw(images, labels, np.array(sizes), n_channels, _keys(images))
-
-
-def _opened(files: Iterable[Path | io.BytesIO]) -> Iterator[Image.Image | None]:
-    for file in files:
-        picture = None
-        with suppress(OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-            picture = Image.open(file)
-            picture.load()
-        yield picture
 
 
 def _rgb(picture: Image.Image) -> Image.Image:

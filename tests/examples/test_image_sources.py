@@ -69,6 +69,84 @@ def test_broken_pictures_are_named(tmp_path):
         load_images(path)
 
 
+def encoded(kind, mode="RGB", **options):
+    buffer = io.BytesIO()
+    Image.fromarray(pictures(1, side=64, colour=True)[0]).convert(mode).save(
+        buffer, kind, **options
+    )
+    return buffer.getvalue()
+
+
+FORMATS = {
+    "jpg": encoded("JPEG"),
+    "jpeg": encoded("JPEG", progressive=True),
+    "png": encoded("PNG"),
+    "tif": encoded("TIFF", compression="tiff_lzw"),
+    "tiff": encoded("TIFF", "F"),
+    "bmp": encoded("BMP"),
+    "gif": encoded("GIF"),
+    "webp": encoded("WEBP"),
+    "ppm": encoded("PPM"),
+    "pgm": encoded("PPM", "L"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # as Pillow calls it
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.9])
+def test_truncated_pictures_are_named_in_any_format(tmp_path, share):
+    """The head of most of them is intact, so that only decoding them fails."""
+    path = write_folder(tmp_path / "set", {"a": pictures(6), "b": pictures(6, seed=1)})
+    for suffix, data in FORMATS.items():
+        name = path / "a" / f"cut.{suffix}"
+        name.write_bytes(data)
+        load_images(path, side=8)
+        name.write_bytes(data[: int(share * len(data))])
+        with pytest.raises(ValueError, match=rf"1 of 13 images cannot be read: .*cut\.{suffix}"):
+            load_images(path, side=8)
+        name.unlink()
+
+
+def test_truncated_pictures_in_a_table_are_named_by_their_rows(tmp_path):
+    whole = FORMATS["jpg"]
+    cells = [{"bytes": whole, "path": None} for _ in range(12)]
+    cells[3] = {"bytes": whole[:800], "path": None}
+    cells[5] = {"bytes": None, "path": "elsewhere.jpg"}
+    cells[8] = None
+    table = pd.DataFrame({"image": cells, "label": [0, 1] * 6})
+    table.to_parquet(tmp_path / "set.parquet")
+    with pytest.raises(ValueError, match="3 of 12 images cannot be read: row 3, row 5, row 8"):
+        load_images(tmp_path / "set.parquet")
+    table["image"] = "folder/1.jpg"
+    table.to_parquet(tmp_path / "set.parquet")
+    with pytest.raises(ValueError, match="12 of 12 images cannot be read: row 0, row 1"):
+        load_images(tmp_path / "set.parquet")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_truncated_tables_and_array_files_are_named(tmp_path, share):
+    write_parquet(tmp_path / "set.parquet", pictures(12), ["a", "b"] * 6)
+    arrays(tmp_path, pictures(12))
+    for name in ("set.parquet", "set.npz"):
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(data[: int(share * len(data))])
+        with pytest.raises(ValueError, match=rf"{name}' cannot be read .*complete copy"):
+            load_images(tmp_path / name)
+
+
+def test_array_files_that_hold_something_else_are_named(tmp_path):
+    path = tmp_path / "set.npz"
+    ragged = np.array([np.zeros((2, 2)), np.zeros((3, 3))], dtype=object)
+    np.savez(path, images=ragged, labels=np.arange(2))
+    with pytest.raises(ValueError, match=r"set.npz' cannot be read .*Object arrays"):
+        load_images(path)
+    with path.open("wb") as file:
+        np.save(file, pictures(4))
+    with pytest.raises(ValueError, match=r"set.npz' cannot be read"):
+        load_images(path)
+    with pytest.raises(ValueError, match="12 images, but 4 labels"):
+        arrays(tmp_path, pictures(12), np.arange(4))
+
+
 def test_pictures_of_16_bits_are_spread_over_8(tmp_path):
     deep = pictures(12).astype(np.uint16) * 16  # as a scanner of 12 bits has it
     path = write_folder(tmp_path / "set", {"a": deep[:6], "b": deep[6:]})
