@@ -88,7 +88,7 @@ def format_value(value: Any) -> str:
     """
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, str):
-        return str.__str__(value)
+        return _encodable(str.__str__(value))
     if isinstance(value, float) and math.isfinite(value):
         return format_number(value, None)
     if not isinstance(value, int | float | list | tuple | dict | None):
@@ -110,7 +110,12 @@ def _object_name(value: Any) -> str:
         return f"{{{', '.join(sorted(map(format_value, value)))}}}"
     name = getattr(value, "__name__", None)  # of a class or function
     text = name if isinstance(name, str) else _OBJECT.sub(r"\1", str(value))
-    return one_line(text.strip("<>"))
+    return _encodable(one_line(text.strip("<>")))
+
+
+def _encodable(text: str) -> str:
+    """Escape surrogates, which neither CatBoost nor a file can hold."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def one_line(text: str) -> str:

@@ -258,6 +258,14 @@ def test_objects_are_written_by_name() -> None:
     ]  # fmt: skip
 
 
+def test_every_label_can_be_encoded() -> None:
+    distribution = CategoricalDistribution(["a\ud800", "a\\ud800", "é", Decimal(1), {"\udfff": 1}])
+    written = labels_of(distribution, distribution.choices)
+    assert written == ["a\\ud800", "a\\ud800 #2", "é", "1", '{"\\udfff": 1}']
+    assert "".join(written).encode()
+    assert from_json(distribution, written[0]) == "a\ud800"
+
+
 def test_no_label_has_a_memory_address() -> None:
     choices = [object(), object(), Swish(), functools.partial(gelu, 2.0), Swish().__init__]
     choices += [lambda: 1, lambda: 2, SimpleNamespace(act=Swish())]
