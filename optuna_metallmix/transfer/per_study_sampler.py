@@ -83,8 +83,8 @@ class _OnDemandSampler(BaseSampler):
 
     def __init__(self, sampler: BaseSampler) -> None:
         self._sampler = sampler
+        # The parameters sampled so far, by id of each trial that the sampler was notified of.
         self._sampled: dict[int, set[str]] = {}
-        """The parameters that the sampler has sampled, by id of each trial it was notified of."""
 
     def reseed_rng(self) -> None:
         self._sampler.reseed_rng()
