@@ -7,7 +7,8 @@ without an answer (it was interrupted or killed, or asked for no parameter), or 
 nothing can be learned yet, the next trial may claim the suggestion.
 
 Trials and studies can be copied with their attributes. A copied mark names another study or trial,
-and does not count.
+and does not count. Only a copy with the same name and ids, as of a study that moves to an empty
+storage, continues the original.
 """
 
 from __future__ import annotations
