@@ -8,16 +8,21 @@ that study is a substitute with few other attributes (``optuna/pruners/_hyperban
 
 from __future__ import annotations
 
+from datetime import datetime
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from optuna import Study
 from optuna.samplers import BaseSampler
 from optuna.samplers import PartialFixedSampler
 from optuna.storages import BaseStorage
-from optuna.storages import JournalStorage
+from optuna.storages import GrpcStorageProxy
 from optuna.storages import RDBStorage
 from optuna.storages import _CachedStorage
+from optuna.storages.journal import JournalRedisBackend
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy as FrozenStudy
 from optuna.trial import FrozenTrial
@@ -26,6 +31,7 @@ from optuna.trial import TrialState
 
 if TYPE_CHECKING:
     from optuna.artifacts._protocol import ArtifactStore as ArtifactStore
+    from sqlalchemy import URL
     from sqlalchemy import Engine
 
 
@@ -67,10 +73,22 @@ def real_study(study: Study) -> Study:
     return Study(study_name=study.study_name, storage=study._storage)
 
 
-def is_single_objective(study: Study) -> bool:
+def is_single_objective(study: Study | FrozenStudy) -> bool:
     """Return whether a study has exactly one direction, maximize or minimize."""
     directions = study.directions
     return len(directions) == 1 and directions[0] is not StudyDirection.NOT_SET
+
+
+def read_study(storage: BaseStorage, name: str, study_id: int) -> FrozenStudy:
+    """Read a single study; ``storage.get_all_studies`` fails if any study is damaged."""
+    return FrozenStudy(
+        study_name=name,
+        direction=None,
+        directions=storage.get_study_directions(study_id),
+        user_attrs=storage.get_study_user_attrs(study_id),
+        system_attrs=storage.get_study_system_attrs(study_id),
+        study_id=study_id,
+    )
 
 
 def all_trials(study: Study) -> list[FrozenTrial]:
@@ -117,22 +135,85 @@ def release_grid_point(study: Study, trial: FrozenTrial) -> None:
         storage.set_trial_system_attr(trial._trial_id, "search_space", {})
 
 
+def find_study(study: Study, storage: BaseStorage) -> int | None:
+    """Return the id of a study in a storage that may be its own, opened in another way.
+
+    Addresses do not tell: a server may have several names and users, or be behind a proxy. But a
+    study of the same name whose first trial started at the same microsecond is the same study.
+    """
+    if storage is study._storage:
+        return study._study_id
+    try:
+        study_id = storage.get_study_id_from_name(study.study_name)
+    except KeyError:
+        return None
+    starts = _first_start(study._storage, study._study_id), _first_start(storage, study_id)
+    if starts[0] is None or starts[1] is None:
+        return study_id if starts[0] is starts[1] else None
+    # A proxy server in another time zone returns its own local time.
+    is_same = (starts[0] - starts[1]) % timedelta(minutes=15) == timedelta(0)
+    return study_id if is_same else None
+
+
+def _first_start(storage: BaseStorage, study_id: int) -> datetime | None:
+    """Return when the first trial started, ``None`` if it has not."""
+    try:
+        trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, 0)
+    except KeyError:
+        return None
+    start = storage.get_trial(trial_id).datetime_start
+    return None if start is None else start.replace(tzinfo=None)
+
+
 def same_storage(first: BaseStorage, second: BaseStorage) -> bool:
-    """Return whether two storage objects contain the same studies."""
+    """Return whether two storage objects have the same address, and so the same studies."""
     location = _location(first)
     return first is second or (location is not None and location == _location(second))
 
 
 def _location(storage: BaseStorage) -> str | None:
-    """Return the database URL or file path of a storage, ``None`` if it is in memory."""
+    """Return the address or file of a storage; ``None`` if it is unknown or in memory."""
     backend = getattr(storage, "_backend", storage)
-    file = getattr(backend, "_file_path", None)
     if isinstance(backend, RDBStorage):
-        url = backend.engine.url
-        if url.get_backend_name() != "sqlite":
-            return url.render_as_string(hide_password=False)
-        file = None if url.database in (None, "", ":memory:") else url.database
+        return _database_location(backend.engine.url)
+    if isinstance(backend, GrpcStorageProxy):
+        return f"grpc://{backend._host}:{backend._port}"
+    if isinstance(backend, JournalRedisBackend):
+        url = urlsplit(backend._url)
+        return f"redis://{url.hostname}:{url.port or 6379}{url.path or '/0'} {backend._prefix}"
+    file = getattr(backend, "_file_path", None)
     return None if file is None else str(Path(file).resolve())
+
+
+def _database_location(url: URL) -> str | None:
+    if url.get_backend_name() != "sqlite":
+        return f"{url.get_backend_name()}://{url.host}:{url.port}/{url.database}?{url.query}"
+    file = sqlite_file(url)
+    return None if file is None else str(file.resolve())
+
+
+def sqlite_file(url: URL) -> Path | None:
+    """Return the file of an SQLite database; ``None`` if it is in memory.
+
+    Raises:
+        ValueError: See :func:`file_of_uri`.
+    """
+    name, options = url.database or ":memory:", url.query
+    if str(options.get("uri")).lower() in ("true", "1", "yes") and name.startswith("file:"):
+        name = ":memory:" if options.get("mode") == "memory" else file_of_uri(name)
+    return None if name == ":memory:" else Path(name)
+
+
+def file_of_uri(uri: str) -> str:
+    """Return the path of a ``file:`` URI.
+
+    Raises:
+        ValueError: The URI has a host, usually because it has two slashes.
+    """
+    parts = urlsplit(uri)
+    if parts.netloc not in ("", "localhost"):
+        raise ValueError("write file:///absolute/path or file:relative/path")
+    return url2pathname(parts.path)
 
 
 def describe_storage(storage: BaseStorage) -> str:
@@ -140,9 +221,7 @@ def describe_storage(storage: BaseStorage) -> str:
     backend = getattr(storage, "_backend", storage)
     if isinstance(backend, RDBStorage):
         return repr(backend.engine.url)
-    if isinstance(storage, JournalStorage):
-        return str(getattr(backend, "_file_path", type(backend).__name__))
-    return type(storage).__name__
+    return _location(storage) or type(backend).__name__
 
 
 def plain_rdb_engine(storage: BaseStorage) -> Engine | None:

@@ -18,8 +18,8 @@ from optuna_metallmix.history import MetaFeatures
 from optuna_metallmix.history import Source
 from optuna_metallmix.history import check_names
 from optuna_metallmix.history import open_source
-from optuna_metallmix.history import read_storage
 from optuna_metallmix.history import scalar_features
+from optuna_metallmix.history import study_names
 from optuna_metallmix.llm import LLMSpec
 from optuna_metallmix.llm import check_spec
 from optuna_metallmix.llm import resolve_llm
@@ -81,8 +81,7 @@ def check_source(source: Source | None, names: Sequence[str] | None) -> tuple[st
     if source is not None:
         with open_source(source) as storage:
             if names is not None:
-                studies = read_storage(storage, storage.get_all_studies)
-                check_names(tuple(names), [study.study_name for study in studies], storage)
+                check_names(tuple(names), study_names(storage), storage)
     return None if names is None else tuple(names)
 
 

@@ -10,6 +10,7 @@ from optuna import Study
 from optuna.storages import BaseStorage
 
 from optuna_metallmix.errors import HistoryError
+from optuna_metallmix.history import study_names
 from optuna_metallmix.llm import LLMSpec
 from optuna_metallmix.llm import check_spec
 from optuna_metallmix.optuna_access import describe_storage
@@ -61,7 +62,7 @@ def load_study(storage: BaseStorage, name: str) -> Study:
     Raises:
         HistoryError: The study does not exist; the message lists the studies that do.
     """
-    names = sorted(study.study_name for study in storage.get_all_studies())
+    names = sorted(study_names(storage))
     if name not in names:
         listed = ", ".join(map(repr, names[:_MAX_NAMES])) or "none"
         raise HistoryError(

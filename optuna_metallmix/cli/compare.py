@@ -18,7 +18,7 @@ from optuna_metallmix.comparison import compare
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.errors import MetaLLMiXError
 from optuna_metallmix.history import open_source
-from optuna_metallmix.history import read_storage
+from optuna_metallmix.history import study_names
 from optuna_metallmix.text import escape_markdown
 from optuna_metallmix.text import html_page
 
@@ -70,7 +70,7 @@ def _out(text: str) -> Path:
 
 def _run(arguments: argparse.Namespace) -> int:
     with open_source(arguments.storage) as storage:
-        names = [study.study_name for study in read_storage(storage, storage.get_all_studies)]
+        names = study_names(storage)
         singles = [name for text in arguments.studies for name in _find(text, names)]
         sides = [
             {side: [optuna.load_study(study_name=n, storage=storage) for n in _find(text, names)]}

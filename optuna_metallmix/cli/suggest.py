@@ -20,6 +20,7 @@ from optuna_metallmix.cli.common import model_spec
 from optuna_metallmix.cli.common import print_message
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history import open_source
+from optuna_metallmix.history import study_names
 from optuna_metallmix.optuna_access import all_trials
 from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import trial_id_of
@@ -80,8 +81,7 @@ def _suggest(storage: BaseStorage, arguments: argparse.Namespace) -> int:
 
 def _load_or_create(storage: BaseStorage, arguments: argparse.Namespace) -> Study:
     """Load the study; a missing study is created in memory, except for ``--enqueue``."""
-    names = {study.study_name for study in storage.get_all_studies()}
-    if arguments.enqueue or arguments.study in names:
+    if arguments.enqueue or arguments.study in study_names(storage):
         return load_study(storage, arguments.study)
     arguments.past = arguments.past or arguments.storage
     return optuna.create_study(

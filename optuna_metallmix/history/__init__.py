@@ -7,6 +7,7 @@ from optuna_metallmix.history.history import own_features
 from optuna_metallmix.history.history import read_history
 from optuna_metallmix.history.history import read_past
 from optuna_metallmix.history.history import read_storage
+from optuna_metallmix.history.history import study_names
 from optuna_metallmix.history.history import with_own_trials
 from optuna_metallmix.history.meta_features import MetaFeatures
 from optuna_metallmix.history.meta_features import distances
@@ -32,5 +33,6 @@ __all__ = [
     "read_past",
     "read_storage",
     "scalar_features",
+    "study_names",
     "with_own_trials",
 ]

@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
+from functools import lru_cache
 from threading import Lock
 from typing import Any
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
+import optuna
 from cachetools import LRUCache
 from optuna import Study
 from optuna.storages import BaseStorage
@@ -32,8 +34,11 @@ from optuna_metallmix.history.meta_features import scalar_features
 from optuna_metallmix.history.open_storage import Source
 from optuna_metallmix.history.open_storage import open_source
 from optuna_metallmix.history.rdb_reader import fingerprint
+from optuna_metallmix.history.rdb_reader import read_foreign
+from optuna_metallmix.history.rdb_reader import read_study_ids
 from optuna_metallmix.history.rdb_reader import read_trials
 from optuna_metallmix.history.scores import PastTrial
+from optuna_metallmix.history.scores import UnreadableStudyError
 from optuna_metallmix.history.scores import UnusableStudyError
 from optuna_metallmix.history.scores import rank_trials
 from optuna_metallmix.history.scores import signed_value
@@ -41,8 +46,10 @@ from optuna_metallmix.optuna_access import PREFERENTIAL_ATTR
 from optuna_metallmix.optuna_access import FrozenStudy
 from optuna_metallmix.optuna_access import all_trials
 from optuna_metallmix.optuna_access import describe_storage
+from optuna_metallmix.optuna_access import find_study
 from optuna_metallmix.optuna_access import is_feasible
-from optuna_metallmix.optuna_access import same_storage
+from optuna_metallmix.optuna_access import is_single_objective
+from optuna_metallmix.optuna_access import read_study
 from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import study_id_of
 from optuna_metallmix.progress import progress_bar
@@ -52,6 +59,7 @@ from optuna_metallmix.space import merge_spaces
 
 
 _T = TypeVar("_T")
+_logger = optuna.logging.get_logger("optuna.metallmix")
 
 _CACHE: WeakKeyDictionary[BaseStorage, LRUCache[Hashable, PastStudy]] = WeakKeyDictionary()
 """The ranked studies of each storage object; see :func:`_read_study`."""
@@ -121,11 +129,18 @@ def read_past(study: Study, source: Source | None, names: Sequence[str] | None) 
     Raises:
         HistoryError: The source cannot be read, or lacks a study in ``names``.
     """
-    target = storage_of(study)
-    with open_source(target if source is None else source) as storage:
-        is_own = same_storage(storage, target)
-        exclude = study_id_of(study) if is_own else None
-        return replace(read_history(storage, names=names, exclude=exclude), is_own_storage=is_own)
+    with open_source(storage_of(study) if source is None else source) as storage:
+        study_id = _find_study(study, storage)
+        exclude = None if study_id is None else study.study_name
+        history = read_history(storage, names=names, exclude=exclude)
+    return replace(history, is_own_storage=study_id == study_id_of(study))
+
+
+def _find_study(study: Study, storage: BaseStorage) -> int | None:
+    try:
+        return read_storage(storage, find_study, study, storage)
+    except HistoryError:  # `read_history` says what cannot be read
+        return None
 
 
 def with_own_trials(history: History, study: Study, before: int | None = None) -> History:
@@ -148,55 +163,109 @@ def with_own_trials(history: History, study: Study, before: int | None = None) -
 
 
 def own_features(study: Study) -> dict[str, float | int | str]:
-    """Return the meta-features among a study's own user attributes."""
-    return scalar_features(storage_of(study).get_study_user_attrs(study_id_of(study)))
+    """Return the meta-features among a study's own user attributes.
+
+    Raises:
+        HistoryError: They cannot be read.
+    """
+    storage = storage_of(study)
+    attributes = read_storage(storage, storage.get_study_user_attrs, study_id_of(study))
+    return scalar_features(attributes)
 
 
 def read_history(
     storage: BaseStorage,
     *,
     names: Sequence[str] | None = None,
-    exclude: int | None = None,
+    exclude: str | None = None,
 ) -> History:
     """Read the past studies of a storage.
 
     Args:
         storage: The storage to read; nothing is written to it.
         names: The studies to read; all if ``None``.
-        exclude: The id of a study to skip, such as the target study.
+        exclude: The name of a study to skip, such as the target study.
 
     Raises:
-        HistoryError: The storage cannot be read, or lacks a study in ``names``.
+        HistoryError: The storage cannot be read, or lacks a study in ``names``. A study that
+            cannot be read is left out, unless that is true of all.
     """
-    frozen = read_storage(storage, storage.get_all_studies)
-    frozen = [study for study in frozen if study_id_of(study) != exclude]
+    listed = _list_studies(storage)
     if names is not None:
-        check_names(names, [study.study_name for study in frozen], storage)
-        frozen = [study for study in frozen if study.study_name in set(names)]
+        check_names(names, list(listed), storage)
+    wanted = [name for name in listed if name != exclude and (names is None or name in names)]
     studies: list[PastStudy] = []
     left_out: dict[str, str] = {}
-    for study in progress_bar(frozen, "Reading past studies", "study"):
+    unreadable: list[str] = []
+    for name in progress_bar(wanted, "Reading past studies", "study"):
         try:
-            studies.append(_read_study(storage, study))
+            studies.append(_read_study(storage, name, listed[name]))
         except UnusableStudyError as error:
-            left_out[study.study_name] = str(error)
+            left_out[name] = str(error)
+            unreadable += [name] * isinstance(error, UnreadableStudyError)
+    if unreadable:
+        _report_unreadable({name: left_out[name] for name in unreadable}, wanted, storage)
     return History(tuple(studies), left_out)
 
 
-def _read_study(storage: BaseStorage, study: FrozenStudy) -> PastStudy:
+def _report_unreadable(
+    reasons: Mapping[str, str], wanted: Sequence[str], storage: BaseStorage
+) -> None:
+    """Warn of damaged studies; raise :class:`HistoryError` if no study can be read."""
+    shown = "; ".join(f"{name!r}: {reason}" for name, reason in list(reasons.items())[:3])
+    place = describe_storage(storage)
+    if len(reasons) == len(wanted):
+        raise HistoryError(
+            f"No past study in {place} can be read ({shown}). Check that the storage is intact."
+        )
+    _warn_once(f"{len(reasons)} of {len(wanted)} past studies in {place} cannot be used. {shown}.")
+
+
+@lru_cache(maxsize=1_000)
+def _warn_once(message: str) -> None:
+    # The same studies are read by the samplers of each trial, by reports and by commands.
+    _logger.warning(message)
+
+
+def study_names(storage: BaseStorage) -> list[str]:
+    """Return the names of all studies, also of those that cannot be read.
+
+    Raises:
+        HistoryError: The storage cannot be read.
+    """
+    return list(_list_studies(storage))
+
+
+def _list_studies(storage: BaseStorage) -> dict[str, FrozenStudy | int]:
+    """Return the studies by name; only their ids if Optuna cannot read them all."""
+    try:
+        return {
+            study.study_name: study for study in read_storage(storage, storage.get_all_studies)
+        }
+    except HistoryError:
+        if (ids := read_study_ids(storage)) is None:
+            raise
+        return {**ids}
+
+
+def _read_study(storage: BaseStorage, name: str, study: FrozenStudy | int) -> PastStudy:
     """Read and rank a study, or take it from the cache if it has no new trials."""
+    if isinstance(study, int):
+        study = read_foreign(read_study, storage, name, study)
     if study.system_attrs.get(PREFERENTIAL_ATTR):
         raise UnusableStudyError("preferential studies have no objective values")
-    if (n := len(study.directions)) != 1:
+    if len(study.directions) > 1:
+        n = len(study.directions)
         raise UnusableStudyError(f"multi-objective studies cannot be ranked ({n} objectives)")
-    name, direction, study_id = study.study_name, study.directions[0], study_id_of(study)
+    if not is_single_objective(study):
+        raise UnusableStudyError("it has no direction, minimize or maximize")
+    direction, study_id = study.directions[0], study_id_of(study)
     # Taken before the trials: a study that grows in between is only read once more.
-    version = read_storage(storage, fingerprint, storage, study_id)
-    key = (study_id, name, direction, version)
+    key = (study_id, name, direction, fingerprint(storage, study_id))
     with _LOCK:
         ranked = _CACHE.setdefault(storage, LRUCache(_CACHE_SIZE)).get(key)
     if ranked is None:
-        trials = read_storage(storage, read_trials, storage, study_id)
+        trials = read_trials(storage, study_id)
         ranked = score_study(name, direction, trials)
         with _LOCK:
             _CACHE[storage][key] = ranked

@@ -10,10 +10,12 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import closing
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
+from urllib.parse import parse_qsl
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
@@ -24,12 +26,13 @@ from optuna.storages.journal import JournalFileBackend
 
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.optuna_access import close_storage
+from optuna_metallmix.optuna_access import file_of_uri
+from optuna_metallmix.optuna_access import sqlite_file
 from optuna_metallmix.progress import status_line
 
 
 Source: TypeAlias = str | os.PathLike[str] | BaseStorage
 
-_SQLITE_URL = re.compile(r"sqlite(\+\w+)?:///(?P<path>[^?]*)")
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _PASSWORD = re.compile(r"(://[^:/@]*:)[^/]*@")
 _NO_STUDIES = "contains no Optuna studies. Pass the database that your past studies are stored in."
@@ -40,9 +43,9 @@ def open_source(source: Source) -> Iterator[BaseStorage]:
     """Open a storage of past studies; its connections are closed when the context ends.
 
     Args:
-        source: A journal file (``"past.jsonl"``), an SQLite file, a database URL
-            (``"sqlite:///past.db"``, ``"postgresql://..."``) or a storage object, which is used
-            as it is and not closed.
+        source: A journal file (``"past.jsonl"``) or an SQLite file, also as a ``file:`` URI, a
+            database URL (``"sqlite:///past.db"``, ``"postgresql://..."``) or a storage object,
+            which is used as it is and not closed.
 
     Raises:
         HistoryError: The source does not exist or is not an Optuna storage.
@@ -63,17 +66,31 @@ def open_source(source: Source) -> Iterator[BaseStorage]:
 
 
 def _open(source: str) -> BaseStorage:
-    if match := _SQLITE_URL.match(source):
-        return _open_sqlite(Path(match["path"]), source)
-    return _open_url(source) if "://" in source else _open_file(source)
+    if source.startswith("file:"):
+        return _open_uri(source)
+    if "://" in source:
+        return _open_url(source)
+    path = Path(source).expanduser()
+    return _open_file(path, str(path), {})
 
 
-def _open_file(source: str) -> BaseStorage:
-    path = _check_exists(Path(source))
-    with path.open("rb") as file:
+def _open_uri(uri: str) -> BaseStorage:
+    name, _, query = uri.partition("?")
+    try:
+        path = Path(file_of_uri(uri))
+    except ValueError as error:
+        raise HistoryError(f"source_storage={uri!r} is not the URI of a file: {error}.") from error
+    return _open_file(path, name, {**dict(parse_qsl(query)), "uri": "true"})
+
+
+def _open_file(path: Path, name: str, options: Mapping[str, str]) -> BaseStorage:
+    """Open a journal, or an SQLite file by the name and options of its URL."""
+    with _check_exists(path).open("rb") as file:
         start = file.read(len(_SQLITE_MAGIC))
     if start == _SQLITE_MAGIC:
-        return _open_sqlite(path, f"sqlite:///{path}")
+        from sqlalchemy import URL
+
+        return _open_url(URL.create("sqlite", database=name, query=options).render_as_string())
     try:
         if start and not start.startswith(b"{"):
             raise ValueError("it does not start with a JSON object")
@@ -81,12 +98,34 @@ def _open_file(source: str) -> BaseStorage:
             return JournalStorage(JournalFileBackend(str(path)))
     except Exception as error:  # Optuna raises almost anything for a damaged journal.
         raise HistoryError(
-            f"source_storage={source!r} is neither an SQLite file nor a readable Optuna journal "
-            f"({error}). Pass the file or URL that your past studies are stored in."
+            f"source_storage={str(path)!r} is neither an SQLite file nor a readable Optuna "
+            f"journal ({error}). Pass the file or URL that your past studies are stored in."
         ) from error
 
 
-def _open_sqlite(path: Path, url: str) -> BaseStorage:
+def _open_url(url: str) -> BaseStorage:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    shown = repr(_PASSWORD.sub(r"\1***@", url))  # errors are logged and stored on trials
+    try:
+        if url.startswith("redis"):
+            return get_storage(url)
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite" and (path := sqlite_file(parsed)) is not None:
+            _check_sqlite(path)
+        return get_storage(RDBStorage(url, skip_table_creation=True))
+    except StorageInternalError as error:  # the tables of Optuna are missing
+        reason = error.__cause__ or error
+        raise HistoryError(f"source_storage={shown} {_NO_STUDIES} ({reason})") from error
+    except (SQLAlchemyError, ImportError, RuntimeError, ValueError, LookupError) as error:
+        raise HistoryError(
+            f"source_storage={shown} cannot be opened ({error}). Check the URL, the driver and "
+            "the database's Optuna version (`optuna storage upgrade`)."
+        ) from error
+
+
+def _check_sqlite(path: Path) -> None:
     read_only = f"{_check_exists(path).absolute().as_uri()}?mode=ro"
     try:
         with closing(sqlite3.connect(read_only, uri=True)) as database:
@@ -97,25 +136,6 @@ def _open_sqlite(path: Path, url: str) -> BaseStorage:
         ) from error
     if "studies" not in tables:
         raise HistoryError(f"source_storage: {path} {_NO_STUDIES}")
-    return _open_url(url)
-
-
-def _open_url(url: str) -> BaseStorage:
-    from sqlalchemy.exc import SQLAlchemyError
-
-    shown = repr(_PASSWORD.sub(r"\1***@", url))  # errors are logged and stored on trials
-    try:
-        if url.startswith("redis"):
-            return get_storage(url)
-        return get_storage(RDBStorage(url, skip_table_creation=True))
-    except StorageInternalError as error:  # the tables of Optuna are missing
-        reason = error.__cause__ or error
-        raise HistoryError(f"source_storage={shown} {_NO_STUDIES} ({reason})") from error
-    except (SQLAlchemyError, ImportError, RuntimeError, ValueError) as error:
-        raise HistoryError(
-            f"source_storage={shown} cannot be opened ({error}). Check the URL, the driver and "
-            "the database's Optuna version (`optuna storage upgrade`)."
-        ) from error
 
 
 def _check_exists(path: Path) -> Path:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections import defaultdict
 from collections.abc import Callable
 from collections.abc import Hashable
@@ -18,6 +19,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from functools import lru_cache
+from textwrap import shorten
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import TypeVar
@@ -28,8 +30,10 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from optuna_metallmix.history.scores import UnreadableStudyError
 from optuna_metallmix.optuna_access import plain_rdb_engine
 from optuna_metallmix.optuna_access import trial_id_of
+from optuna_metallmix.text import one_line
 
 
 if TYPE_CHECKING:
@@ -38,8 +42,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-
-_parse = lru_cache(maxsize=1024)(json_to_distribution)
 
 _LAYOUT = "v3.2.0.a"
 """Alembic's name for the table layout of Optuna 3.2 to 5.0
@@ -52,6 +54,7 @@ _OF_STUDY = "JOIN trials ON trials.trial_id = x.trial_id WHERE trials.study_id =
 _FINISHED_OF_STUDY = "WHERE study_id = :study_id AND state IN ('COMPLETE', 'PRUNED', 'FAIL')"
 QUERIES = {
     "layout": "SELECT version_num FROM alembic_version",
+    "studies": "SELECT study_name, study_id FROM studies ORDER BY study_id",
     "summary": "SELECT state, COUNT(*), MAX(trial_id), MAX(datetime_complete) "
     f"FROM trials {_FINISHED_OF_STUDY} GROUP BY state",
     "trials": "SELECT trial_id, number, state, datetime_start, datetime_complete "
@@ -67,6 +70,12 @@ QUERIES = {
 }
 
 
+def read_study_ids(storage: BaseStorage) -> dict[str, int] | None:
+    """Return the id of each study by name, ``None`` if the storage has other tables."""
+    rows = read_tables(storage, _rows, "studies")
+    return None if rows is None else dict(map(tuple, rows))
+
+
 def read_trials(storage: BaseStorage, study_id: int) -> Sequence[FrozenTrial]:
     """Return the finished trials of a study by number, without copying them.
 
@@ -76,7 +85,7 @@ def read_trials(storage: BaseStorage, study_id: int) -> Sequence[FrozenTrial]:
     """
     trials = read_tables(storage, _select_trials, study_id)
     if trials is None:
-        return storage.get_all_trials(study_id, deepcopy=False, states=FINISHED)
+        return _read_finished(storage, study_id)
     return trials
 
 
@@ -88,9 +97,27 @@ def fingerprint(storage: BaseStorage, study_id: int) -> Hashable:
     summary = read_tables(storage, _rows, "summary", study_id)
     if summary is not None:
         return frozenset(map(tuple, summary))
-    trials = storage.get_all_trials(study_id, deepcopy=False, states=FINISHED)
+    trials = _read_finished(storage, study_id)
     ends = [t.datetime_complete for t in trials if t.datetime_complete is not None]
     return len(trials), max(map(trial_id_of, trials), default=None), max(ends, default=None)
+
+
+def _read_finished(storage: BaseStorage, study_id: int) -> list[FrozenTrial]:
+    return read_foreign(storage.get_all_trials, study_id, deepcopy=False, states=FINISHED)
+
+
+def read_foreign(call: Callable[..., _T], *args: Any, **options: Any) -> _T:
+    """Call a method that reads a single study.
+
+    Raises:
+        UnreadableStudyError: The call failed. Storages may be third-party code, and what they
+            contain may be damaged in any way, so that this catches every exception.
+    """
+    try:
+        return call(*args, **options)
+    except Exception as error:
+        reason = shorten(one_line(f"{type(error).__name__}: {error}"), 200, placeholder=" ...")
+        raise UnreadableStudyError(f"it cannot be read ({reason})") from error
 
 
 def read_tables(storage: BaseStorage, select: Callable[..., _T], *arguments: Any) -> _T | None:
@@ -106,7 +133,7 @@ def read_tables(storage: BaseStorage, select: Callable[..., _T], *arguments: Any
         with engine.connect() as connection:
             is_known = _rows(connection, "layout") == [(_LAYOUT,)]
             return select(connection, *arguments) if is_known else None
-    except (SQLAlchemyError, LookupError, ValueError, TypeError):
+    except (SQLAlchemyError, LookupError, ValueError, TypeError, RecursionError):
         return None
 
 
@@ -161,6 +188,13 @@ def _params(
         params[trial_id][name] = distribution.to_external_repr(value)
         distributions[trial_id][name] = distribution
     return params, distributions
+
+
+@lru_cache(maxsize=1024)
+def _parse(text: str) -> BaseDistribution:
+    with warnings.catch_warnings():  # who reads a past study cannot change its distributions
+        warnings.simplefilter("ignore")
+        return json_to_distribution(text)
 
 
 def _values(rows: Iterable[Any]) -> dict[int, dict[int, float]]:

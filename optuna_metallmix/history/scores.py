@@ -23,6 +23,7 @@ farther, is -1.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Hashable
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,12 +43,18 @@ from optuna_metallmix.space import config_key
 from optuna_metallmix.space import is_number
 
 
+_LARGEST = sys.float_info.max
+
 Measured: TypeAlias = tuple[FrozenTrial, float]
 """A trial and its :func:`signed_value`."""
 
 
 class UnusableStudyError(HistoryError):
     """Nothing can be learned from a study; the message is the reason."""
+
+
+class UnreadableStudyError(UnusableStudyError):
+    """A study is damaged, or was written by an unknown version of Optuna."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,7 @@ def signed_value(trial: FrozenTrial, sign: float) -> float | None:
     Raises:
         UnusableStudyError: There are several values, or a value or constraint is not a number.
     """
-    if not (trial.params and all(_is_known(trial, name) for name in trial.params)):
+    if not (trial.params and _has_known_params(trial)):
         return None
     try:
         value = math.nan if trial.state is TrialState.FAIL else sign * _value(trial)
@@ -128,9 +135,18 @@ def signed_value(trial: FrozenTrial, sign: float) -> float | None:
     return None if value == math.inf else value
 
 
-def _is_known(trial: FrozenTrial, name: str) -> bool:
-    is_categorical = isinstance(trial.distributions[name], CategoricalDistribution)
-    return is_categorical or is_number(trial.params[name])
+def _has_known_params(trial: FrozenTrial) -> bool:
+    """Return whether all numeric parameters have a finite number."""
+    others = [
+        name
+        for name, value in trial.params.items()
+        if not (type(value) in (float, int) and -_LARGEST <= value <= _LARGEST)
+    ]
+    return all(
+        is_number(trial.params[name])
+        or isinstance(trial.distributions[name], CategoricalDistribution)
+        for name in others
+    )
 
 
 def _value(trial: FrozenTrial) -> float:

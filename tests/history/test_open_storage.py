@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history.history import read_past
+from optuna_metallmix.history.history import with_own_trials
 from optuna_metallmix.history.open_storage import _open_url
 from optuna_metallmix.history.open_storage import open_source
 from optuna_metallmix.settings import check_source
@@ -74,6 +76,79 @@ def test_relative_paths(database: Path, journal: Path, monkeypatch: pytest.Monke
     assert _names("hpo.db") == _names("sqlite:///hpo.db") == _names("past.jsonl") == ["skin"]
 
 
+@pytest.mark.parametrize("name", ["past 100%25 {SCHEMA_VERSION} ümlaut?#.db", "file:past.db"])
+def test_any_file_name(tmp_path: Path, database: Path, journal: Path, name: str) -> None:
+    for file in (database, journal):
+        path = Path(shutil.copy(file, tmp_path / name))
+        assert _names(path) == _names(path.as_uri()) == ["skin"]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "file:hpo.db",
+        "file:hpo.db?mode=ro",
+        "file:{folder}/hpo.db",
+        "file://{folder}/hp%6F.db?mode=ro&cache=private",
+        "file://localhost{folder}/hpo.db",
+        "file:past.jsonl",
+        "file://{folder}/past.jsonl",
+        "sqlite:///file:hpo.db?uri=true",
+        "sqlite:///file:hpo.db?mode=ro&uri=true&timeout=5",
+        "sqlite:///file:{folder}/hpo.db?mode=ro&uri=true",
+        "sqlite+pysqlite:///file:///{folder}/hpo.db?mode=ro&uri=true",
+        "~/hpo.db",
+    ],
+)
+def test_uris_and_the_home_folder(
+    database: Path, journal: Path, monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    monkeypatch.chdir(database.parent)
+    monkeypatch.setenv("HOME", str(database.parent))
+    before = _state(database.parent)
+    assert _names(uri.format(folder=database.parent)) == ["skin"]
+    assert _state(database.parent) == before
+
+
+@pytest.mark.parametrize("uri", ["file://hpo.db", "sqlite:///file://hpo.db?uri=true"])
+def test_a_uri_with_two_slashes_is_an_error(uri: str) -> None:
+    with pytest.raises(HistoryError, match="write file:///absolute/path or file:relative/path"):
+        _names(uri)
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_an_empty_database_in_memory_is_an_error(url: str) -> None:
+    with pytest.raises(HistoryError, match="contains no Optuna studies"):
+        _names(url)
+
+
+@pytest.mark.parametrize("source", ["{name}", "file:{name}", "sqlite:///{name}", "./{name}"])
+def test_a_study_is_not_its_own_past(
+    database: Path, monkeypatch: pytest.MonkeyPatch, add_study: AddStudy, source: str
+) -> None:
+    monkeypatch.chdir(database.parent)
+    (database.parent / "link.db").symlink_to(database)
+    study = add_study(get_storage(f"sqlite:///{database}"), "mine", n_trials=4)
+    for name in ("hpo.db", "link.db"):
+        history = with_own_trials(read_past(study, source.format(name=name), None), study)
+        assert [(past.name, past.is_target) for past in history.studies] == [
+            ("skin", False),
+            ("mine", True),
+        ]
+        assert history.is_own_storage
+        named = read_past(study, source.format(name=name), ["skin", "mine"])
+        assert [past.name for past in named.studies] == ["skin"]
+
+
+def test_another_study_of_the_same_name_is_past(
+    database: Path, tmp_path: Path, add_study: AddStudy
+) -> None:
+    study = add_study(InMemoryStorage(), "skin", n_trials=4)
+    history = read_past(study, database, None)
+    assert [past.name for past in history.studies] == ["skin"]
+    assert not history.is_own_storage
+
+
 @pytest.fixture
 def n_open() -> Iterator[Counter[str]]:
     """Counts the database connections that are opened and closed."""
@@ -114,8 +189,12 @@ def test_a_storage_object_is_used_as_it_is() -> None:
         "sqlite:///missing.db",
         "sqlite+pysqlite:///missing.db",
         "sqlite:///missing.db?timeout=5",
-        "sqlite:///:memory:",
         "folder/missing.db",
+        "file:missing.db",
+        "file:///missing/past.jsonl",
+        "sqlite:///file:missing.db?mode=ro&uri=true",
+        "sqlite:///file:missing.db",
+        "~/missing/past.db",
         ".",
     ],
 )
