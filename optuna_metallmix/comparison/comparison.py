@@ -80,7 +80,7 @@ class Side:
 
     def after(self, n_trials: int) -> Floats:
         """Return the median best value of each sample, shape (1 + n_resamples,)."""
-        return np.median(self.best[:, n_trials - 1][self.samples], axis=1)
+        return _medians(self.best[:, n_trials - 1][self.samples])
 
     def reached(self, target: Floats, x: Floats | None = None) -> Floats:
         """Return when the median of each sample reaches its target; ``inf`` if it does not.
@@ -93,7 +93,7 @@ class Side:
         best = np.pad(self.best, ((0, 0), (1, 0)), constant_values=-math.inf)
         at = np.unique(x[best[:, 1:] > best[:, :-1]])  # a median changes nowhere else
         places = [np.searchsorted(count, at, side="right") for count in x]
-        medians = np.median(np.take_along_axis(best, np.array(places), 1)[self.samples], axis=1)
+        medians = _medians(np.take_along_axis(best, np.array(places), 1)[self.samples])
         is_reached = medians >= target[:, np.newaxis]
         return np.where(is_reached.any(axis=1), at[is_reached.argmax(axis=1)], math.inf)
 
@@ -275,6 +275,13 @@ def compare(
     )
 
 
+def _medians(values: Floats) -> Floats:
+    """Return the medians along axis 1. Halves, because the sum of two huge penalties overflows."""
+    with np.errstate(under="ignore"):
+        medians: Floats = 2 * np.median(values / 2, axis=1)
+    return medians
+
+
 def _studies_by_side(compared: Sequence[Compared]) -> dict[str, list[Study]]:
     named: dict[str, list[Study]] = {}
     for item in compared:
@@ -388,7 +395,7 @@ def _format(measure: Measure) -> str:
     if not math.isfinite(measure.value):
         missing = "none yet" if measure.measure == "best value" else "unknown"
         value = missing if math.isnan(measure.value) else "not reached"
-    if math.isfinite(measure.low + measure.high):
+    if math.isfinite(measure.low) and math.isfinite(measure.high):
         return f"{value} ({low} to {high})"
     # An infinite end belongs to samples that do not reach a value.
     if math.isfinite(measure.high):

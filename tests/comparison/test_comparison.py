@@ -11,6 +11,7 @@ from datetime import datetime
 from datetime import timedelta
 from io import StringIO
 
+import numpy as np
 import optuna
 import pytest
 from hypothesis import example
@@ -315,3 +316,20 @@ def test_any_studies_compare(outcomes: list[list[Outcome]]) -> None:
         assert math.isnan(row.low) or row.low <= row.high
     assert comparison.to_markdown()
     assert comparison.to_csv()
+
+
+@pytest.mark.parametrize("penalty", [1e308, sys.float_info.max])
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_medians_of_huge_penalties_do_not_overflow(penalty: float, direction: str) -> None:
+    sign = 1.0 if direction == "minimize" else -1.0
+    outcomes = [[penalty, penalty, 2.0], [penalty, 5e-324, 1.0], [penalty, penalty, penalty]]
+    outcomes = [[sign * value for value in values] for values in outcomes]
+    sides = {
+        "old": [study(str(i), outcomes[i], direction=direction) for i in (0, 1, 2, 2)],
+        "new": [study(str(i), outcomes[i], direction=direction) for i in (0, 1)],
+    }
+    with np.errstate(all="raise"):
+        result = compare({"new": sides["new"]}, {"old": sides["old"]})
+        assert result.to_markdown()
+    assert best(result, "new")[3] == sign
+    assert values_of(saving(result, "new", "old"))[0] <= 3
