@@ -33,6 +33,7 @@ from optuna_metallmix.history.meta_features import MetaFeatures
 from optuna_metallmix.history.meta_features import scalar_features
 from optuna_metallmix.history.open_storage import Source
 from optuna_metallmix.history.open_storage import open_source
+from optuna_metallmix.history.rdb_reader import describe_error
 from optuna_metallmix.history.rdb_reader import fingerprint
 from optuna_metallmix.history.rdb_reader import read_foreign
 from optuna_metallmix.history.rdb_reader import read_study_ids
@@ -296,7 +297,7 @@ def read_storage(storage: BaseStorage, call: Callable[..., _T], *args: Any) -> _
     except Exception as error:
         raise HistoryError(
             f"The past studies in {describe_storage(storage)} cannot be read "
-            f"({type(error).__name__}: {error}). Check that the storage exists and is intact."
+            f"({describe_error(error)}). Check that the storage exists and is intact."
         ) from error
 
 

@@ -116,8 +116,12 @@ def read_foreign(call: Callable[..., _T], *args: Any, **options: Any) -> _T:
     try:
         return call(*args, **options)
     except Exception as error:
-        reason = shorten(one_line(f"{type(error).__name__}: {error}"), 200, placeholder=" ...")
-        raise UnreadableStudyError(f"it cannot be read ({reason})") from error
+        raise UnreadableStudyError(f"it cannot be read ({describe_error(error)})") from error
+
+
+def describe_error(error: Exception) -> str:
+    """Return the type and message of a foreign error in a line; some messages have many lines."""
+    return shorten(one_line(f"{type(error).__name__}: {error}"), 200, placeholder=" ...")
 
 
 def read_tables(storage: BaseStorage, select: Callable[..., _T], *arguments: Any) -> _T | None:

@@ -215,9 +215,11 @@ def test_a_bug_is_not_taken_for_damage(
 def test_a_storage_that_cannot_list_its_studies_is_an_error() -> None:
     class Closed(InMemoryStorage):
         def get_all_studies(self) -> Any:
-            raise ConnectionError("closed")
+            raise ConnectionError("closed\n" * 99)
 
     read: Callable[[BaseStorage], History | list[str]]
     for read in (read_history, study_names):
-        with pytest.raises(HistoryError, match="ConnectionError: closed"):
+        with pytest.raises(
+            HistoryError, match=r"ConnectionError: closed closed .* \.\.\.\)\. Check"
+        ):
             read(Closed())
