@@ -1,7 +1,7 @@
 """Search YAHPO Gym's XGBoost surrogate on 20 OpenML tables, with 40 others as the past.
 
-The space is conditional: the linear booster has six parameters, `dart` all 14. The objective is the
-accuracy of a full training. Meta-features are not known.
+The space is conditional: the linear booster has six parameters, `dart` all 14. The objective is
+the accuracy of a full training. Meta-features are not known.
 """
 
 from __future__ import annotations
