@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -17,6 +19,8 @@ from numpy.typing import NDArray
 
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history import History
+from optuna_metallmix.history import PastStudy
+from optuna_metallmix.history import PastTrial
 from optuna_metallmix.space import ABSENT
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
@@ -31,12 +35,16 @@ if TYPE_CHECKING:
 
 SCORE_POWER = 3
 """Power of a trial's rank that is used as its score, to weight differences among the best trials.
-(Mean regret of the first pick with powers 1 and 3: LCBench .34 and .30, HPOBench .16 and .15,
-Quick-Tune .26 and .27; measured 2026-11.)"""
+(Regret of the first pick with cubed ranks, and with their mean with regret scores: LCBench .43 and
+.43, with pasts made by TPE .19 and .30; XGBoost .36 and .46, with pasts made by TPE .33 and .31;
+measured 2026-11.)"""
+MAX_TRIALS = 100
+"""Maximum number of trials of a study, evenly spaced from the best to the worst."""
+FULL_WEIGHT = 10
+"""Number of trials from which a study has its full weight. Three trials have a best and a worst,
+too, but tell little: the weight grows like the number of comparisons between trials."""
 
-MAX_ROWS = 3_000
-"""Maximum number of rows to fit on. More rows take longer and did not help (mean regret of the
-first pick on LCBench: .39 with 1,000 of its 2,000 rows, .43 with all; measured 2026-11)."""
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -60,23 +68,49 @@ class MetaDataset:
     studies: tuple[str, ...]
     seconds: NDArray[np.float64]
 
+    @cached_property
+    def weights(self) -> NDArray[np.float64]:
+        """Weight of each study, shape (n_studies,), in [0, 1]; 0 without rows."""
+        n_rows = np.bincount(self.groups, minlength=len(self.studies))
+        return np.minimum(n_rows / FULL_WEIGHT, 1.0) ** 2
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The configurations as a data frame, see :func:`to_frame`."""
+        return to_frame(self.space, self.configs)
+
+    @property
+    def n_studies(self) -> int:
+        """Number of studies with at least one row."""
+        return len(np.unique(self.groups))
+
+    def thinned(self, n_max: int) -> MetaDataset:
+        """Keep evenly spaced rows, about ``n_max`` in total and at least 20 of each study."""
+        n_rows = max(20, n_max // self.n_studies)
+        by_study = [np.flatnonzero(self.groups == study) for study in np.unique(self.groups)]
+        kept = np.concatenate([rows[evenly_spaced(len(rows), n_rows)] for rows in by_study])
+        return replace(
+            self,
+            configs=tuple(self.configs[i] for i in kept),
+            scores=self.scores[kept],
+            groups=self.groups[kept],
+            seconds=self.seconds[kept],
+        )
+
 
 def build_meta_dataset(history: History, space: SearchSpace) -> MetaDataset:
     """Build the training data for ``space`` from past trials.
 
     Parameters that are not in ``space`` are dropped, and so are non-numeric values of ordered
-    parameters. If there are more than :data:`MAX_ROWS` trials, each study contributes evenly
-    spaced ranks.
+    parameters. The rows of a study are consecutive, best first.
 
     Raises:
         HistoryError: No past trial has a parameter of ``space``.
     """
-    max_trials = max(20, MAX_ROWS // max(len(history.studies), 1))
     rows = [
         (config, trial.rank**SCORE_POWER, group, trial.seconds)
         for group, study in enumerate(history.studies)
-        for trial in (study.trials[i] for i in evenly_spaced(len(study.trials), max_trials))
-        if (config := _usable_params(trial.params, space))
+        for config, trial in _usable_trials(study, space)
     ]
     if not rows:
         raise HistoryError(
@@ -97,8 +131,9 @@ def build_meta_dataset(history: History, space: SearchSpace) -> MetaDataset:
 def to_frame(space: SearchSpace, configs: Sequence[Config]) -> pd.DataFrame:
     """Encode configurations as a data frame, shape (len(configs), len(space)).
 
-    Ordered parameters become floats, NaN if inactive; all others become strings, :data:`ABSENT` if
-    inactive. CatBoost handles choices that it has not seen in training.
+    Ordered parameters become floats in single precision, as in CatBoost, NaN if inactive; all
+    others become strings, :data:`ABSENT` if inactive. CatBoost handles choices that it has not
+    seen in training.
     """
     import pandas as pd
 
@@ -106,7 +141,9 @@ def to_frame(space: SearchSpace, configs: Sequence[Config]) -> pd.DataFrame:
     for name, distribution in space.items():
         if is_ordered(distribution):
             values = [config.get(name) for config in configs]
-            columns[name] = np.array([v if is_number(v) else np.nan for v in values], float)
+            numbers = np.array([v if is_number(v) else np.nan for v in values], float)
+            with np.errstate(all="ignore"):  # the smallest numbers become 0
+                columns[name] = numbers.clip(-_LARGEST, _LARGEST).astype(np.float32)
         else:
             active = [config.get(name, ABSENT) for config in configs]
             columns[name] = labels_of(distribution, active)
@@ -121,6 +158,13 @@ def categorical_columns(space: SearchSpace) -> list[str]:
 def evenly_spaced(n_items: int, n_max: int) -> NDArray[np.int64]:
     """Return up to ``n_max`` evenly spaced indices of ``n_items``, from the first to the last."""
     return np.linspace(0, n_items - 1, min(n_items, n_max)).round().astype(np.int64)
+
+
+def _usable_trials(study: PastStudy, space: SearchSpace) -> list[tuple[Config, PastTrial]]:
+    """Return evenly spaced trials that have a parameter of ``space``, with their parameters."""
+    configs = [(_usable_params(trial.params, space), trial) for trial in study.trials]
+    usable = [(config, trial) for config, trial in configs if config]
+    return [usable[i] for i in evenly_spaced(len(usable), MAX_TRIALS)]
 
 
 def _usable_params(params: Config, space: SearchSpace) -> Config:

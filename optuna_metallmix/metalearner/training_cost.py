@@ -18,8 +18,8 @@ from optuna_metallmix.metalearner.dataset import MetaDataset
 from optuna_metallmix.metalearner.dataset import to_frame
 from optuna_metallmix.metalearner.ensemble import Floats
 from optuna_metallmix.metalearner.ensemble import Trees
+from optuna_metallmix.metalearner.ensemble import can_fit
 from optuna_metallmix.metalearner.ensemble import fit_regressor
-from optuna_metallmix.metalearner.ensemble import varies
 from optuna_metallmix.metalearner.meta_learner import MIN_ROWS
 from optuna_metallmix.metalearner.meta_learner import MetaLearner
 from optuna_metallmix.metalearner.meta_learner import Prediction
@@ -76,7 +76,7 @@ class CostModel:
         self.members_: list[CatBoostRegressor] = []
         for fold in range(N_FOLDS):
             seen = folds != fold
-            if not np.ptp(log_costs[seen]) > 0 or not varies(frame[seen]):  # CatBoost would raise
+            if not can_fit(frame[seen], log_costs[seen]):
                 raise _no_effect(
                     "most past trials have the same training time or the same parameter values"
                 )
@@ -103,7 +103,7 @@ class CostModel:
 def cheapest_equal(prediction: Prediction, costs: Floats) -> int:
     """Return the index of the cheapest configuration that may be as good as the best.
 
-    That is, its predicted score is within the spread of the best. Return the best if no such
+    That is, its predicted score is within the spread of the best's. Return the best if no such
     configuration is clearly cheaper.
     """
     best = int(prediction.mean.argmax())

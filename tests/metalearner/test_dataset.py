@@ -12,7 +12,6 @@ from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history.history import History
 from optuna_metallmix.history.history import PastStudy
 from optuna_metallmix.history.scores import PastTrial
-from optuna_metallmix.metalearner import dataset as dataset_module
 from optuna_metallmix.metalearner.dataset import build_meta_dataset
 from optuna_metallmix.metalearner.dataset import categorical_columns
 from optuna_metallmix.metalearner.dataset import to_frame
@@ -55,18 +54,51 @@ def test_empty_table_is_a_history_error(history: History) -> None:
         build_meta_dataset(history, SPACE)
 
 
-def test_large_past_keeps_an_even_spread_from_best_to_worst(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(dataset_module, "MAX_ROWS", 60)
-    configs: list[dict[str, object]] = [{"lr": i / 100} for i in range(100)]
+def test_large_study_keeps_an_even_spread_from_best_to_worst() -> None:
+    configs: list[dict[str, object]] = [{"lr": i / 300} for i in range(300)]
     history = History((_study("a", configs), _study("b", configs[:5])))
     dataset = build_meta_dataset(history, SPACE)
-    kept = [config["lr"] for config in dataset.configs[:30]]
-    assert len(set(kept)) == 30
+    kept = [config["lr"] for config in dataset.configs[:100]]
+    assert len(set(kept)) == 100
+    assert (kept[0], kept[-1]) == (0.0, 299 / 300)
+    assert np.ptp(np.diff(kept)) < 0.004
+    assert np.bincount(dataset.groups).tolist() == [100, 5]
+
+
+def test_trials_without_a_parameter_of_the_space_take_up_no_rows() -> None:
+    configs: list[dict[str, object]] = [{"lr": i} if i % 3 == 0 else {"x": i} for i in range(300)]
+    dataset = build_meta_dataset(History((_study("a", configs),)), {"lr": SPACE["lr"]})
+    assert [config["lr"] for config in dataset.configs] == list(range(0, 300, 3))
+
+
+def test_thinned_table_keeps_an_even_spread_of_each_study() -> None:
+    configs: list[dict[str, object]] = [{"lr": i / 100} for i in range(100)]
+    history = History(tuple(_study(name, configs[:n]) for name, n in [("a", 100), ("b", 5)]))
+    dataset = build_meta_dataset(history, SPACE)
+    thinned = dataset.thinned(60)
+    assert np.bincount(thinned.groups).tolist() == [30, 5]
+    kept = [config["lr"] for config in thinned.configs[:30]]
     assert (kept[0], kept[-1]) == (0.0, 0.99)
     assert np.ptp(np.diff(kept)) < 0.011
-    assert np.bincount(dataset.groups).tolist() == [30, 5]
+    assert np.bincount(dataset.thinned(1).groups).tolist() == [20, 5]
+
+
+def test_studies_of_few_trials_weigh_little() -> None:
+    configs: list[dict[str, object]] = [{"lr": i / 50} for i in range(50)]
+    sizes = [50, 10, 3, 0]
+    studies = tuple(_study(str(i), configs[:n]) for i, n in enumerate(sizes))
+    dataset = build_meta_dataset(History(studies), SPACE)
+    np.testing.assert_allclose(dataset.weights, [1, 1, 0.09, 0])
+    assert dataset.n_studies == 3
+    np.testing.assert_array_equal(dataset.thinned(1).weights, dataset.weights)
+
+
+def test_numbers_outside_single_precision_stay_finite() -> None:
+    numbers = [1e300, -1e300, 1e-300, float(np.finfo(float).max), 2**70, 0.1]
+    with np.errstate(all="raise"):
+        column = to_frame({"x": FloatDistribution(-1, 1)}, [{"x": x} for x in numbers])["x"]
+    assert np.isfinite(column).all()
+    assert column[0] == column[3] > column[4] > column[5] > column[2] >= 0 > column[1]
 
 
 def test_columns_are_numeric_or_text() -> None:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import copy
 import math
+import pickle
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -9,17 +13,26 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 
+from optuna_metallmix.candidates.selection import propose_candidates
 from optuna_metallmix.errors import HistoryError
+from optuna_metallmix.history.history import History
+from optuna_metallmix.history.history import PastStudy
+from optuna_metallmix.history.scores import PastTrial
+from optuna_metallmix.metalearner import ensemble
 from optuna_metallmix.metalearner import meta_learner
 from optuna_metallmix.metalearner.dataset import MetaDataset
 from optuna_metallmix.metalearner.ensemble import Trees
 from optuna_metallmix.metalearner.meta_learner import MetaLearner
+from optuna_metallmix.metalearner.meta_learner import fit_meta_learner
+from optuna_metallmix.space.search_space import SearchSpace
+from optuna_metallmix.space.search_space import sample
 
 
 if TYPE_CHECKING:
     from conftest import Learned
 
 SPACE = {"x": FloatDistribution(0, 1), "kind": CategoricalDistribution(["a", "b"])}
+FEW = Trees(3, 15, 0.2)
 
 
 def _dataset(rows: list[tuple[dict[str, Any], float, int]]) -> MetaDataset:
@@ -42,20 +55,70 @@ def test_good_configurations_are_predicted_better_than_bad_ones(learned: Learned
     assert learned.learner.quality > 0.5
 
 
-def test_prediction_is_the_mean_and_spread_of_the_members(learned: Learned) -> None:
-    configs = learned.learner.dataset.configs[:7]
-    prediction = learned.learner.predict(configs)
-    assert prediction.mean.shape == prediction.spread.shape == (7,)
-    assert (prediction.spread >= 0).all()
-    assert prediction.spread.max() > 0
+def test_prediction_is_the_mean_of_the_studies_with_its_standard_error(learned: Learned) -> None:
+    learner, configs = learned.learner, learned.learner.dataset.configs[:7]
+    rows, prediction = learner.predict_by_study(configs), learner.predict(configs)
+    assert len(learner.study_models_) == len(rows) == 3
+    np.testing.assert_allclose(prediction.mean, rows.mean(axis=0), atol=1e-9)
+    np.testing.assert_allclose(prediction.spread, rows.std(axis=0) / np.sqrt(3), atol=1e-9)
+    np.testing.assert_allclose(learner.predict_mean(configs), prediction.mean, atol=1e-9)
+
+
+def test_standard_error_counts_studies_by_their_weight() -> None:
+    rows = _rising(20) + _rising(6, 1) + _rising(20, 2)
+    learner = MetaLearner(trees=FEW).fit(_dataset(rows))
+    weights = np.array([1, 0.36, 1]) / 2.36
+    np.testing.assert_allclose(learner.study_weights_, weights)
+    configs = learner.dataset.configs[:5]
+    by_study = learner.predict_by_study(configs)
+    mean = weights @ by_study
+    variance = weights @ (by_study - mean) ** 2
+    spread = np.sqrt(variance * (weights**2).sum())
+    prediction = learner.predict(configs)
+    np.testing.assert_allclose(prediction.mean, mean)
+    np.testing.assert_allclose(prediction.spread, spread)
+
+
+def test_spread_of_a_single_study_is_that_of_the_members() -> None:
+    learner = MetaLearner(trees=FEW).fit(_dataset(_rising(20)))
+    configs = learner.dataset.configs[:5]
+    rows = learner.predict_by_study(configs)
+    assert len(rows) == len(learner.members_)
+    np.testing.assert_allclose(learner.predict(configs).spread, rows.std(axis=0))
 
 
 def test_shap_values_and_base_add_up_to_the_prediction(learned: Learned) -> None:
     configs = [*learned.learner.dataset.configs, {"lr": 0.5, "optimizer": "never seen"}, {}]
+    assert learned.learner.study_models_
     values, base = learned.learner.shap_values(configs)
     assert values.shape == (len(configs), len(learned.space))
     expected = learned.learner.predict(configs).mean
-    np.testing.assert_allclose(values.sum(axis=1) + base, expected, atol=1e-9, rtol=0)
+    np.testing.assert_allclose(values.sum(axis=1) + base, expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_copies_predict_and_explain_alike(
+    learned: Learned, copied: Callable[[MetaLearner], MetaLearner]
+) -> None:
+    learner, configs = learned.learner, learned.learner.dataset.configs[:5]
+    other = copied(learner)
+    assert other.predict(configs).mean.tolist() == learner.predict(configs).mean.tolist()
+    assert other.shap_values(configs)[0].tolist() == learner.shap_values(configs)[0].tolist()
+    assert (other.quality, other.error) == (learner.quality, learner.error)
+
+
+def test_threads_fit_the_same_model() -> None:
+    dataset = _dataset(_rising(12) + _rising(13, 1) + _rising(14, 2))
+    ensemble._fit_study.cache.clear()
+
+    def fit(_: int) -> list[float]:
+        learner = MetaLearner(trees=FEW).fit(dataset)
+        mean: list[float] = learner.predict([{"x": 0.3, "kind": "a"}, {"x": 0.9}]).mean.tolist()
+        return mean
+
+    with ThreadPoolExecutor(4) as threads:
+        first, *others = threads.map(fit, range(8))
+    assert others == [first] * 7
 
 
 def test_same_seed_same_model() -> None:
@@ -79,6 +142,52 @@ def test_quality_is_unknown_with_one_study() -> None:
     learner = MetaLearner(trees=Trees(4, 5, 0.08)).fit(_dataset(_rising(20)))
     assert learner.quality is None
     assert learner.predict([{"x": 0.9, "kind": "a"}]).spread[0] > 0
+
+
+def test_quality_is_unknown_beside_studies_of_a_few_trials() -> None:
+    small = [row for group in range(1, 5) for row in _rising(3, group)]
+    learner = MetaLearner(trees=FEW).fit(_dataset(_rising(20) + small))
+    assert learner.quality is None
+    assert learner.trust == meta_learner.UNKNOWN_TRUST
+    assert learner.error == meta_learner.UNKNOWN_ERROR
+    assert learner.predict([{"x": 0.9, "kind": "a"}]).spread[0] > 0
+
+
+def test_small_studies_alone_are_learned_from() -> None:
+    rows = [row for group, n in enumerate([4, 6, 3, 9, 5]) for row in _rising(n, group)]
+    learner = MetaLearner(trees=Trees(4, 40, 0.08)).fit(_dataset(rows))
+    assert learner.quality is not None
+    assert learner.quality > 0.5
+    low, high = learner.predict([{"x": 0.05, "kind": "a"}, {"x": 0.95, "kind": "a"}]).mean
+    assert low < high
+
+
+def _debugging(n_trials: int, group: int) -> list[tuple[dict[str, Any], float, int]]:
+    """Return a study that says the opposite of the others, with other values."""
+    xs = np.linspace(0.02, 0.6, n_trials)
+    return [
+        ({"x": float(x), "kind": "b"}, 1 - i / (n_trials - 1), group) for i, x in enumerate(xs)
+    ]
+
+
+@pytest.mark.parametrize("n_past", [2, 3, 10])
+@pytest.mark.parametrize("n_trials", [2, 3, 4])
+def test_debugging_runs_do_no_harm(n_past: int, n_trials: int) -> None:
+    rng = np.random.default_rng(0)
+    past = []
+    for group in range(n_past):
+        xs = rng.random(20)
+        noisy = xs + 0.5 * rng.random(20)
+        ranks = noisy.argsort().argsort() / 19
+        past += [({"x": float(x), "kind": "ab"[i % 2]}, ranks[i], group) for i, x in enumerate(xs)]
+    debugging = [r for i in range(3) for r in _debugging(n_trials, n_past + i)]
+    alone = MetaLearner().fit(_dataset(past))
+    beside = MetaLearner().fit(_dataset(past + debugging))
+    assert beside.trust > alone.trust - 0.1
+    probe = [{"x": i / 20, "kind": kind} for i in range(21) for kind in "ab"]
+    means = alone.predict(probe).mean
+    assert means[beside.predict(probe).mean.argmax()] > means.max() - 0.05
+    assert np.abs(beside.predict(probe).mean - means).mean() < 0.06
 
 
 def test_quality_of_an_inverted_past_is_negative() -> None:
@@ -153,3 +262,85 @@ def test_explained_rows_are_evenly_spaced(monkeypatch: pytest.MonkeyPatch) -> No
     learner = MetaLearner(trees=Trees(4, 5, 0.08)).fit(_dataset(_rising(12) + _rising(13, 1)))
     assert list(learner.explained_rows) == [0, 6, 12, 18, 24]
     assert len(learner.past_shap_values[0]) == 5
+
+
+def _history(space: SearchSpace, seed: int = 0) -> History:
+    """Return four studies of ``space`` in which low numbers and early choices are good."""
+    rng = np.random.default_rng(seed)
+    studies = []
+    for name in "abcd":
+        configs = [{n: sample(dist, rng) for n, dist in space.items()} for _ in range(20)]
+        trials = tuple(
+            PastTrial(config, 1 - i / 19, None, None, 1 - i / 10)
+            for i, config in enumerate(configs)
+        )
+        studies.append(PastStudy(name, space, trials, {}))
+    return History(tuple(studies))
+
+
+def test_changed_range_is_not_a_reason_to_fit_again(fits: list[None]) -> None:
+    space = {**SPACE, "n": CategoricalDistribution([8, 16])}
+    history = _history(space)
+    learner = fit_meta_learner(history, space, 0)
+    assert fit_meta_learner(history, dict(space), 0) is learner
+    moved = {**space, "x": FloatDistribution(0.2, 0.4), "n": CategoricalDistribution([8, 16, 32])}
+    other = fit_meta_learner(history, moved, 0)
+    assert len(fits) == 1
+    assert (learner.space, other.space) == (space, moved)
+    assert other.past_shap_values is learner.past_shap_values
+    candidates = propose_candidates(other, history, np.random.default_rng(0))
+    assert all(0.2 <= candidate.params["x"] <= 0.4 for candidate in candidates)
+
+
+def test_other_names_choices_seeds_and_trials_are(fits: list[None]) -> None:
+    history = _history(SPACE)
+    fit_meta_learner(history, SPACE, 0)
+    fit_meta_learner(history, {"x": SPACE["x"]}, 0)
+    fit_meta_learner(history, {**SPACE, "kind": CategoricalDistribution(["a", "b", "c"])}, 0)
+    fit_meta_learner(history, SPACE, 1)
+    fit_meta_learner(_history(SPACE), SPACE, 0)
+    assert len(fits) == 5
+
+
+class _Named:
+    """A choice whose text does not tell it from others."""
+
+    def __repr__(self) -> str:
+        return "the same"
+
+
+def test_choices_are_told_apart_by_value_not_by_text(fits: list[None]) -> None:
+    first, second = _Named(), _Named()
+    with pytest.warns(UserWarning, match="persistent storage"):
+        kinds = [CategoricalDistribution(pair) for pair in ([first, second], [second, first])]
+    spaces = [{**SPACE, "kind": kind} for kind in kinds]
+    history = _history(spaces[0])
+    learners = [fit_meta_learner(history, space, 0) for space in spaces]
+    assert len(fits) == 2
+    configs = [{"x": 0.5, "kind": first}, {"x": 0.5, "kind": second}]
+    means = [learner.predict(configs).mean for learner in learners]
+    assert means[0][0] != means[0][1]
+    np.testing.assert_allclose(means[0], means[1], atol=0.2)
+
+
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """An item for each fit of a meta-learner."""
+    done: list[None] = []
+    fit = MetaLearner.fit
+
+    def counting_fit(self: MetaLearner, dataset: MetaDataset) -> MetaLearner:
+        done.append(None)
+        return fit(self, dataset)
+
+    monkeypatch.setattr(MetaLearner, "fit", counting_fit)
+    return done
+
+
+@pytest.mark.parametrize("sizes", [[20], [20, 20, 20], [3, 4, 5], [20, 3, 3]])
+def test_no_floating_point_error_is_raised(sizes: list[int]) -> None:
+    rows = [row for group, n in enumerate(sizes) for row in _rising(n, group)]
+    with np.errstate(all="raise"):
+        learner = MetaLearner().fit(_dataset(rows))
+        learner.predict([{"x": 0.5, "kind": "a"}, {}])
+        learner.predict_mean([{"x": 1e300}])
