@@ -20,13 +20,14 @@ from optuna.trial import create_trial
 
 from optuna_metallmix.candidates.pool import best_choices
 from optuna_metallmix.candidates.selection import MIN_DISTANCE
-from optuna_metallmix.candidates.selection import UNCERTAINTY_PENALTY
 from optuna_metallmix.candidates.selection import Candidate
 from optuna_metallmix.candidates.selection import _distance
 from optuna_metallmix.candidates.selection import candidates_without_history
 from optuna_metallmix.candidates.selection import propose_candidates
+from optuna_metallmix.candidates.selection import select_portfolio
 from optuna_metallmix.history.history import History
 from optuna_metallmix.history.history import PastStudy
+from optuna_metallmix.history.history import read_history
 from optuna_metallmix.history.history import with_own_trials
 from optuna_metallmix.history.scores import PastTrial
 from optuna_metallmix.metalearner.dataset import build_meta_dataset
@@ -37,6 +38,7 @@ from optuna_metallmix.space.search_space import contains
 
 
 if TYPE_CHECKING:
+    from conftest import AddStudy
     from conftest import Learned
 
 Space = Mapping[str, BaseDistribution]
@@ -58,21 +60,18 @@ def _active_sets(history: History, space: Space) -> set[frozenset[str]]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_candidates_are_valid_ranked_and_distinct(learned: Learned, seed: int) -> None:
+def test_candidates_are_valid_and_distinct(learned: Learned, seed: int) -> None:
     candidates = _propose(learned.learner, learned.history, seed=seed)
     assert [candidate.number for candidate in candidates] == [1, 2, 3, 4, 5, 6]
     for candidate in candidates:
         assert all(contains(learned.space[name], v) for name, v in candidate.params.items())
         assert frozenset(candidate.params) in _active_sets(learned.history, learned.space)
         assert ("momentum" in candidate.params) == (candidate.params["optimizer"] == "sgd")
-    penalized = [_penalized_score(candidate, learned.learner.trust) for candidate in candidates]
-    assert penalized == sorted(penalized, reverse=True)
+    prediction = learned.learner.predict([candidate.params for candidate in candidates])
     predicted = [candidate.predicted for candidate in candidates]
-    np.testing.assert_allclose(
-        predicted,
-        learned.learner.predict([candidate.params for candidate in candidates]).mean,
-        atol=1e-12,
-    )
+    np.testing.assert_allclose(predicted, prediction.mean, atol=1e-12)
+    np.testing.assert_allclose([c.spread for c in candidates], prediction.spread, atol=1e-12)
+    assert max(predicted) == predicted[0]
     assert len({config_key(candidate.params) for candidate in candidates}) == 6
 
 
@@ -101,21 +100,77 @@ def test_best_candidate_is_near_the_true_optimum(learned: Learned) -> None:
     assert 1e-4 < best["lr"] < 1e-2
 
 
-def _penalized_score(candidate: Candidate, trust: float) -> float:
-    """Return the predicted score minus the penalty of an untried configuration."""
-    assert candidate.predicted is not None
-    assert candidate.spread is not None
-    is_past_best = candidate.origin.startswith("one of the best")
-    penalty = 0.0 if is_past_best else UNCERTAINTY_PENALTY * (1 - trust)
-    return candidate.predicted - penalty * candidate.spread
+LINE = {"x": FloatDistribution(0, 1)}
+POINTS = [{"x": i / 10} for i in range(11)]
 
 
-def test_perfect_trust_orders_by_predicted_score(
-    learned: Learned, monkeypatch: pytest.MonkeyPatch
+def _peaks(*peaks: float) -> np.ndarray:
+    """Return the scores of the points in studies with these optima."""
+    return np.array([[1 - 2 * abs(point["x"] - peak) for point in POINTS] for peak in peaks])
+
+
+def test_portfolio_covers_the_studies() -> None:
+    """The mean's best first, then what is best for the studies that have nothing good yet."""
+    scores = _peaks(0.0, 0.1, 0.6, 1.0)
+    chosen = select_portfolio(scores, np.full(4, 0.25), POINTS, LINE, 4)
+    assert chosen[0] == int(scores.mean(axis=0).argmax())
+    best = scores[:, chosen].max(axis=1)
+    assert best.min() >= 0.8
+    by_mean = np.argsort(-scores.mean(axis=0), kind="stable")[:4]
+    assert best.mean() > scores[:, by_mean].max(axis=1).mean() + 0.1
+
+
+def test_portfolio_minds_the_weights() -> None:
+    scores = _peaks(0.0, 1.0)
+    assert select_portfolio(scores, np.array([0.9, 0.1]), POINTS, LINE, 2) == [0, 10]
+    assert select_portfolio(scores, np.array([0.1, 0.9]), POINTS, LINE, 2) == [10, 0]
+
+
+def test_portfolio_goes_on_by_the_mean_if_all_studies_are_covered() -> None:
+    scores = _peaks(0.5)
+    assert select_portfolio(scores, np.ones(1), POINTS, LINE, 4) == [5, 4, 6, 3]
+
+
+def test_portfolio_is_distinct_as_long_as_possible() -> None:
+    points = [{"x": x} for x in (0.5, 0.51, 0.52, 0.9)]
+    scores = np.array([[1.0, 0.99, 0.98, 0.1]])
+    assert select_portfolio(scores, np.ones(1), points, LINE, 9) == [0, 3, 1, 2]
+
+
+def test_candidates_are_good_for_different_studies() -> None:
+    """Half of the past studies want the contrary of the others."""
+    rng = np.random.default_rng(0)
+    studies = []
+    for i in range(6):
+        xs = sorted(rng.random(20).tolist(), reverse=i % 2 == 0)
+        trials = (
+            PastTrial({"x": x}, 1 - j / 19, None, None, 1 - j / 10) for j, x in enumerate(xs)
+        )
+        studies.append(PastStudy(f"past {i}", LINE, tuple(trials), {}))
+    history = History(tuple(studies))
+    xs = [candidate.params["x"] for candidate in _propose(_fit(history, LINE), history, 3)]
+    assert max(xs) > 0.8
+    assert min(xs) < 0.2
+
+
+@pytest.mark.parametrize("n_trials", [2, 3, 4])
+def test_debugging_runs_hardly_change_the_first_candidate(
+    add_study: AddStudy, n_trials: int
 ) -> None:
-    monkeypatch.setattr(learned.learner, "quality", 1.0)
-    predicted = [candidate.predicted for candidate in _propose(learned.learner, learned.history)]
-    assert predicted == sorted(predicted, reverse=True)
+    storage = optuna.storages.InMemoryStorage()
+    for i in range(3):
+        add_study(storage, f"past {i}", seed=i)
+    alone = read_history(storage)
+    for i in range(3):
+        add_study(storage, f"debugging {i}", seed=10 + i, n_trials=n_trials)
+    beside = read_history(storage)
+    assert len(beside.studies) == 6
+    space = alone.studies[0].space
+    before, after = (MetaLearner().fit(build_meta_dataset(h, space)) for h in (alone, beside))
+    assert after.trust > before.trust - 0.1
+    firsts = [_propose(before, alone, 1)[0], _propose(after, beside, 1)[0]]
+    expected, predicted = before.predict([first.params for first in firsts]).mean
+    assert predicted > expected - 0.1
 
 
 @pytest.mark.parametrize("quality", [-0.5, 0.0, 0.05])
