@@ -61,7 +61,7 @@ class Suggestion:
         model: The language model's name; ``None`` if no model was asked.
         model_build: Which build of the model answered, such as
             ``"ollama 0.32.15, fd5f44c0b5af"``; ``None`` if unknown.
-        prompt_version: Version and variant of the prompt, such as ``"3 cot+shap"``.
+        prompt_version: Version and variant of the prompt, such as ``"4 cot+shap"``.
         proposal: The accepted proposal; ``None`` if no answer was accepted.
         verdict: The judge's verdict on the last answer that could be parsed.
         attempts: All answers, in order.

@@ -149,9 +149,11 @@ def _reorder(question: Question, order: Sequence[int], rng: np.random.Generator)
         replace(view.candidates[number - 1], number=position)
         for position, number in enumerate(order, start=1)
     ]
-    explanation = view.explanation
-    if explanation is not None:
-        evidence = [explanation.evidence[i] for i in rng.permutation(len(explanation.evidence))]
+    explanation = question.explanation
+    if explanation is not None and view.explanation is not None:
+        shown = view.explanation.evidence
+        others = [item for item in explanation.evidence if item not in shown]
+        evidence = [*(shown[i] for i in rng.permutation(len(shown))), *others]
         renamed = tuple(replace(item, id=f"E{i}") for i, item in enumerate(evidence, start=1))
         explanation = replace(explanation, evidence=renamed)
     return prompt_view(

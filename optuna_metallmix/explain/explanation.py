@@ -149,7 +149,7 @@ class Explanation:
     def trust(self) -> str:
         """How far to trust the explanation, in a sentence of Markdown."""
         if self.quality is None:
-            return "Reliability: unknown, since there is only one past study."
+            return "Reliability: unknown, since no other past study is large enough to check it."
         only = " Therefore only the best configurations of past studies were offered."
         return (
             "Reliability: on held-out past studies, predicted and true scores have a rank "

@@ -27,7 +27,7 @@ from optuna_metallmix.text import MAX_TEXT
 from optuna_metallmix.text import is_verbatim
 
 
-PROMPT_VERSION = "3"
+PROMPT_VERSION = "4"
 """Increases with every change to the prompts, so that recorded answers stay comparable."""
 
 
@@ -118,13 +118,13 @@ class Question:
     Attributes:
         space: The search space by parameter name.
         meta_features: Known properties of the target task.
-        candidates: Configurations to choose from, best first.
+        candidates: Configurations to choose from, the one that is expected to do best first.
         explanation: Why past studies favor them; ``None`` without past studies.
         learner: The fitted meta-learner; ``None`` without past studies.
         tried: Configurations and objective values of the study's own trials, oldest first; the
             value of an infeasible trial is ``None``.
         variant: The prompt style.
-        ranked: Whether the candidates are sorted and the prompt states that.
+        ranked: Whether the first candidate is the best and the prompt states that.
     """
 
     space: SearchSpace

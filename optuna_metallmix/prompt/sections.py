@@ -1,7 +1,7 @@
 """Write the sections of a question: task, search space, evidence and candidates.
 
-Candidates and evidence are sorted best first, because the smallest models prefer what comes
-first. Each section states how many items it leaves out.
+The best candidate and the strongest evidence come first, because the smallest models prefer what
+does. Each section states how many items it leaves out.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _outcome(value: float | None) -> str:
 
 def _trust(quality: float | None) -> str:
     if quality is None:
-        return "Trust: one past study only, so nothing tells how far it carries over."
+        return "Trust: unknown, since no other past study is large enough to check it."
     return (
         "Trust: on past studies held out, the order of trials was predicted with rank correlation "
         f"{quality:.2f} (1 perfect, 0 useless)."

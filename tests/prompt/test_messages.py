@@ -248,7 +248,7 @@ def test_a_variant_asks_for_its_fields_in_prompt_and_schema(
     assert ("helped" in text) is variant.evidence
     for part in ("Trust:", '- "chest" (30 trials', "expected score 0.90 +- 0.02"):
         assert part in text
-    assert variant.version == f"3 {variant.name}"
+    assert variant.version == f"4 {variant.name}"
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
