@@ -37,6 +37,7 @@ from optuna_metallmix.settings import check_seed
 from optuna_metallmix.settings import check_source
 from optuna_metallmix.settings import check_space
 from optuna_metallmix.settings import check_store
+from optuna_metallmix.settings import numpy_defaults
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import contains
 from optuna_metallmix.transfer import PerStudySampler
@@ -50,10 +51,11 @@ if TYPE_CHECKING:
 class MetaLLMiXSampler(PerStudySampler):
     """Sampler whose first trial is suggested from past studies by a local language model.
 
-    A CatBoost meta-learner is fitted on the past studies. Its best candidates and its SHAP values
-    are shown to a language model, on this machine unless you name a host, and the model's
-    proposal is checked before it is used (MetaLLMiX, arXiv 2509.09387). The model is asked inside
-    the objective's first ``suggest_*`` call. The base sampler samples all other trials.
+    A CatBoost meta-learner is fitted on the past studies, of which those with fewer than ten
+    finished trials count less. Its best candidates and its SHAP values are shown to a language
+    model, on this machine unless you name a host, and the model's proposal is checked before it is
+    used (MetaLLMiX, arXiv 2509.09387). The model is asked inside the objective's first
+    ``suggest_*`` call. The base sampler samples all other trials.
 
     Each fallback, from the model to the meta-learner's best candidate and from there to the base
     sampler, logs one warning and is recorded on the trial. The user attributes are
@@ -206,6 +208,7 @@ class MetaLLMiXSampler(PerStudySampler):
     def _is_own(self, study: Study, trial: FrozenTrial) -> bool:
         return trial_key(study, trial) in self._claimed
 
+    @numpy_defaults()
     def _ask(
         self, study: Study, trial: FrozenTrial, first_param: SearchSpace
     ) -> StudyReport | None:

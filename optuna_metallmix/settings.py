@@ -67,6 +67,14 @@ class Settings:
                 resolve_llm(model)
 
 
+def numpy_defaults() -> np.errstate:
+    """Return a context, or decorator, with NumPy's default handling of floating-point errors.
+
+    Programs that raise on them, to find faults of their own, must not be stopped by an underflow.
+    """
+    return np.errstate(divide="warn", over="warn", under="ignore", invalid="warn")
+
+
 def check_source(source: Source | None, names: Sequence[str] | None) -> tuple[str, ...] | None:
     """Check that the source exists and contains the named studies; return the names as a tuple.
 

@@ -4,6 +4,7 @@ from optuna_metallmix.space.choices import value_key
 from optuna_metallmix.space.search_space import ABSENT
 from optuna_metallmix.space.search_space import Config
 from optuna_metallmix.space.search_space import SearchSpace
+from optuna_metallmix.space.search_space import bounds_of
 from optuna_metallmix.space.search_space import choices_of
 from optuna_metallmix.space.search_space import config_key
 from optuna_metallmix.space.search_space import contains
@@ -24,12 +25,14 @@ from optuna_metallmix.space.search_space import project
 from optuna_metallmix.space.search_space import sample
 from optuna_metallmix.space.search_space import to_record
 from optuna_metallmix.space.search_space import to_unit
+from optuna_metallmix.space.search_space import to_units
 
 
 __all__ = [
     "ABSENT",
     "Config",
     "SearchSpace",
+    "bounds_of",
     "choices_of",
     "config_key",
     "contains",
@@ -50,5 +53,6 @@ __all__ = [
     "sample",
     "to_record",
     "to_unit",
+    "to_units",
     "value_key",
 ]

@@ -17,6 +17,7 @@ from typing import Any
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
@@ -62,6 +63,11 @@ def is_number(value: Any) -> bool:
 def _is_numeric(value: Any) -> bool:
     is_number = isinstance(value, int | float | np.integer | np.floating)
     return is_number and not isinstance(value, bool)
+
+
+def bounds_of(distribution: BaseDistribution) -> list[float]:
+    """Return the lowest and the highest value, or nothing if the values are not ordered."""
+    return list(_bounds(distribution)[:2]) if is_ordered(distribution) else []
 
 
 def is_ordered(distribution: BaseDistribution) -> bool:
@@ -127,6 +133,14 @@ def to_unit(distribution: BaseDistribution, value: float) -> float:
     if log:
         low, high, value = math.log(low), math.log(high), math.log(max(value, low))
     return (value - low) / (high - low) if high > low else 0.5
+
+
+def to_units(distribution: BaseDistribution, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Map values of an ordered distribution to [0, 1] as :func:`to_unit` does; NaN stays NaN."""
+    low, high, log = _bounds(distribution)
+    if log:
+        low, high, values = math.log(low), math.log(high), np.log(np.maximum(values, low))
+    return (values - low) / (high - low) if high > low else np.where(np.isnan(values), values, 0.5)
 
 
 def from_unit(distribution: BaseDistribution, position: float) -> Any:

@@ -19,15 +19,17 @@ from optuna_metallmix.space import ABSENT
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import choices_of
-from optuna_metallmix.space import is_number
 from optuna_metallmix.space import is_ordered
 from optuna_metallmix.space import labels_of
-from optuna_metallmix.space import to_unit
+from optuna_metallmix.space import to_units
 
 
 LENGTH_SCALES = (0.15, 0.3, 0.6, 1.2)
 NOISES = (1e-3, 1e-2, 1e-1)
 """Noise variances relative to the variance of the signal."""
+MAX_POINTS = 100
+"""Maximum number of points, the last ones, that hyperparameters are chosen by. Their choice takes
+twelve Cholesky factors, whose cost is cubic in it."""
 PRIOR_WEIGHT = 4.0
 """Weight of the signal-variance prior, in pseudo-observations."""
 PRIOR_VARIANCE = 0.5
@@ -58,11 +60,9 @@ class Encoding:
     def _coordinates(self, configs: Sequence[Config], name: str) -> Floats:
         distribution = self.space[name]
         if is_ordered(distribution):
-            units = [
-                to_unit(distribution, config[name]) if is_number(config.get(name)) else 0.5
-                for config in configs
-            ]
-            column: Floats = np.clip(np.array(units, float), 0.0, 1.0)[:, None]
+            values = np.array([config.get(name, np.nan) for config in configs], np.float64)
+            units = np.clip(to_units(distribution, values), 0.0, 1.0)
+            column: Floats = np.nan_to_num(units, nan=0.5)[:, None]
             return column
         choices = labels_of(distribution, choices_of(distribution))
         labels = labels_of(distribution, [config.get(name, ABSENT) for config in configs])
@@ -110,12 +110,16 @@ def fit_gps(
             values, shape (n,).
         relevance: Divisor of the length scale of each coordinate, shape (d,).
     """
-    fits = [
-        [_fit(points, values, relevance, scale, noise) for points, values in observations]
+    few = [(points[-MAX_POINTS:], values[-MAX_POINTS:]) for points, values in observations]
+    fits = {
+        (scale, noise): [_fit(points, values, relevance, scale, noise) for points, values in few]
         for scale in LENGTH_SCALES
         for noise in NOISES
-    ]
-    return max(fits, key=lambda gps: sum(gp.log_posterior for gp in gps))
+    }
+    best = max(fits, key=lambda key: sum(gp.log_posterior for gp in fits[key]))
+    if all(len(points) <= MAX_POINTS for points, _ in observations):
+        return fits[best]
+    return [_fit(points, values, relevance, *best) for points, values in observations]
 
 
 def _fit(

@@ -1,11 +1,12 @@
 """Choose the next configuration from past studies and the current study's trials.
 
-A Gaussian process is fitted to the current study's trials. While the past studies are likely to be
-about the same task, their predictions are its prior mean. The second trial is a probe: a
-configuration with a middling prediction, to test these predictions. If they are not used, early
-trials are random draws, since a Gaussian process of few trials only explores the corners of the
-space. (Without this guard against negative transfer, inverted past studies add 4.7 to the regret
-at trial 10 on HPOBench; measured 2026-11.)
+While the past studies are likely to be about the same task, the first trials follow a portfolio of
+configurations that are good on them. Then a Gaussian process is fitted to the current study's
+trials, whose prior mean is predicted from the past. Some early trials explore what the past
+advises against or does not know, since its advice alone never shows that it is wrong: a choice
+that has not been tried, or else a configuration with a middling prediction. If the past is not
+used, early trials are random, since a Gaussian process of few trials only explores the corners of
+the space.
 
 Notations in this module:
     n: Number of observed trials, which are those of the current study.
@@ -15,7 +16,6 @@ Notations in this module:
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -28,6 +28,7 @@ from numpy.random import Generator
 
 from optuna_metallmix.candidates import RANDOM
 from optuna_metallmix.candidates import build_pool
+from optuna_metallmix.candidates import propose_candidates
 from optuna_metallmix.candidates import select_diverse
 from optuna_metallmix.history import History
 from optuna_metallmix.metalearner import MIN_TRUST
@@ -39,6 +40,7 @@ from optuna_metallmix.space import config_key
 from optuna_metallmix.space import is_number
 from optuna_metallmix.space import is_ordered
 from optuna_metallmix.space import perturb
+from optuna_metallmix.transfer.exploration import Exploration
 from optuna_metallmix.transfer.gaussian_process import Encoding
 from optuna_metallmix.transfer.gaussian_process import fit_gps
 from optuna_metallmix.transfer.gaussian_process import log_expected_improvement
@@ -47,8 +49,14 @@ from optuna_metallmix.transfer.prior_mean import PriorMean
 from optuna_metallmix.transfer.prior_mean import task_similarity
 
 
-N_BEFORE_PROBE = 1
-"""Number of observed trials before the probe."""
+N_PORTFOLIO = 2
+"""Number of finished trials below which the portfolio is followed. (With 2 and 5: regret at trials
+5, 10 and 25 with a past made by TPE on LCBench .03, -.08 and -.16 or .06, -.05 and -.15; measured
+2026-11 on 8 tasks with 2 seeds.)"""
+PROBE = 2
+"""Number of observed trials before the probe, a configuration with a middling prediction."""
+EXPLORED = (2, 4, 6, 8)
+"""Numbers of observed trials before a trial that explores; then every fifth trial."""
 MIN_SIMILARITY = 0.5
 """Minimum task similarity at which past studies are used. (Using them with that probability: mean
 regret at trial 5 on LCBench .13 instead of .08, at trial 10 with inverted past studies on HPOBench
@@ -59,13 +67,13 @@ trial 10 on HPOBench with useless ones: .20, otherwise 1.20, TPE .19; measured 2
 MAX_OBSERVED = 200
 """Maximum number of observed trials in the Gaussian process, whose cost is cubic in it."""
 SLOPE_WEIGHT = 2.0
-"""Weight of the prior slope, in pseudo-observations."""
+"""Weight of the prior slope, 1, in pseudo-observations."""
 WIDTHS = (0.1, 0.25, 0.5)
 """Standard deviations of perturbations, in unit space. (Regret at trial 25 with .03, .1 and .25:
 LCBench -.11 instead of -.13, HPOBench the same; measured 2026-11.)"""
 N_PERTURBED = 8
 """Number of perturbations of each of the three best observed trials, for each width."""
-MAX_POOL = 1500
+MAX_POOL = 1000
 _IRRELEVANT = 1e-6
 """Relevance of a parameter that no observed trial has."""
 
@@ -75,11 +83,11 @@ class NextConfig:
     """The configuration to try next.
 
     Attributes:
-        params: Values by parameter name.
+        params: Values by parameter name; ``None`` to leave the trial to the base sampler.
         similarity: Probability, given the observed trials, that past studies are about this task.
     """
 
-    params: Config
+    params: Config | None
     similarity: float
 
 
@@ -98,21 +106,30 @@ class TransferModel:
     def __init__(self, history: History, space: SearchSpace, seed: int) -> None:
         self.space = space
         self.learner = fit_meta_learner(history, space, seed)
+        candidates = propose_candidates(self.learner, history, np.random.default_rng(seed))
+        self._portfolio = [candidate.params for candidate in candidates]
         members = build_pool(self.learner, history, np.random.default_rng(seed))
         configs = [member.params for member in members]
         self._random = [member.params for member in members if member.origin == RANDOM]
-        self._prior_mean = PriorMean(self.learner, configs)
+        self._encoding = Encoding(space)
+        self._prior_mean = PriorMean(self.learner, self._encoding, configs)
         means = self._prior_mean.predict(configs)
         best = np.argsort(-means, kind="stable")[: MAX_POOL // 2]
         others = np.setdiff1d(np.arange(len(configs)), best)
         kept = np.concatenate([best, others[-(MAX_POOL - len(best)) :]])
-        self._encoding = Encoding(space)
         self._pool = [configs[int(i)] for i in kept]
         self._pool_means = means[kept]
         self._pool_points = self._encoding.encode(self._pool)
+        self.exploration = Exploration(history, self._pool, self._pool_means)
+        self._encoded: dict[int, tuple[Config, Floats]] = {}
 
     def propose(
-        self, observed: Sequence[Config], scores: Floats, rng: Generator, n_pending: int = 0
+        self,
+        observed: Sequence[Config],
+        scores: Floats,
+        rng: Generator,
+        n_pending: int = 0,
+        space: SearchSpace | None = None,
     ) -> NextConfig:
         """Propose the configuration to try after the observed trials.
 
@@ -122,76 +139,107 @@ class TransferModel:
             rng: Draws perturbations and random trials.
             n_pending: Number of trials that are being proposed at the same time; that many of the
                 best diverse configurations are reserved for them.
+            space: The parameters and ranges that the objective is known to have. Default: the
+                space the model was made for.
         """
-        if observed:
-            observed, scores = _best_and_latest(observed, scores)
-            ranked, similarity = self._rank(observed, scores, rng)
-        else:
-            ranked, similarity = _sort(self._pool, self._pool_means), PRIOR_SIMILARITY
+        similarity = self._similarity(observed, scores)
+        use_past = similarity >= MIN_SIMILARITY
+        n = len(observed) + n_pending
+        if n in EXPLORED or (n > EXPLORED[-1] and n % 5 == EXPLORED[-1] % 5):
+            best = observed[int(np.argmax(scores))] if observed else self._portfolio[0]
+            config = self.exploration.untried(
+                best, observed, space or self.space, only_unknown=n == PROBE
+            )
+            if config is not None:
+                return NextConfig(config, similarity)
+            if n > PROBE and self.exploration.unknown(space or self.space):
+                return NextConfig(None, similarity)
+        if use_past and len(observed) < N_PORTFOLIO:
+            left = list(_untried(self._portfolio, observed))
+            if len(left) > n_pending:
+                return NextConfig(left[n_pending], similarity)
+        kept, scores = _best_and_latest(observed, scores)
+        ranked = self._rank(kept, scores, rng, use_past)
         # The last of the best diverse configurations: the others are reserved for pending trials.
-        best = list(islice(_untried(ranked, observed), 1 + 30 * n_pending)) or self._pool[:1]
-        last = select_diverse(range(len(best)), best, self.space, n_pending + 1)[-1]
-        return NextConfig(best[last], similarity)
+        first = list(islice(_untried(ranked, observed), 1 + 30 * n_pending)) or self._pool[:1]
+        last = select_diverse(range(len(first)), first, self.space, n_pending + 1)[-1]
+        return NextConfig(first[last], similarity)
+
+    def _encode(self, observed: Sequence[Config]) -> Floats:
+        """Return the points of observed configurations, shape (n, d), which are encoded once."""
+        new = [c for c in observed if id(c) not in self._encoded]
+        if new:
+            points = self._encoding.encode(new)
+            self._encoded.update((id(c), (c, p)) for c, p in zip(new, points, strict=True))
+        return np.array([self._encoded[id(config)][1] for config in observed])
+
+    def _similarity(self, observed: Sequence[Config], scores: Floats) -> float:
+        if not observed:
+            return PRIOR_SIMILARITY
+        if self.learner.trust <= MIN_TRUST:
+            return 0.0
+        means = self._prior_mean.predict(observed) / self._prior_mean.spread
+        return task_similarity(means, scores, self.learner.trust)
 
     def _rank(
-        self, observed: Sequence[Config], scores: Floats, rng: Generator
-    ) -> tuple[Iterator[Config], float]:
-        """Return configurations, the most promising first, and the task similarity."""
+        self, observed: Sequence[Config], scores: Floats, rng: Generator, use_past: bool
+    ) -> Iterator[Config]:
+        """Return configurations, the most promising first."""
+        if not observed:
+            return _sort(self._pool, self._pool_means)
         perturbed = self._perturb_best(observed, scores, rng)
-        observed_means = self._prior_mean.predict(observed)
         means = np.append(self._pool_means, self._prior_mean.predict(perturbed))
-        trust = self.learner.trust
-        similarity = task_similarity(observed_means, scores, trust) if trust > MIN_TRUST else 0.0
-        use_prior = similarity >= MIN_SIMILARITY
         points = np.concatenate([self._pool_points, self._encoding.encode(perturbed)])
-        if use_prior and len(observed) == N_BEFORE_PROBE:
+        if use_past and len(observed) == PROBE:
             values = self._probe_values(observed, points, means)
         else:
-            values = self._log_improvement(
-                observed, scores, observed_means, points, means, use_prior
-            )
+            values = self._log_improvement(observed, scores, points, means, use_past)
         ranked = _sort([*self._pool, *perturbed], values)
-        if not use_prior and len(observed) < N_RANDOM_TRIALS:
+        if not use_past and len(observed) < N_RANDOM_TRIALS:
             draws = rng.permutation(len(self._random))
             ranked = chain((self._random[int(i)] for i in draws), ranked)
-        return ranked, similarity
+        return ranked
 
     def _probe_values(self, observed: Sequence[Config], points: Floats, means: Floats) -> Floats:
         """Return the distance of middling configurations to observed trials, -1 for others."""
         from scipy.spatial.distance import cdist
 
-        distances = cdist(points, self._encoding.encode(observed)).min(axis=1)
-        is_middling = np.abs(means - np.median(self._pool_means)) < 0.5
+        distances = cdist(points, self._encode(observed)).min(axis=1)
+        is_middling = np.abs(means - np.median(self._pool_means)) < 0.5 * self._prior_mean.spread
         return np.where(is_middling, distances, -1.0)
 
     def _log_improvement(
         self,
         observed: Sequence[Config],
         scores: Floats,
-        observed_means: Floats,
         points: Floats,
         means: Floats,
-        use_prior: bool,
+        use_past: bool,
     ) -> Floats:
-        """Return the log expected improvement of ``points``, with prior means ``means``."""
+        """Return the log expected improvement of ``points``, with prior means ``means``.
+
+        Own scores are put on the past's scale, in units of the past's prediction error: on it,
+        trials as good as the observed ones usually differ by as much as was observed. Standardized
+        own scores would make unexplored configurations look as good as the mean of a good start.
+        """
         scores = (scores - scores.mean()) / (float(scores.std()) or 1.0)
-        slope = self._slope(observed_means, scores) if use_prior else 0.0
-        relevance = self._prior_mean.relevance if use_prior else 1.0
-        residuals = scores - slope * observed_means
+        slope, relevance, own_means = 0.0, np.ones(points.shape[1]), np.zeros(len(observed))
+        if use_past:
+            error = max(self.learner.error, 0.05)
+            own_means = self._prior_mean.predict(observed) / error
+            means = means / error
+            scores = scores * np.sqrt(1.0 + own_means.var())
+            slope = _slope(own_means, scores)
+            relevance = self._prior_mean.relevance
+        residuals = scores - slope * own_means
         names = frozenset().union(*observed)
         is_known = self._encoding.repeat([name in names for name in self.space]) > 0
         relevance = np.where(is_known, relevance, _IRRELEVANT)
-        data = (self._encoding.encode(observed), residuals - residuals.mean())
+        data = (self._encode(observed), residuals - residuals.mean())
         (gp,) = fit_gps([data], relevance)
         mean, deviation = gp.predict(points)
         mean = mean + residuals.mean() + slope * means
         return log_expected_improvement(mean, deviation, float(scores.max()))
-
-    def _slope(self, observed_means: Floats, scores: Floats) -> float:
-        """Return the slope of standardized scores over prior means, shrunk towards the trust."""
-        centered = observed_means - observed_means.mean()
-        slope = centered @ scores + SLOPE_WEIGHT * self.learner.trust
-        return float(np.clip(slope / (centered @ centered + SLOPE_WEIGHT), 0.0, 1.5))
 
     def _perturb_best(
         self, observed: Sequence[Config], scores: Floats, rng: Generator
@@ -222,11 +270,18 @@ class TransferModel:
         return perturbed
 
 
+def _slope(means: Floats, scores: Floats) -> float:
+    """Return the slope of ``scores`` over ``means``, shrunk towards 1."""
+    centered = means - means.mean()
+    slope = (centered @ scores + SLOPE_WEIGHT) / (centered @ centered + SLOPE_WEIGHT)
+    return float(np.clip(slope, 0.0, 1.5))
+
+
 def _untried(configs: Iterable[Config], observed: Sequence[Config]) -> Iterator[Config]:
     """Yield the configurations that differ from observed ones in any parameter that these have."""
     names = frozenset().union(*observed)
 
-    def key(config: Config) -> Hashable:
+    def key(config: Config) -> object:
         return config_key({name: value for name, value in config.items() if name in names})
 
     tried = {key(config) for config in observed}

@@ -25,8 +25,10 @@ from optuna_metallmix.transfer.gaussian_process import fit_gps
 from optuna_metallmix.transfer.gaussian_process import matern52
 
 
-MAX_POINTS = 100
+MAX_STUDY_POINTS = 100
 """Maximum number of trials of a past study in its Gaussian process."""
+MAX_POINTS = 3_000
+"""Approximate maximum number of trials in the Gaussian processes of all past studies."""
 MIN_POINTS = 5
 MAX_CACHED = 20_000
 """Maximum number of configurations whose prior mean is cached."""
@@ -42,20 +44,26 @@ MAX_TRUST = 0.95
 
 
 class PriorMean:
-    """Predicts scores from past studies, in standard deviations over a pool.
+    """Predicts scores from past studies, in score units.
 
     Args:
         learner: Fitted meta-learner.
-        pool: Configurations over which predictions have a standard deviation of 1.
+        encoding: Encodes configurations of the meta-learner's space.
+        pool: Configurations over which the predictions of the Gaussian processes get the mean and
+            the standard deviation of the meta-learner's.
     """
 
-    def __init__(self, learner: MetaLearner, pool: Sequence[Config]) -> None:
+    def __init__(self, learner: MetaLearner, encoding: Encoding, pool: Sequence[Config]) -> None:
         self._learner = learner
-        self._encoding = Encoding(learner.space)
+        self._encoding = encoding
         self.relevance = self._encoding.repeat(_relevance(learner))
         """Relative relevance of each coordinate of an encoded configuration, in (0, 1]."""
         self._gps = self._fit_gps()
-        self._scales = [max(float(values.std()), 1e-3) for values in self._predictions(pool)]
+        trees, processes = self._predict_trees(pool), self._predict_gps(pool)
+        self.spread = max(float(trees.std()), 1e-3)
+        """Standard deviation of the prior mean over the pool, in score units."""
+        self._scale = self.spread / max(float(processes.std()), 1e-9)
+        self._offset = float(trees.mean() - self._scale * processes.mean())
         self._cache: dict[Hashable, float] = {}
 
     def predict(self, configs: Sequence[Config]) -> Floats:
@@ -65,18 +73,23 @@ class PriorMean:
         keys = [config_key(config) for config in configs]
         new = {k: config for k, config in zip(keys, configs, strict=True) if k not in self._cache}
         if new:
-            predictions = self._predictions(list(new.values()))
-            scaled = [p / scale for p, scale in zip(predictions, self._scales, strict=True)]
-            self._cache.update(zip(new, np.mean(scaled, axis=0).tolist(), strict=True))
+            means = self._predict_trees(list(new.values()))
+            if self._gps:
+                processes = self._predict_gps(list(new.values()))
+                means = (means + self._offset + self._scale * processes) / 2
+            self._cache.update(zip(new, means.tolist(), strict=True))
         return np.array([self._cache[key] for key in keys])
 
-    def _predictions(self, configs: Sequence[Config]) -> list[Floats]:
-        """Return the predictions of the meta-learner and of the Gaussian processes, unscaled."""
-        predictions = [self._learner.predict(configs).mean]
-        if self._gps:
-            points, length_scales, weights = self._gps
-            correlations = matern52(self._encoding.encode(configs), points, length_scales)
-            predictions.append(correlations @ weights)
+    def _predict_trees(self, configs: Sequence[Config]) -> Floats:
+        return self._learner.predict_mean(configs)
+
+    def _predict_gps(self, configs: Sequence[Config]) -> Floats:
+        """Return the predictions of the Gaussian processes up to a linear map, 0 without any."""
+        if not self._gps:
+            return np.zeros(len(configs))
+        points, length_scales, weights = self._gps
+        correlations = matern52(self._encoding.encode(configs), points, length_scales)
+        predictions: Floats = correlations @ weights
         return predictions
 
     def _fit_gps(self) -> tuple[Floats, Floats, Floats] | None:
@@ -86,10 +99,11 @@ class PriorMean:
         """
         dataset = self._learner.dataset
         points = self._encoding.encode(dataset.configs)
+        n_max = min(MAX_STUDY_POINTS, max(20, MAX_POINTS // len(dataset.studies)))
         observations = []
         for study in range(len(dataset.studies)):
             rows = np.flatnonzero(dataset.groups == study)
-            rows = rows[evenly_spaced(len(rows), MAX_POINTS)]  # from the best to the worst trial
+            rows = rows[evenly_spaced(len(rows), n_max)]  # from the best to the worst trial
             scores = dataset.scores[rows]
             if len(rows) >= MIN_POINTS and np.ptp(scores) > 0:
                 observations.append((points[rows], (scores - scores.mean()) / scores.std()))

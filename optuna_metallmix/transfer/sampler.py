@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -34,10 +36,13 @@ from optuna_metallmix.optuna_access import trial_key
 from optuna_metallmix.settings import check_base_sampler
 from optuna_metallmix.settings import check_seed
 from optuna_metallmix.settings import check_source
+from optuna_metallmix.settings import numpy_defaults
+from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
+from optuna_metallmix.space import choices_of
 from optuna_metallmix.space import merge_spaces
 from optuna_metallmix.space import project
-from optuna_metallmix.transfer.next_config import NextConfig
+from optuna_metallmix.space import to_unit
 from optuna_metallmix.transfer.next_config import TransferModel
 from optuna_metallmix.transfer.per_study_sampler import PerStudySampler
 
@@ -50,16 +55,64 @@ SIMILARITY_ATTR = "metallmix:past-belief"
 MAX_PENDING = timedelta(minutes=5)
 """Maximum time until a trial's first value, for which a language model may have to answer."""
 
+MAX_GROWTH = 1.25
+"""Factor by which a range may grow or shrink before the model is replaced."""
+
 _Key = tuple[str, str, int]
+
+
+@dataclass
+class _StudyState:
+    """What is kept of a study between its trials.
+
+    Attributes:
+        past: The past studies; ``None`` if they have not been read.
+        model: The model fitted to them; ``None`` if nothing can be learned.
+        model_space: The known space that the model was made for; ``None`` if there was no attempt.
+        configs: The configurations of finished trials in the model's space, by trial number.
+        space: The merged space of the trials in ``merged``.
+        merged: Numbers of finished trials.
+        logged: Parameters with values that are logged to be unknown to the past.
+    """
+
+    past: History | None = None
+    model: TransferModel | None = None
+    model_space: SearchSpace | None = None
+    configs: dict[int, Config] = field(default_factory=dict)
+    space: SearchSpace = field(default_factory=dict)
+    merged: set[int] = field(default_factory=set)
+    logged: set[str] = field(default_factory=set)
+
+    def space_of(self, trials: Sequence[FrozenTrial]) -> SearchSpace:
+        """Return the merged space of trials; finished ones are merged only once."""
+        new = [t for t in trials if t.number not in self.merged]
+        space = merge_spaces([self.space, *(t.distributions for t in new)]) if new else self.space
+        if finished := [t for t in new if t.state.is_finished()]:
+            self.space = merge_spaces([self.space, *(t.distributions for t in finished)])
+            self.merged.update(t.number for t in finished)
+        return space
+
+    def config_of(self, trial: FrozenTrial, space: SearchSpace) -> Config:
+        """Return the configuration of a trial in ``space``."""
+        if trial.number in self.configs:
+            return self.configs[trial.number]
+        config = fit_into(trial.params, space, {})
+        if trial.state.is_finished():
+            self.configs[trial.number] = config
+        return config
 
 
 class TransferSampler(PerStudySampler):
     """Sampler that keeps learning from past studies while this study's results agree with them.
 
-    Each trial maximizes the expected improvement of a Gaussian process, whose prior mean is
-    predicted from past studies. These are ignored if they predict this study's trials in the wrong
-    order, or cannot predict past studies that were held out. Running trials count as median,
-    failed and infeasible ones as the worst, pruned ones as median at best.
+    The first trials follow a portfolio of configurations that are good on past studies. Then a
+    trial maximizes the expected improvement of a Gaussian process, whose prior mean is predicted
+    from past studies. These are ignored if they predict this study's trials in the wrong order, or
+    cannot predict past studies that were held out. Running trials count as median, failed and
+    infeasible ones as the worst, pruned ones as median at best.
+
+    Whatever the past advises, some trials explore: choices that have not been tried and, with
+    ``base_sampler``, ranges and parameters that past studies do not have. The log names these once.
 
     ``base_sampler`` samples every parameter that past studies lack. It samples entire trials if
     nothing can be learned from past studies or the study is multi-objective.
@@ -90,20 +143,18 @@ class TransferSampler(PerStudySampler):
         self._source = source_storage
         self._seed = check_seed(seed)
         super().__init__(check_base_sampler(base_sampler) or TPESampler(seed=seed))
-        self._pasts: dict[_Key, History] = {}
-        self._models: dict[_Key, tuple[SearchSpace, TransferModel | None]] = {}
+        self._states: dict[_Key, _StudyState] = {}
         self._warned: set[_Key] = set()
-        self._proposals: dict[tuple[str, str, int, int], NextConfig | None] = {}
+        self._proposals: dict[tuple[str, str, int, int], Config | None] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the caches."""
-        return {**self.__dict__, "_pasts": {}, "_models": {}, "_proposals": {}}
+        return {**self.__dict__, "_states": {}, "_proposals": {}}
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Notify the base sampler."""
         if trial.number == 0:
-            self._pasts.pop(study_key(study), None)
-            self._models.pop(study_key(study), None)
+            self._states.pop(study_key(study), None)
         super().before_trial(study, trial)
 
     def sample_independent(
@@ -118,8 +169,8 @@ class TransferSampler(PerStudySampler):
         if key not in self._proposals:
             self._proposals[key] = self._propose(study, trial, {param_name: param_distribution})
         proposal = self._proposals[key]
-        if proposal is not None and param_name in proposal.params:
-            return project(param_distribution, proposal.params[param_name])
+        if proposal is not None and param_name in proposal:
+            return project(param_distribution, proposal[param_name])
         return self._base(study).sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(
@@ -136,59 +187,84 @@ class TransferSampler(PerStudySampler):
     def _is_own(self, study: Study, trial: FrozenTrial) -> bool:
         if not is_single_objective(study) or not self._past(study).studies:
             return False
-        _, model = self._models.get(study_key(study), ({}, True))
-        return bool(model)  # fitted, or not tried yet
+        key = trial_key(study, trial)
+        if key not in self._proposals:
+            others = [other for other in all_trials(study) if other.number != trial.number]
+            if not any(other.params for other in others):
+                return True  # the space is not known before the first parameter
+            self._proposals[key] = self._propose(study, trial, {})
+        return self._proposals[key] is not None
+
+    def _state(self, study: Study) -> _StudyState:
+        return self._states.setdefault(study_key(study), _StudyState())
 
     def _past(self, study: Study) -> History:
         """Read past studies once per study: they rarely change while it runs."""
-        key = study_key(study)
-        if key not in self._pasts:
+        state = self._state(study)
+        if state.past is None:
             try:
-                self._pasts[key] = read_past(study, self._source, self._names)
+                state.past = read_past(study, self._source, self._names)
             except HistoryError as error:
-                self._pasts[key] = History()
+                state.past = History()
                 self._log_once(study, error)
-        return self._pasts[key]
+        return state.past
 
+    @numpy_defaults()
     def _propose(
         self, study: Study, trial: FrozenTrial, first_param: SearchSpace
-    ) -> NextConfig | None:
+    ) -> Config | None:
         if not is_single_objective(study):
             return None
         others = [other for other in all_trials(study) if other.number != trial.number]
         observed = [other for other in others if other.params]
-        known = {**merge_spaces(other.distributions for other in observed), **first_param}
+        if not observed and trial.params:  # a suggestion, without the parameters asked for
+            return None
+        state = self._state(study)
+        known = {**state.space_of(observed), **first_param}
         model = self._model(study, known)
         if model is None:
             return None
-        configs = [fit_into(other.params, model.space, {}) for other in observed]
+        if observed:
+            self._log_unknown(study, model, known)
+        configs = [state.config_of(other, model.space) for other in observed]
         observed = [other for other, config in zip(observed, configs, strict=True) if config]
         proposal = model.propose(
             [config for config in configs if config],
             trial_scores(observed, study.direction),
             np.random.default_rng([self._seed, trial.number]),
             n_pending=sum(_is_pending(other, trial) for other in others),
+            space=known,
         )
         similarity = proposal.similarity
         storage_of(study).set_trial_system_attr(trial_id_of(trial), SIMILARITY_ATTR, similarity)
-        return proposal
+        return proposal.params
 
     def _model(self, study: Study, known: SearchSpace) -> TransferModel | None:
-        """Return the fitted model; it is refitted if the objective shows a new distribution."""
-        key = study_key(study)
-        fitted = self._models.get(key)
-        if fitted is not None and known.items() <= fitted[0].items():
-            return fitted[1]
+        """Return the fitted model; it is replaced if it does not fit the objective's space."""
+        state = self._state(study)
+        if state.model_space is not None and _fits(state.model_space, known):
+            return state.model
         past = self._past(study)
         related = [other for other in past.studies if other.space.keys() & known.keys()]
         past = replace(past, studies=tuple(related))
-        model = None
+        state.model, state.model_space, state.configs = None, known, {}
         try:
-            model = TransferModel(past, {**_possible_params(past, known), **known}, self._seed)
+            space = {**_possible_params(past, known), **known}
+            state.model = TransferModel(past, space, self._seed)
         except HistoryError as error:
             self._log_once(study, error)
-        self._models[key] = known, model
-        return model
+        return state.model
+
+    def _log_unknown(self, study: Study, model: TransferModel, known: SearchSpace) -> None:
+        """Log what past studies do not have, once per parameter."""
+        logged = self._state(study).logged
+        unknown = model.exploration.unknown(known)
+        if new := [phrase for name, phrase in unknown.items() if name not in logged]:
+            logged.update(unknown)
+            _logger.info(
+                f"Study {study.study_name!r}: past studies have no trial with {'; '.join(new)}. "
+                "Some trials explore this."
+            )
 
     def _log_once(self, study: Study, error: HistoryError) -> None:
         if study_key(study) in self._warned:
@@ -212,6 +288,24 @@ def _is_pending(other: FrozenTrial, trial: FrozenTrial) -> bool:
     return trial.datetime_start - other.datetime_start < MAX_PENDING
 
 
+def _fits(space: SearchSpace, known: SearchSpace) -> bool:
+    """Return whether a model of ``space`` serves ``known``.
+
+    A range that moves from trial to trial must not cost a new model for every trial.
+    """
+    return all(
+        name in space and (space[name] == dist or _is_similar_range(space[name], dist))
+        for name, dist in known.items()
+    )
+
+
+def _is_similar_range(first: BaseDistribution, second: BaseDistribution) -> bool:
+    if choices_of(first) or choices_of(second):
+        return False
+    low, high = (to_unit(second, getattr(first, end)) for end in ("low", "high"))
+    return 1 / MAX_GROWTH <= high - low <= MAX_GROWTH
+
+
 def _possible_params(past: History, known: SearchSpace) -> SearchSpace:
     """Return past studies' parameters that the objective has, or may have under a condition."""
     conditional = {
@@ -228,26 +322,30 @@ def _possible_params(past: History, known: SearchSpace) -> SearchSpace:
 
 
 def trial_scores(trials: Sequence[FrozenTrial], direction: StudyDirection) -> Floats:
-    """Return the scores of trials, larger is better, shape (n,), all finite.
+    """Return the scores of trials, larger is better, shape (n,), in [-3, 1].
 
-    Scores are clipped at three times the distance of the best from the median, so that a diverged
-    training run does not make all others look alike.
+    The best complete trial is 1 and the median 0; failed and infeasible trials are as low as the
+    worst. Scores are clipped at -3, so that a diverged training run does not make all others look
+    alike.
     """
-    sign = 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
+    # A sixteenth of the largest float can be multiplied by the factors below.
+    sign = 0.0625 if direction is StudyDirection.MAXIMIZE else -0.0625
     complete = [t for t in trials if t.state is TrialState.COMPLETE and is_feasible(t)]
-    finite = [sign * t.values[0] for t in complete if np.isfinite(t.values[0])]
+    finite = sorted(sign * t.values[0] for t in complete if np.isfinite(t.values[0]))
     if not finite:
         return np.zeros(len(trials))
-    median, best = float(np.median(finite)), max(finite)
-    worst = max(min(finite), median - 3 * (best - median)) if best > median else min(finite)
-    return np.array([_score(trial, sign, median, worst) for trial in trials])
+    worst, median, best = finite[0], finite[(len(finite) - 1) // 2], finite[-1]
+    unit = (best - median) or (median - worst) or 1.0
+    lowest = max(-3.0, (worst - median) / unit) if worst < best else -1.0
+    scores = [_signed_value(trial, sign, median) for trial in trials]
+    return np.array([lowest if s is None else max((s - median) / unit, lowest) for s in scores])
 
 
-def _score(trial: FrozenTrial, sign: float, median: float, worst: float) -> float:
+def _signed_value(trial: FrozenTrial, sign: float, median: float) -> float | None:
+    """Return the value of a trial times ``sign``; ``None`` if it failed."""
     if trial.state in (TrialState.RUNNING, TrialState.WAITING):
         return median
     value = None if trial.state is TrialState.FAIL else trial.value
     if value is None or not is_feasible(trial) or not np.isfinite(value):
-        return worst
-    score = max(sign * value, worst)
-    return min(score, median) if trial.state is TrialState.PRUNED else score
+        return None
+    return min(sign * value, median) if trial.state is TrialState.PRUNED else sign * value

@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from optuna_metallmix.candidates import propose_candidates
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history.history import History
 from optuna_metallmix.space.search_space import contains
 from optuna_metallmix.space.search_space import merge_spaces
-from optuna_metallmix.transfer.next_config import N_BEFORE_PROBE
 from optuna_metallmix.transfer.next_config import N_RANDOM_TRIALS
+from optuna_metallmix.transfer.next_config import PROBE
 from optuna_metallmix.transfer.next_config import TransferModel
 from optuna_metallmix.transfer.next_config import _best_and_latest
 
@@ -30,13 +31,25 @@ def expected(model: TransferModel, own: list[dict]) -> np.ndarray:
     return model.learner.predict(own).mean
 
 
-def test_without_own_trials_it_proposes_the_best_prediction(model) -> None:
-    proposal = model.propose([], np.zeros(0), np.random.default_rng(0))
-    best = max(expected(model, model._pool))
-    assert expected(model, [proposal.params])[0] == pytest.approx(best)
+def test_it_starts_with_the_portfolio_of_the_suggestion(model, learned) -> None:
+    candidates = propose_candidates(model.learner, learned.history, np.random.default_rng(0))
+    first = model.propose([], np.zeros(0), np.random.default_rng(1))
+    assert first.params == candidates[0].params
+    second = model.propose([first.params], np.zeros(1), np.random.default_rng(2))
+    assert second.params == candidates[1].params
 
 
-@pytest.mark.parametrize("n", [1, 2, N_BEFORE_PROBE, N_BEFORE_PROBE + 1, 12])
+def test_workers_get_the_next_of_the_portfolio(model) -> None:
+    own = [dict(model._portfolio[0])]
+    first, second = (
+        model.propose(own, np.zeros(1), np.random.default_rng(0), n_pending=n).params
+        for n in (0, 1)
+    )
+    assert first == model._portfolio[1]
+    assert second not in (model._portfolio[0], first)
+
+
+@pytest.mark.parametrize("n", [1, PROBE, PROBE + 1, 4, 12, 250])
 def test_proposals_are_untried_and_in_the_space(model, n: int) -> None:
     own = own_trials(model, n)
     proposal = model.propose(own, expected(model, own), np.random.default_rng(0))
@@ -75,7 +88,7 @@ def test_early_trials_without_the_past_are_random(model, monkeypatch) -> None:
 
 
 def test_probe_has_a_middling_prediction(model) -> None:
-    own = [dict(config) for config in model._pool[:N_BEFORE_PROBE]]
+    own = [dict(config) for config in model._pool[:PROBE]]
     probe = model.propose(own, expected(model, own), np.random.default_rng(0)).params
     middle = np.median(expected(model, model._pool))
     assert abs(expected(model, [probe])[0] - middle) < abs(expected(model, own)[0] - middle)

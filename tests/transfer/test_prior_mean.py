@@ -8,6 +8,7 @@ import pytest
 from optuna_metallmix.history.history import History
 from optuna_metallmix.metalearner.dataset import build_meta_dataset
 from optuna_metallmix.metalearner.meta_learner import MetaLearner
+from optuna_metallmix.transfer.gaussian_process import Encoding
 from optuna_metallmix.transfer.gaussian_process import fit_gps
 from optuna_metallmix.transfer.prior_mean import MIN_POINTS
 from optuna_metallmix.transfer.prior_mean import PriorMean
@@ -25,14 +26,14 @@ def past(learned) -> tuple[MetaLearner, list[dict]]:
 
 def test_prior_mean_ranks_past_trials(past) -> None:
     learner, configs = past
-    expected = PriorMean(learner, configs).predict(configs)
+    expected = PriorMean(learner, Encoding(learner.space), configs).predict(configs)
     assert rank_correlation(expected, learner.dataset.scores) > 0.7
 
 
 def test_gaussian_processes_are_the_average_over_studies(past) -> None:
     learner, configs = past
-    prior_mean = PriorMean(learner, configs)
-    _, predicted = prior_mean._predictions(configs[:7])
+    prior_mean = PriorMean(learner, Encoding(learner.space), configs)
+    predicted = prior_mean._predict_gps(configs[:7])
     assert prior_mean._gps is not None
     dataset, encoding = learner.dataset, prior_mean._encoding
     sums = np.zeros(7)
@@ -46,28 +47,32 @@ def test_gaussian_processes_are_the_average_over_studies(past) -> None:
     assert rank_correlation(predicted, sums) > 0.9  # with different length scales
 
 
-def test_unit_is_the_standard_deviation_of_the_pool(past) -> None:
+def test_gaussian_processes_get_the_scale_of_the_trees(past) -> None:
     learner, configs = past
-    prior_mean = PriorMean(learner, configs)
-    predictions = prior_mean._predictions(configs)
-    for values, scale in zip(predictions, prior_mean._scales, strict=True):
-        assert values.std() == pytest.approx(scale)
+    prior_mean = PriorMean(learner, Encoding(learner.space), configs)
+    trees = learner.predict(configs).mean
+    processes = 2 * prior_mean.predict(configs) - trees
+    assert processes.mean() == pytest.approx(trees.mean())
+    assert processes.std() == pytest.approx(trees.std())
+    assert prior_mean.spread == pytest.approx(trees.std())
 
 
 def test_cached_values_are_the_computed_ones(past, monkeypatch) -> None:
     learner, configs = past
-    prior_mean = PriorMean(learner, configs)
+    prior_mean = PriorMean(learner, Encoding(learner.space), configs)
     first = prior_mean.predict(configs[:5])
-    monkeypatch.setattr(prior_mean, "_predictions", None)
+    monkeypatch.setattr(prior_mean, "_predict_trees", None)
     np.testing.assert_array_equal(prior_mean.predict(configs[4::-1]), first[::-1])
     monkeypatch.undo()
-    np.testing.assert_allclose(PriorMean(learner, configs).predict(configs[:5]), first)
+    np.testing.assert_allclose(
+        PriorMean(learner, Encoding(learner.space), configs).predict(configs[:5]), first
+    )
 
 
 def test_cache_is_bounded(past, monkeypatch) -> None:
     monkeypatch.setattr("optuna_metallmix.transfer.prior_mean.MAX_CACHED", 3)
     learner, configs = past
-    prior_mean = PriorMean(learner, configs)
+    prior_mean = PriorMean(learner, Encoding(learner.space), configs)
     for start in range(0, 20, 5):
         prior_mean.predict(configs[start : start + 5])
     assert len(prior_mean._cache) <= 8
@@ -80,15 +85,15 @@ def test_small_studies_have_no_gaussian_process(learned) -> None:
     history = History(studies=studies)
     dataset = build_meta_dataset(history, learned.learner.space)
     learner = MetaLearner(seed=0).fit(dataset)
-    prior_mean = PriorMean(learner, dataset.configs)
+    prior_mean = PriorMean(learner, Encoding(learner.space), dataset.configs)
     assert prior_mean._gps is None
     mean = learner.predict(dataset.configs).mean
-    np.testing.assert_allclose(prior_mean.predict(dataset.configs), mean / mean.std())
+    np.testing.assert_allclose(prior_mean.predict(dataset.configs), mean)
 
 
 def test_relevance_follows_the_shap_values(past) -> None:
     learner, configs = past
-    prior_mean = PriorMean(learner, configs)
+    prior_mean = PriorMean(learner, Encoding(learner.space), configs)
     importance = np.abs(learner.past_shap_values[0]).mean(axis=0)
     spread = prior_mean._encoding.repeat(importance)
     assert prior_mean.relevance.max() == 1.0
