@@ -2,9 +2,7 @@
 
 A configuration is compared with the others of its own study only, so that studies with different
 data, metrics and directions can be combined. Its rank is 1 for the best of its study and 0 for the
-worst. Its regret score keeps the distances between values: 1 is the best, 0 the median of the
-complete trials, and everything that is as far below the median as the best is above it, or
-farther, is -1.
+worst.
 
 * **Complete** trials are ranked by their value; equal values share their mean rank.
 * **Pruned** trials are ranked by their last reported value, but never above the middle of the
@@ -68,14 +66,12 @@ class PastTrial:
             infeasible.
         seconds: Duration of the longest complete run; ``None`` if there is none, or if the
             storage has no durations (``study.add_trial`` sets the start and end to the same time).
-        regret_score: Value on the scale of its study, in [-1, 1]; 1 is the best, 0 the median.
     """
 
     params: Config
     rank: float
     value: float | None
     seconds: float | None
-    regret_score: float = 0.0
 
 
 def rank_trials(measured: Sequence[Measured], sign: float) -> list[PastTrial]:
@@ -94,20 +90,15 @@ def rank_trials(measured: Sequence[Measured], sign: float) -> list[PastTrial]:
         runs_by_config.setdefault(config_key(trial.params), []).append((trial, value))
     configs = list(runs_by_config.values())
     merged = [_merge(runs) for runs in configs]
-    values, states = np.array([value for value, _ in merged]), [state for _, state in merged]
     _check_comparable(configs, merged)
-    ranks, regret_scores = _ranks(values, states), _regret_scores(values, states)
     past = [
         PastTrial(
             params=runs[0][0].params,
             rank=rank,
             value=sign * value if value > -math.inf else None,
             seconds=_seconds([trial for trial, _ in runs]),
-            regret_score=regret_score,
         )
-        for runs, (value, _), rank, regret_score in zip(
-            configs, merged, ranks, regret_scores, strict=True
-        )
+        for runs, (value, _), rank in zip(configs, merged, _ranks(merged), strict=True)
     ]
     return sorted(past, key=lambda trial: -trial.rank)
 
@@ -197,9 +188,10 @@ def _seconds(runs: Sequence[FrozenTrial]) -> float | None:
     return max((value for value in seconds if value > 0), default=None)
 
 
-def _ranks(values: NDArray[np.float64], states: Sequence[TrialState]) -> list[float]:
-    complete = np.sort(values[_are(TrialState.COMPLETE, states)])
-    pruned = _are(TrialState.PRUNED, states)
+def _ranks(merged: Sequence[tuple[float, TrialState]]) -> list[float]:
+    values = np.array([value for value, _ in merged])
+    complete = np.sort(values[_are(TrialState.COMPLETE, merged)])
+    pruned = _are(TrialState.PRUNED, merged)
     values = np.where(pruned, np.minimum(values, complete[(len(complete) - 1) // 2]), values)
     ordered = np.sort(values)
     last = np.searchsorted(ordered, values, "right") - 1
@@ -208,21 +200,5 @@ def _ranks(values: NDArray[np.float64], states: Sequence[TrialState]) -> list[fl
     return ranks
 
 
-def _regret_scores(values: NDArray[np.float64], states: Sequence[TrialState]) -> list[float]:
-    is_complete = _are(TrialState.COMPLETE, states)
-    # Differences of values near the largest float would overflow.
-    _, exponent = np.frexp(np.max(np.abs(values[is_complete])))
-    with np.errstate(all="ignore"):
-        values = np.ldexp(values, -exponent)
-        complete = values[is_complete]
-        best, median = complete.max(), np.median(complete)
-        if median == best:  # the next value takes the median's place: only the best scores 1
-            median = max(complete[complete < best], default=best - 1)
-        scores = np.maximum(1 - (best - values) / (best - median), -1)
-    scores = np.where(_are(TrialState.PRUNED, states), np.minimum(scores, 0), scores)
-    regret_scores: list[float] = scores.tolist()
-    return regret_scores
-
-
-def _are(state: TrialState, states: Sequence[TrialState]) -> NDArray[np.bool_]:
-    return np.array([other is state for other in states])
+def _are(state: TrialState, merged: Sequence[tuple[float, TrialState]]) -> NDArray[np.bool_]:
+    return np.array([other is state for _, other in merged])

@@ -51,45 +51,6 @@ def past_trials(trials: Sequence[FrozenTrial], sign: float = 1.0) -> dict[float,
     return {past.params["x"]: past for past in rank_trials(measured, sign)}
 
 
-def regret_scores(trials: Sequence[FrozenTrial], sign: float = 1.0) -> dict[float, float]:
-    return {x: past.regret_score for x, past in past_trials(trials, sign).items()}
-
-
-def test_the_regret_score_is_1_for_the_best_and_0_for_the_median() -> None:
-    trials = [run(0.1, 10.0), run(0.2, 20.0), run(0.3, 22.5), run(0.4, 24.0), run(0.5, 18.0)]
-    scores = {0.1: -1.0, 0.5: -0.5, 0.2: 0.0, 0.3: 0.625, 0.4: 1.0}
-    assert regret_scores(trials) == scores
-    negated = [run(t.params["x"], -t.value) for t in trials if t.value is not None]
-    assert regret_scores(negated, -1.0) == scores
-
-
-def test_of_two_trials_the_worse_has_the_lowest_regret_score() -> None:
-    assert regret_scores([run(0.1, 1.0), run(0.2, 2.0)]) == {0.1: -1.0, 0.2: 1.0}
-
-
-def test_a_failed_or_diverged_trial_has_the_lowest_regret_score() -> None:
-    trials = [run(0.1, 1.0), run(0.2, 2.0), run(0.3, 3.0), failed(0.4), run(0.5, -math.inf)]
-    scores = regret_scores(trials)
-    assert scores == {0.1: -1.0, 0.2: 0.0, 0.3: 1.0, 0.4: -1.0, 0.5: -1.0}
-
-
-def test_a_pruned_trial_has_at_most_the_score_of_the_median() -> None:
-    trials = [run(0.1, 1.0), run(0.2, 2.0), run(0.3, 3.0), pruned(0.4, 9.0), pruned(0.5, 1.5)]
-    scores = regret_scores([*trials, pruned(0.6, None), pruned(0.7, -HUGE)])
-    assert (scores[0.4], scores[0.5], scores[0.6], scores[0.7]) == (0.0, -0.5, -1.0, -1.0)
-
-
-@pytest.mark.parametrize("best", [1.0, HUGE, 1e-300, 0.0])
-def test_where_most_trials_are_the_best_the_next_value_takes_the_place_of_the_median(
-    best: float,
-) -> None:
-    ties = [run(i / 100, best) for i in range(5)]
-    scores = regret_scores([*ties, run(0.8, best / 2 - 1), run(0.9, -HUGE), pruned(0.7, best)])
-    assert [scores[i / 100] for i in range(5)] == [1.0] * 5
-    assert (scores[0.7], scores[0.8]) == (0.0, 0.0)
-    assert scores[0.9] == -1.0
-
-
 @pytest.mark.parametrize(
     "attributes",
     [
@@ -110,8 +71,8 @@ def test_an_infeasible_trial_is_among_the_worst(attributes: dict[str, Any], sign
     ]
     past = past_trials([*feasible, constrained(0.9, sign * 99.0, **attributes)], sign)
     assert next(iter(past)) == 0.2
-    assert (past[0.9].rank, past[0.9].regret_score, past[0.9].value) == (0.0, -1.0, None)
-    assert past[0.2].regret_score == past[0.2].rank == 1.0
+    assert (past[0.9].rank, past[0.9].value) == (0.0, None)
+    assert past[0.2].rank == 1.0
     assert min(past[x].rank for x in (0.1, 0.3)) > 0.0
 
 
@@ -121,10 +82,10 @@ def test_a_trial_without_constraint_values_is_feasible(attributes: dict[str, Any
     assert past[0.9].rank == 1.0
 
 
-def test_the_best_and_the_median_are_those_of_feasible_trials() -> None:
+def test_a_pruned_trial_is_compared_with_the_median_of_feasible_trials() -> None:
     bad = [constrained(0.5 + i / 100, 1000.0 + i, constraints=[1.0]) for i in range(20)]
-    past = past_trials([run(0.1, 1.0), run(0.2, 2.0), run(0.3, 4.0), *bad])
-    assert [past[x].regret_score for x in (0.1, 0.2, 0.3)] == [-0.5, 0.0, 1.0]
+    past = past_trials([run(0.1, 1.0), run(0.2, 2.0), run(0.3, 4.0), pruned(0.4, 900.0), *bad])
+    assert past[0.1].rank < past[0.2].rank == past[0.4].rank < past[0.3].rank
 
 
 def test_a_configuration_counts_by_its_feasible_runs() -> None:
@@ -135,10 +96,9 @@ def test_a_configuration_counts_by_its_feasible_runs() -> None:
 def test_one_feasible_trial_can_be_compared_with_infeasible_ones() -> None:
     bad = [constrained(i / 10, 9.0, constraints=[1.0]) for i in range(1, 4)]
     past = past_trials([run(0.9, 1.0), *bad, pruned(0.8, 0.5)])
-    assert next(iter(past)) == 0.9
-    assert past[0.9].regret_score == past[0.9].rank == 1.0
-    assert {past[i / 10].regret_score for i in range(1, 4)} == {-1.0}
-    assert past[0.8].regret_score <= 0.0
+    assert list(past)[:2] == [0.9, 0.8]
+    assert past[0.9].rank == 1.0
+    assert {past[i / 10].rank for i in range(1, 4)} == {0.0}
 
 
 def test_a_study_without_a_feasible_trial_is_unusable() -> None:
@@ -190,7 +150,7 @@ STATES = st.sampled_from([TrialState.COMPLETE, TrialState.COMPLETE, TrialState.P
     rows=st.lists(st.tuples(VALUES, STATES, st.integers(0, 4)), min_size=2, max_size=12),
     sign=st.sampled_from([1.0, -1.0]),
 )
-def test_scores_of_any_values_are_in_range_and_order_like_the_values(
+def test_any_values_are_ranked_in_their_order(
     rows: list[tuple[float, TrialState, int]], sign: float
 ) -> None:
     trials = [run(x / 10, value, state) for value, state, x in rows]
@@ -199,7 +159,8 @@ def test_scores_of_any_values_are_in_range_and_order_like_the_values(
             past = list(past_trials(trials, sign).values())
         except UnusableStudyError:
             return
-    scores = [trial.regret_score for trial in past]
-    assert all(-1.0 <= score <= 1.0 for score in scores)
-    assert max(scores) == past[0].regret_score == 1.0
+    assert all(0.0 <= trial.rank <= 1.0 for trial in past)
     assert past[0].rank == 1.0 or past[0].rank == past[1].rank
+    values = [sign * value for value, state, x in rows if state is TrialState.COMPLETE]
+    assert past[0].value is not None
+    assert sign * past[0].value <= max(value for value in values if value < math.inf)
