@@ -143,6 +143,7 @@ class MetaLLMiXSampler(PerStudySampler):
             )
         )
         self._deferred: set[tuple[str, str, int]] = set()
+        self._unmarked: set[tuple[str, str, int]] = set()  # their mark could not be written
         self._claimed: set[tuple[str, str, int, int]] = set()
         self._reports: dict[tuple[str, str, int, int], StudyReport | None] = {}
         self._log = SuggestionLog()
@@ -157,13 +158,13 @@ class MetaLLMiXSampler(PerStudySampler):
         This stays fast and must not raise: Optuna does not catch exceptions here.
         """
         super().before_trial(study, trial)
-        if trial_claim.suggested_number(study) is not None:
+        if trial.number == 0:  # a new study may reuse the name and id of a deleted one
+            self._unmarked.discard(study_key(study))
+        if study_key(study) in self._unmarked or trial_claim.suggested_number(study) is not None:
             return
         if not is_single_objective(study):
-            trial_claim.settle(study, trial)
-            self._record_missing(
-                study, trial, "Studies with several objectives are not supported."
-            )
+            reason = "Studies with several objectives are not supported."
+            self._record_missing(study, trial, [reason, *self._settle(study, trial)])
         elif trial_claim.claim(study, trial):
             self._claimed.add(trial_key(study, trial))
 
@@ -201,7 +202,7 @@ class MetaLLMiXSampler(PerStudySampler):
         key = trial_key(study, trial)
         self._claimed.discard(key)
         report = self._reports.pop(key, None)
-        if report and report.projected:
+        if report and report.projected and study_key(study) not in self._unmarked:
             self._record_problems(trial, report, report.write_note())
         self._base(study).after_trial(study, trial, state, values)
 
@@ -220,26 +221,45 @@ class MetaLLMiXSampler(PerStudySampler):
             self._defer(study, trial, str(error))
             return None
         except Exception:
-            trial_claim.settle(study, trial)  # a bug fails one trial, not every trial
+            self._settle(study, trial)  # a bug fails one trial, not every trial
             raise
-        trial_claim.settle(study, trial)
+        problems = self._settle(study, trial)
         write_record(storage_of(study), trial_id_of(trial), suggestion)
         deferred = study_key(study) in self._deferred
         self._log.log_suggestion(study, trial, suggestion, postponed=deferred)
         report = StudyReport(study, trial.number, suggestion)
-        self._record_problems(trial, report, report.write(self._artifact_store))
+        # The note and the figures are attributes of the study, too.
+        self._record_problems(trial, report, problems or report.write(self._artifact_store))
         return report
+
+    def _settle(self, study: Study, trial: FrozenTrial) -> list[str]:
+        """Settle the suggestion; return why the study has no mark of it.
+
+        Optuna itself writes no attributes of a study with its default sampler.
+        """
+        try:
+            trial_claim.settle(study, trial)
+        except Exception as error:  # any: it depends on the storage
+            self._unmarked.add(study_key(study))
+            return [
+                f"The attributes of study {study.study_name!r} could not be written, because of "
+                f"{type(error).__name__} ({error}). It has no note, and each process or sampler "
+                "makes a suggestion of its own. Check that the storage is writable."
+            ]
+        return []
 
     def _defer(self, study: Study, trial: FrozenTrial, reason: str) -> None:
         """Leave the suggestion to a later trial, once this trial has revealed the search space."""
+        problems: list[str] = []
         if self._settings.llm is False:
-            trial_claim.settle(study, trial)
+            problems = self._settle(study, trial)
         else:
             trial_claim.defer(study, trial)
             self._deferred.add(study_key(study))
-        self._record_missing(study, trial, reason)
+        self._record_missing(study, trial, [reason, *problems])
 
-    def _record_missing(self, study: Study, trial: FrozenTrial, reason: str) -> None:
+    def _record_missing(self, study: Study, trial: FrozenTrial, reasons: Sequence[str]) -> None:
+        reason = " ".join(reasons)
         record_missing(storage_of(study), trial_id_of(trial), reason)
         self._log.warn_missing(study, trial, reason)
 

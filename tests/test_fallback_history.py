@@ -1,4 +1,5 @@
-"""Fallback when past studies or the dashboard are unusable, and bugs, which are not hidden."""
+"""Fallback when past studies, the dashboard or the own storage are unusable, and bugs, which are
+not hidden."""
 
 from __future__ import annotations
 
@@ -197,6 +198,52 @@ def test_several_objectives_get_no_suggestion(logs):
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     study.optimize(lambda trial: (objective(trial), 0.0), n_trials=N_TRIALS)
     check_step_down(study, logs, "base-sampler", "several objectives")
+
+
+@pytest.fixture
+def no_study_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(InMemoryStorage, "set_study_system_attr", refuse)
+
+
+@pytest.mark.usefixtures("no_study_attributes")
+def test_a_storage_that_refuses_study_attributes(past, logs):
+    def narrow(trial: optuna.Trial) -> float:
+        return float(trial.suggest_int("depth", 20, 40))
+
+    llm = ScriptedLLM([choose()] * 2)
+    study = new_study(MetaLLMiXSampler(llm=llm, judge=False, seed=0), past)
+    study.optimize(narrow, n_trials=N_TRIALS)
+    (warning,) = logs.warnings
+    assert "PermissionError (read-only)" in warning
+    assert suggested(study) == [study.trials[0]]
+    assert study.trials[0].user_attrs["metallmix:note"] == warning
+    assert len(llm.calls) == 1
+
+
+@pytest.mark.usefixtures("no_study_attributes")
+def test_a_storage_that_refuses_study_attributes_without_a_past(logs):
+    study = run(MetaLLMiXSampler(llm=False))
+    check_step_down(study, logs, "base-sampler", "PermissionError (read-only)")
+
+
+@pytest.mark.usefixtures("no_study_attributes")
+def test_a_storage_that_refuses_study_attributes_and_several_objectives(logs):
+    sampler = MetaLLMiXSampler(llm=False, source_storage=memory_past())
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    study.optimize(lambda trial: (objective(trial), 0.0), n_trials=N_TRIALS)
+    check_step_down(study, logs, "base-sampler", "PermissionError (read-only)")
+
+
+@pytest.mark.usefixtures("no_study_attributes")
+def test_a_new_study_of_the_same_name_gets_its_own_suggestion(past):
+    sampler = MetaLLMiXSampler(llm=False, seed=0)
+    for _ in range(2):
+        study = run(sampler, past)
+        assert suggested(study) == [study.trials[0]]
+        optuna.delete_study(study_name="new", storage=past)
 
 
 def test_every_record_is_json(past, tmp_path: Path):
