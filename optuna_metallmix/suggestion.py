@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution
 
 from optuna_metallmix.candidates import Candidate
 from optuna_metallmix.candidates import CostTradeoff
+from optuna_metallmix.candidates import known_choices
 from optuna_metallmix.explain import Evidence
 from optuna_metallmix.explain import Explanation
 from optuna_metallmix.explain import shap_view
@@ -172,5 +173,6 @@ class Suggestion:
         """Return the choice with the best expected score, all other values as suggested."""
         if self.learner is None or name not in self.learner.space:
             return None
-        means = self.learner.predict([{**self.params, name: choice} for choice in choices]).mean
-        return choices[int(means.argmax())]
+        known = known_choices(self.learner, name, choices)
+        means = self.learner.predict_mean([{**self.params, name: choice} for choice in known])
+        return known[int(means.argmax())]

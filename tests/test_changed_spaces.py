@@ -113,12 +113,15 @@ def test_another_kind_of_the_same_name(past, kind, first):
     assert suggested(study) == [study.trials[0]]
 
 
+OTHERS = ["sgd", "lion", "adam", "lamb", "adafactor"]
+
+
 def test_an_absent_choice_gives_way_to_the_best_present_one(past):
     """adamw is best in the past and absent here; of what is left, adam is better than sgd."""
 
     def without(trial: optuna.Trial) -> float:
         trial.suggest_int("depth", 1, 8)
-        trial.suggest_categorical("optimizer", ["sgd", "lion", "adam"])
+        trial.suggest_categorical("optimizer", OTHERS)
         return 1.0
 
     study = new_study(MetaLLMiXSampler(llm=False, seed=0), past)
@@ -128,3 +131,13 @@ def test_an_absent_choice_gives_way_to_the_best_present_one(past):
     assert record["params"]["optimizer"] == "adamw"
     assert study.trials[0].params["optimizer"] == "adam"
     assert study.trials[0].user_attrs["metallmix:projected"] == {"optimizer": "'adamw' -> 'adam'"}
+
+
+def test_the_best_known_choice_is_suggested_if_it_is_asked_for_first(past):
+    def without(trial: optuna.Trial) -> float:
+        trial.suggest_categorical("optimizer", OTHERS)
+        return float(trial.suggest_int("depth", 1, 8))
+
+    study = new_study(MetaLLMiXSampler(llm=False, seed=0), past)
+    study.optimize(without, n_trials=1)
+    assert study.trials[0].params["optimizer"] == "adam"

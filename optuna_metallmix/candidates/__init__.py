@@ -4,6 +4,7 @@ from optuna_metallmix.candidates.pool import PAST_BEST
 from optuna_metallmix.candidates.pool import RANDOM
 from optuna_metallmix.candidates.pool import build_pool
 from optuna_metallmix.candidates.pool import fit_into
+from optuna_metallmix.candidates.pool import known_choices
 from optuna_metallmix.candidates.selection import Candidate
 from optuna_metallmix.candidates.selection import CostTradeoff
 from optuna_metallmix.candidates.selection import best_predicted
@@ -23,6 +24,7 @@ __all__ = [
     "candidates_without_history",
     "cost_tradeoff",
     "fit_into",
+    "known_choices",
     "propose_candidates",
     "select_diverse",
 ]

@@ -31,6 +31,7 @@ from optuna_metallmix.space import config_key
 from optuna_metallmix.space import is_number
 from optuna_metallmix.space import is_ordered
 from optuna_metallmix.space import label_of
+from optuna_metallmix.space import labels_of
 from optuna_metallmix.space import middle
 from optuna_metallmix.space import perturb
 from optuna_metallmix.space import project
@@ -85,6 +86,7 @@ def best_choices(learner: MetaLearner) -> dict[str, Any]:
     """Return the choice of each unordered parameter that has the best predictions.
 
     The predictions are averaged over the best past configurations with that choice inserted.
+    Choices that no past trial has count only if there are no others.
     """
     by_score = np.argsort(-learner.dataset.scores, kind="stable")[:20]
     tops = [learner.dataset.configs[int(i)] for i in by_score]
@@ -92,11 +94,26 @@ def best_choices(learner: MetaLearner) -> dict[str, Any]:
     for name, distribution in learner.space.items():
         if is_ordered(distribution):
             continue
-        choices = choices_of(distribution)
+        choices = known_choices(learner, name, choices_of(distribution))
         configs = [{**top, name: choice} for choice in choices for top in tops]
         means = learner.predict(configs).mean.reshape(len(choices), len(tops)).mean(axis=1)
         best[name] = choices[int(means.argmax())]
     return best
+
+
+def known_choices(learner: MetaLearner, name: str, choices: Sequence[Any]) -> Sequence[Any]:
+    """Return the choices of a parameter that a past trial has, or all if none has any of them.
+
+    The prediction for a choice that the meta-learner was not fitted on says nothing about it.
+    """
+    distribution = learner.space[name]
+    if is_ordered(distribution):  # the choices are numbers to the meta-learner
+        return choices
+    past = [config[name] for config in learner.dataset.configs if name in config]
+    known = set(labels_of(distribution, past))
+    labels = labels_of(distribution, choices)
+    pairs = zip(choices, labels, strict=True)
+    return [choice for choice, label in pairs if label in known] or choices
 
 
 def fit_into(params: Config, space: SearchSpace, fallback: Config) -> dict[str, Any]:

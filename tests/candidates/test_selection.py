@@ -143,9 +143,7 @@ def test_candidates_are_good_for_different_studies() -> None:
     studies = []
     for i in range(6):
         xs = sorted(rng.random(20).tolist(), reverse=i % 2 == 0)
-        trials = (
-            PastTrial({"x": x}, 1 - j / 19, None, None, 1 - j / 10) for j, x in enumerate(xs)
-        )
+        trials = (PastTrial({"x": x}, 1 - j / 19, None, None) for j, x in enumerate(xs))
         studies.append(PastStudy(f"past {i}", LINE, tuple(trials), {}))
     history = History(tuple(studies))
     xs = [candidate.params["x"] for candidate in _propose(_fit(history, LINE), history, 3)]
@@ -246,6 +244,9 @@ def test_absent_choice_is_replaced_by_the_best_present_one(learned: Learned) -> 
     candidates = _propose(learner, learned.history)
     assert candidates[0].params["optimizer"] in ("sgd", "lamb", None)
     assert best_choices(learned.learner)["optimizer"] == "adam"
+    choices = CategoricalDistribution(["lamb", "sgd", "lion", "adam", "adafactor"])
+    learner = _fit(learned.history, {**learned.space, "optimizer": choices})
+    assert best_choices(learner)["optimizer"] == "adam"
 
 
 def test_parameter_unknown_to_the_past_is_in_every_candidate(learned: Learned) -> None:
