@@ -271,8 +271,7 @@ def _history(space: SearchSpace, seed: int = 0) -> History:
     for name in "abcd":
         configs = [{n: sample(dist, rng) for n, dist in space.items()} for _ in range(20)]
         trials = tuple(
-            PastTrial(config, 1 - i / 19, None, None, 1 - i / 10)
-            for i, config in enumerate(configs)
+            PastTrial(config, 1 - i / 19, None, None) for i, config in enumerate(configs)
         )
         studies.append(PastStudy(name, space, trials, {}))
     return History(tuple(studies))
