@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,17 +136,27 @@ def to_frame(space: SearchSpace, configs: Sequence[Config]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    columns: dict[str, Any] = {}
-    for name, distribution in space.items():
-        if is_ordered(distribution):
-            values = [config.get(name) for config in configs]
-            numbers = np.array([v if is_number(v) else np.nan for v in values], float)
-            with np.errstate(all="ignore"):  # the smallest numbers become 0
-                columns[name] = numbers.clip(-_LARGEST, _LARGEST).astype(np.float32)
-        else:
-            active = [config.get(name, ABSENT) for config in configs]
-            columns[name] = labels_of(distribution, active)
-    return pd.DataFrame(columns)
+    return pd.DataFrame({name: _column(space, name, configs) for name in space})
+
+
+def to_rows(space: SearchSpace, configs: Sequence[Config]) -> list[tuple[float | str, ...]]:
+    """Encode configurations as the rows of :func:`to_frame`.
+
+    For a few dozen rows, CatBoost reads them in a hundredth of the time of a data frame.
+    """
+    columns = (_column(space, name, configs) for name in space)
+    return list(zip(*(c if isinstance(c, list) else c.tolist() for c in columns), strict=True))
+
+
+def _column(
+    space: SearchSpace, name: str, configs: Sequence[Config]
+) -> NDArray[np.float32] | list[str]:
+    if not is_ordered(space[name]):
+        return labels_of(space[name], [config.get(name, ABSENT) for config in configs])
+    values = [config.get(name) for config in configs]
+    numbers = np.array([v if is_number(v) else np.nan for v in values], float)
+    with np.errstate(all="ignore"):  # the smallest numbers become 0
+        return numbers.clip(-_LARGEST, _LARGEST).astype(np.float32)
 
 
 def categorical_columns(space: SearchSpace) -> list[str]:

@@ -28,7 +28,7 @@ from optuna_metallmix.metalearner.dataset import MetaDataset
 from optuna_metallmix.metalearner.dataset import build_meta_dataset
 from optuna_metallmix.metalearner.dataset import categorical_columns
 from optuna_metallmix.metalearner.dataset import evenly_spaced
-from optuna_metallmix.metalearner.dataset import to_frame
+from optuna_metallmix.metalearner.dataset import to_rows
 from optuna_metallmix.metalearner.ensemble import DEEP
 from optuna_metallmix.metalearner.ensemble import SHALLOW
 from optuna_metallmix.metalearner.ensemble import Ensemble
@@ -199,8 +199,9 @@ class MetaLearner:
     def _pool(self, configs: Sequence[Config]) -> Pool:
         from catboost import Pool
 
-        frame = to_frame(self.space, configs)
-        return Pool(frame, cat_features=categorical_columns(self.space))
+        categorical = set(categorical_columns(self.space))
+        indices = [i for i, name in enumerate(self.space) if name in categorical]
+        return Pool(to_rows(self.space, configs), cat_features=indices)
 
 
 def _select(

@@ -80,7 +80,8 @@ class GaussianProcess:
         cholesky: Lower Cholesky factor of the correlation matrix, shape (n, n).
         weights: Inverse of the correlation matrix times the observed values, shape (n,).
         variance: Variance of the signal.
-        log_posterior: Log posterior of the hyperparameters, up to a constant.
+        log_likelihood: Log marginal likelihood of the hyperparameters, with the prior of the
+            variance, up to a constant.
     """
 
     points: Floats
@@ -88,13 +89,13 @@ class GaussianProcess:
     cholesky: Floats
     weights: Floats
     variance: float
-    log_posterior: float
+    log_likelihood: float
 
     def predict(self, points: Floats) -> tuple[Floats, Floats]:
         """Return the mean and standard deviation of the signal, shapes (m,) and (m,)."""
         from scipy.linalg import solve_triangular
 
-        correlations = matern52(points, self.points, self.length_scales)
+        correlations = correlate(points, self.points, self.length_scales)
         whitened = solve_triangular(self.cholesky, correlations.T, lower=True)
         remaining = np.maximum(1.0 - (whitened**2).sum(axis=0), 1e-9)
         return correlations @ self.weights, np.sqrt(remaining * self.variance)
@@ -111,42 +112,64 @@ def fit_gps(
         relevance: Divisor of the length scale of each coordinate, shape (d,).
     """
     few = [(points[-MAX_POINTS:], values[-MAX_POINTS:]) for points, values in observations]
+    distances = [_distances(points, points, 1.0 / relevance) for points, _ in few]
     fits = {
-        (scale, noise): [_fit(points, values, relevance, scale, noise) for points, values in few]
+        (scale, noise): [
+            _fit(points, values, matern52(apart / scale), scale / relevance, noise)
+            for (points, values), apart in zip(few, distances, strict=True)
+        ]
         for scale in LENGTH_SCALES
         for noise in NOISES
     }
-    best = max(fits, key=lambda key: sum(gp.log_posterior for gp in fits[key]))
+
+    def log_posterior(key: tuple[float, float]) -> float:
+        scale, noise = key
+        scale_prior = -0.5 * math.log(scale / 0.4) ** 2
+        noise_prior = -0.25 * (math.log(noise / 1e-2) / math.log(10)) ** 2
+        return sum(gp.log_likelihood + scale_prior + noise_prior for gp in fits[key])
+
+    scale, noise = best = max(fits, key=log_posterior)
     if all(len(points) <= MAX_POINTS for points, _ in observations):
         return fits[best]
-    return [_fit(points, values, relevance, *best) for points, values in observations]
+    length_scales = scale / relevance
+    return [
+        _fit(points, values, correlate(points, points, length_scales), length_scales, noise)
+        for points, values in observations
+    ]
 
 
 def _fit(
-    points: Floats, values: Floats, relevance: Floats, scale: float, noise: float
+    points: Floats, values: Floats, correlations: Floats, length_scales: Floats, noise: float
 ) -> GaussianProcess:
     from scipy.linalg import cho_solve
 
-    n, length_scales = len(values), scale / relevance
-    correlations = matern52(points, points, length_scales) + noise * np.eye(n)
-    cholesky: Floats = np.linalg.cholesky(correlations).astype(np.float64)
+    n = len(values)
+    noisy = correlations + noise * np.eye(n)
+    cholesky: Floats = np.linalg.cholesky(noisy).astype(np.float64)
     weights: Floats = cho_solve((cholesky, True), values)
     prior = PRIOR_WEIGHT * PRIOR_VARIANCE
     variance = (float(values @ weights) + prior) / (n + PRIOR_WEIGHT)
     likelihood = -0.5 * (n + PRIOR_WEIGHT) * math.log(variance) - np.log(np.diag(cholesky)).sum()
-    scale_prior = -0.5 * math.log(scale / 0.4) ** 2
-    noise_prior = -0.25 * (math.log(noise / 1e-2) / math.log(10)) ** 2
-    log_posterior = float(likelihood) + scale_prior + noise_prior
-    return GaussianProcess(points, length_scales, cholesky, weights, variance, log_posterior)
+    return GaussianProcess(points, length_scales, cholesky, weights, variance, float(likelihood))
 
 
-def matern52(first: Floats, second: Floats, length_scales: Floats) -> Floats:
-    """Return the Matern 5/2 correlations, shape (len(first), len(second))."""
-    from scipy.spatial.distance import cdist
+def correlate(first: Floats, second: Floats, length_scales: Floats) -> Floats:
+    """Return the Matern 5/2 correlations of points, shape (len(first), len(second))."""
+    return matern52(_distances(first, second, length_scales))
 
-    distances = math.sqrt(5) * cdist(first / length_scales, second / length_scales)
+
+def matern52(distances: Floats) -> Floats:
+    """Return the Matern 5/2 correlations at distances in length scales."""
+    distances = math.sqrt(5) * distances
     correlations: Floats = (1 + distances + distances**2 / 3) * np.exp(-distances)
     return correlations
+
+
+def _distances(first: Floats, second: Floats, length_scales: Floats) -> Floats:
+    from scipy.spatial.distance import cdist
+
+    distances: Floats = cdist(first / length_scales, second / length_scales)
+    return distances
 
 
 def log_expected_improvement(mean: Floats, deviation: Floats, best: float) -> Floats:
@@ -155,10 +178,11 @@ def log_expected_improvement(mean: Floats, deviation: Floats, best: float) -> Fl
     Unlike the expected improvement, it does not underflow to zero (Ament et al. 2023, arXiv
     2310.20708).
     """
-    from scipy.stats import norm
+    from scipy.special import ndtr
 
     z = (mean - best) / deviation
-    near = np.log(np.maximum(norm.pdf(z) + z * norm.cdf(z), 1e-300))
-    far = norm.logpdf(z) - 2 * np.log(np.maximum(np.abs(z), 1.0))
+    log_density = -0.5 * z**2 - 0.5 * math.log(2 * math.pi)
+    near = np.log(np.maximum(np.exp(log_density) + z * ndtr(z), 1e-300))
+    far = log_density - 2 * np.log(np.maximum(np.abs(z), 1.0))
     logs: Floats = np.log(deviation) + np.where(z > -30, near, far)
     return logs

@@ -20,7 +20,6 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from itertools import islice
 
 import numpy as np
@@ -71,7 +70,7 @@ SLOPE_WEIGHT = 2.0
 WIDTHS = (0.1, 0.25, 0.5)
 """Standard deviations of perturbations, in unit space. (Regret at trial 25 with .03, .1 and .25:
 LCBench -.11 instead of -.13, HPOBench the same; measured 2026-11.)"""
-N_PERTURBED = 8
+N_PERTURBED = 5
 """Number of perturbations of each of the three best observed trials, for each width."""
 MAX_POOL = 1000
 _IRRELEVANT = 1e-6
@@ -121,7 +120,7 @@ class TransferModel:
         self._pool_means = means[kept]
         self._pool_points = self._encoding.encode(self._pool)
         self.exploration = Exploration(history, self._pool, self._pool_means)
-        self._encoded: dict[int, tuple[Config, Floats]] = {}
+        self._observed: dict[int, tuple[Config, Floats, float]] = {}
 
     def propose(
         self,
@@ -165,46 +164,50 @@ class TransferModel:
         last = select_diverse(range(len(first)), first, self.space, n_pending + 1)[-1]
         return NextConfig(first[last], similarity)
 
-    def _encode(self, observed: Sequence[Config]) -> Floats:
-        """Return the points of observed configurations, shape (n, d), which are encoded once."""
-        new = [c for c in observed if id(c) not in self._encoded]
-        if new:
+    def _look_up(self, observed: Sequence[Config]) -> tuple[Floats, Floats]:
+        """Return the points of observed configurations, shape (n, d), and their prior means."""
+        new = [c for c in observed if id(c) not in self._observed]
+        if new:  # entries keep their configuration, so that its id stays unique
             points = self._encoding.encode(new)
-            self._encoded.update((id(c), (c, p)) for c, p in zip(new, points, strict=True))
-        return np.array([self._encoded[id(config)][1] for config in observed])
+            means = self._prior_mean.predict(new, points)
+            self._observed.update(
+                (id(c), (c, p, m)) for c, p, m in zip(new, points, means, strict=True)
+            )
+        entries = [self._observed[id(config)] for config in observed]
+        return np.array([p for _, p, _ in entries]), np.array([m for _, _, m in entries])
 
     def _similarity(self, observed: Sequence[Config], scores: Floats) -> float:
         if not observed:
             return PRIOR_SIMILARITY
         if self.learner.trust <= MIN_TRUST:
             return 0.0
-        means = self._prior_mean.predict(observed) / self._prior_mean.spread
+        means = self._look_up(observed)[1] / self._prior_mean.spread
         return task_similarity(means, scores, self.learner.trust)
 
     def _rank(
         self, observed: Sequence[Config], scores: Floats, rng: Generator, use_past: bool
     ) -> Iterator[Config]:
         """Return configurations, the most promising first."""
+        if not use_past and len(observed) < N_RANDOM_TRIALS:
+            draws = rng.permutation(len(self._random))
+            return (self._random[int(i)] for i in draws)
         if not observed:
             return _sort(self._pool, self._pool_means)
         perturbed = self._perturb_best(observed, scores, rng)
-        means = np.append(self._pool_means, self._prior_mean.predict(perturbed))
-        points = np.concatenate([self._pool_points, self._encoding.encode(perturbed)])
+        points = self._encoding.encode(perturbed)
+        means = np.append(self._pool_means, self._prior_mean.predict(perturbed, points))
+        points = np.concatenate([self._pool_points, points])
         if use_past and len(observed) == PROBE:
             values = self._probe_values(observed, points, means)
         else:
             values = self._log_improvement(observed, scores, points, means, use_past)
-        ranked = _sort([*self._pool, *perturbed], values)
-        if not use_past and len(observed) < N_RANDOM_TRIALS:
-            draws = rng.permutation(len(self._random))
-            ranked = chain((self._random[int(i)] for i in draws), ranked)
-        return ranked
+        return _sort([*self._pool, *perturbed], values)
 
     def _probe_values(self, observed: Sequence[Config], points: Floats, means: Floats) -> Floats:
         """Return the distance of middling configurations to observed trials, -1 for others."""
         from scipy.spatial.distance import cdist
 
-        distances = cdist(points, self._encode(observed)).min(axis=1)
+        distances = cdist(points, self._look_up(observed)[0]).min(axis=1)
         is_middling = np.abs(means - np.median(self._pool_means)) < 0.5 * self._prior_mean.spread
         return np.where(is_middling, distances, -1.0)
 
@@ -223,11 +226,11 @@ class TransferModel:
         own scores would make unexplored configurations look as good as the mean of a good start.
         """
         scores = (scores - scores.mean()) / (float(scores.std()) or 1.0)
-        slope, relevance, own_means = 0.0, np.ones(points.shape[1]), np.zeros(len(observed))
+        slope, relevance = 0.0, np.ones(points.shape[1])
+        own_points, own_means = self._look_up(observed)
         if use_past:
             error = max(self.learner.error, 0.05)
-            own_means = self._prior_mean.predict(observed) / error
-            means = means / error
+            own_means, means = own_means / error, means / error
             scores = scores * np.sqrt(1.0 + own_means.var())
             slope = _slope(own_means, scores)
             relevance = self._prior_mean.relevance
@@ -235,7 +238,7 @@ class TransferModel:
         names = frozenset().union(*observed)
         is_known = self._encoding.repeat([name in names for name in self.space]) > 0
         relevance = np.where(is_known, relevance, _IRRELEVANT)
-        data = (self._encode(observed), residuals - residuals.mean())
+        data = (own_points, residuals - residuals.mean())
         (gp,) = fit_gps([data], relevance)
         mean, deviation = gp.predict(points)
         mean = mean + residuals.mean() + slope * means

@@ -10,7 +10,6 @@ to be explained, uses the meta-learner alone: the Gaussian processes did not imp
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,10 +18,9 @@ from optuna_metallmix.metalearner import Floats
 from optuna_metallmix.metalearner import MetaLearner
 from optuna_metallmix.metalearner import evenly_spaced
 from optuna_metallmix.space import Config
-from optuna_metallmix.space import config_key
 from optuna_metallmix.transfer.gaussian_process import Encoding
+from optuna_metallmix.transfer.gaussian_process import correlate
 from optuna_metallmix.transfer.gaussian_process import fit_gps
-from optuna_metallmix.transfer.gaussian_process import matern52
 
 
 MAX_STUDY_POINTS = 100
@@ -30,8 +28,6 @@ MAX_STUDY_POINTS = 100
 MAX_POINTS = 3_000
 """Approximate maximum number of trials in the Gaussian processes of all past studies."""
 MIN_POINTS = 5
-MAX_CACHED = 20_000
-"""Maximum number of configurations whose prior mean is cached."""
 PRIOR_SIMILARITY = 0.8
 """Prior probability that past studies are about the same task: a guess, since most users pass
 related studies."""
@@ -59,37 +55,34 @@ class PriorMean:
         self.relevance = self._encoding.repeat(_relevance(learner))
         """Relative relevance of each coordinate of an encoded configuration, in (0, 1]."""
         self._gps = self._fit_gps()
-        trees, processes = self._predict_trees(pool), self._predict_gps(pool)
+        trees = self._predict_trees(pool)
+        processes = self._predict_gps(encoding.encode(pool))
         self.spread = max(float(trees.std()), 1e-3)
         """Standard deviation of the prior mean over the pool, in score units."""
         self._scale = self.spread / max(float(processes.std()), 1e-9)
         self._offset = float(trees.mean() - self._scale * processes.mean())
-        self._cache: dict[Hashable, float] = {}
 
-    def predict(self, configs: Sequence[Config]) -> Floats:
-        """Return the prior means of ``configs``, shape (len(configs),)."""
-        if len(self._cache) > MAX_CACHED:
-            self._cache.clear()
-        keys = [config_key(config) for config in configs]
-        new = {k: config for k, config in zip(keys, configs, strict=True) if k not in self._cache}
-        if new:
-            means = self._predict_trees(list(new.values()))
-            if self._gps:
-                processes = self._predict_gps(list(new.values()))
-                means = (means + self._offset + self._scale * processes) / 2
-            self._cache.update(zip(new, means.tolist(), strict=True))
-        return np.array([self._cache[key] for key in keys])
+    def predict(self, configs: Sequence[Config], points: Floats | None = None) -> Floats:
+        """Return the prior means of ``configs``, shape (len(configs),).
+
+        ``points`` are the encoded configurations, if they are known already.
+        """
+        means = self._predict_trees(configs)
+        if not self._gps:
+            return means
+        points = self._encoding.encode(configs) if points is None else points
+        processes: Floats = self._offset + self._scale * self._predict_gps(points)
+        return (means + processes) / 2
 
     def _predict_trees(self, configs: Sequence[Config]) -> Floats:
         return self._learner.predict_mean(configs)
 
-    def _predict_gps(self, configs: Sequence[Config]) -> Floats:
+    def _predict_gps(self, encoded: Floats) -> Floats:
         """Return the predictions of the Gaussian processes up to a linear map, 0 without any."""
         if not self._gps:
-            return np.zeros(len(configs))
+            return np.zeros(len(encoded))
         points, length_scales, weights = self._gps
-        correlations = matern52(self._encoding.encode(configs), points, length_scales)
-        predictions: Floats = correlations @ weights
+        predictions: Floats = correlate(encoded, points, length_scales) @ weights
         return predictions
 
     def _fit_gps(self) -> tuple[Floats, Floats, Floats] | None:

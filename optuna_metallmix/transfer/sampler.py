@@ -112,7 +112,8 @@ class TransferSampler(PerStudySampler):
     infeasible ones as the worst, pruned ones as median at best.
 
     Whatever the past advises, some trials explore: choices that have not been tried and, with
-    ``base_sampler``, ranges and parameters that past studies do not have. The log names these once.
+    ``base_sampler``, ranges and parameters that past studies do not have. These are logged
+    once.
 
     ``base_sampler`` samples every parameter that past studies lack. It samples entire trials if
     nothing can be learned from past studies or the study is multi-objective.

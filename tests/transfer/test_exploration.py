@@ -28,7 +28,7 @@ MEANS = np.array([0.9, 0.2, 0.5, 0.4])
 
 @pytest.fixture
 def exploration() -> Exploration:
-    trials = tuple(PastTrial(params, 0.5, 1.0, None, 0.0) for params in POOL)
+    trials = tuple(PastTrial(params, 0.5, 1.0, None) for params in POOL)
     history = History((PastStudy("past", PAST, trials, {}),))
     return Exploration(history, POOL, MEANS)
 

@@ -6,9 +6,9 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from optuna_metallmix.transfer.gaussian_process import GaussianProcess
+from optuna_metallmix.transfer.gaussian_process import correlate
 from optuna_metallmix.transfer.gaussian_process import fit_gps
 from optuna_metallmix.transfer.gaussian_process import log_expected_improvement
-from optuna_metallmix.transfer.gaussian_process import matern52
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_repeated_points_and_equal_values_can_be_fitted() -> None:
 
 def test_correlations_are_positive_definite() -> None:
     points = np.random.default_rng(2).random((10, 4))
-    correlations = matern52(points, points, np.full(4, 0.5))
+    correlations = correlate(points, points, np.full(4, 0.5))
     np.testing.assert_allclose(np.diag(correlations), 1.0)
     np.testing.assert_allclose(correlations, correlations.T)
     assert np.linalg.eigvalsh(correlations).min() > 0

@@ -32,10 +32,9 @@ def test_prior_mean_ranks_past_trials(past) -> None:
 
 def test_gaussian_processes_are_the_average_over_studies(past) -> None:
     learner, configs = past
-    prior_mean = PriorMean(learner, Encoding(learner.space), configs)
-    predicted = prior_mean._predict_gps(configs[:7])
-    assert prior_mean._gps is not None
-    dataset, encoding = learner.dataset, prior_mean._encoding
+    dataset, encoding = learner.dataset, Encoding(learner.space)
+    prior_mean = PriorMean(learner, encoding, configs)
+    predicted = prior_mean._predict_gps(encoding.encode(configs[:7]))
     sums = np.zeros(7)
     for study in range(len(dataset.studies)):
         rows = np.flatnonzero(dataset.groups == study)
@@ -57,25 +56,14 @@ def test_gaussian_processes_get_the_scale_of_the_trees(past) -> None:
     assert prior_mean.spread == pytest.approx(trees.std())
 
 
-def test_cached_values_are_the_computed_ones(past, monkeypatch) -> None:
+def test_known_points_give_the_same_means(past) -> None:
     learner, configs = past
-    prior_mean = PriorMean(learner, Encoding(learner.space), configs)
-    first = prior_mean.predict(configs[:5])
-    monkeypatch.setattr(prior_mean, "_predict_trees", None)
-    np.testing.assert_array_equal(prior_mean.predict(configs[4::-1]), first[::-1])
-    monkeypatch.undo()
-    np.testing.assert_allclose(
-        PriorMean(learner, Encoding(learner.space), configs).predict(configs[:5]), first
+    encoding = Encoding(learner.space)
+    prior_mean = PriorMean(learner, encoding, configs)
+    expected = prior_mean.predict(configs[:5])
+    np.testing.assert_array_equal(
+        prior_mean.predict(configs[:5], encoding.encode(configs[:5])), expected
     )
-
-
-def test_cache_is_bounded(past, monkeypatch) -> None:
-    monkeypatch.setattr("optuna_metallmix.transfer.prior_mean.MAX_CACHED", 3)
-    learner, configs = past
-    prior_mean = PriorMean(learner, Encoding(learner.space), configs)
-    for start in range(0, 20, 5):
-        prior_mean.predict(configs[start : start + 5])
-    assert len(prior_mean._cache) <= 8
 
 
 def test_small_studies_have_no_gaussian_process(learned) -> None:
