@@ -106,6 +106,19 @@ def test_own_storage_by_another_spelling_is_not_its_own_past(tmp_path, monkeypat
     assert "3 past studies with 24 trials" in message
 
 
+@pytest.mark.parametrize(
+    ("sizes", "is_said"), [((12, 3), True), ((12, 12), False), ((9, 3), False)]
+)
+def test_the_log_says_that_small_studies_count_less(logs, sizes, is_said):
+    past = InMemoryStorage()
+    for size in sizes:
+        optuna.create_study(storage=past).add_trials(random_trials(size, seed=size))
+    study = new_study(MetaLLMiXSampler(llm=False, seed=0), past, direction="minimize")
+    study.optimize(objective, n_trials=2)
+    (message,) = [one.getMessage() for one in logs.records if "suggested by" in one.getMessage()]
+    assert ("fewer than 10 trials count less" in message) is is_said
+
+
 def test_two_databases_in_memory_are_not_the_same():
     sampler = MetaLLMiXSampler(source_storage=memory_past(), llm=False, seed=0)
     for _ in range(2):

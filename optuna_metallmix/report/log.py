@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import optuna
 from optuna import Study
 from optuna.trial import FrozenTrial
 
+from optuna_metallmix.metalearner import FULL_WEIGHT
 from optuna_metallmix.report.note import describe_past
 from optuna_metallmix.suggestion import SOURCE_BASE_SAMPLER
 from optuna_metallmix.suggestion import SOURCE_LLM
@@ -40,7 +42,7 @@ class SuggestionLog:
         message = (
             f"Study {study.study_name!r}, trial {trial.number}: suggested by "
             f"{suggestion.model if is_llm else f'the {suggestion.source}'} from "
-            f"{describe_past(suggestion.history)}: {suggestion.why}."
+            f"{_describe_past(suggestion)}: {suggestion.why}."
         )
         if reasons and not (postponed and is_llm):
             self.warn_once(f"{message} {reasons}")
@@ -60,3 +62,11 @@ class SuggestionLog:
         if (key or message) not in self._warned:
             self._warned.add(key or message)
             _logger.warning(message)
+
+
+def _describe_past(suggestion: Suggestion) -> str:
+    past = describe_past(suggestion.history)
+    weights = suggestion.learner.dataset.weights if suggestion.learner else np.ones(1)
+    if weights.min() < weights.max() == 1.0:
+        past += f" (studies with fewer than {FULL_WEIGHT} trials count less)"
+    return past
