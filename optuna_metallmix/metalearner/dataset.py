@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 SCORE_POWER = 3
 """Power of a trial's rank that is used as its score, to weight differences among the best trials.
-(Regret of the first pick with cubed ranks, and with their mean with regret scores: LCBench .43 and
-.43, with pasts made by TPE .19 and .30; XGBoost .36 and .46, with pasts made by TPE .33 and .31;
-measured 2026-11.)"""
+(Regret of the first pick with cubed ranks, and with their mean with scaled regrets: LCBench .43
+and .43, with pasts made by TPE .19 and .30; XGBoost .36 and .46, with pasts made by TPE .33 and
+.31; measured 2026-11.)"""
 MAX_TRIALS = 100
 """Maximum number of trials of a study, evenly spaced from the best to the worst."""
 FULL_WEIGHT = 10

@@ -86,24 +86,26 @@ class PriorMean:
         return predictions
 
     def _fit_gps(self) -> tuple[Floats, Floats, Floats] | None:
-        """Return the points, length scales and weights of the sum of all studies' processes.
+        """Return the points, length scales and weights of the weighted sum of all processes.
 
         The sum is a single kernel expansion, since the processes share their hyperparameters.
         """
         dataset = self._learner.dataset
         points = self._encoding.encode(dataset.configs)
         n_max = min(MAX_STUDY_POINTS, max(20, MAX_POINTS // len(dataset.studies)))
-        observations = []
+        observations, study_weights = [], []
         for study in range(len(dataset.studies)):
             rows = np.flatnonzero(dataset.groups == study)
             rows = rows[evenly_spaced(len(rows), n_max)]  # from the best to the worst trial
             scores = dataset.scores[rows]
             if len(rows) >= MIN_POINTS and np.ptp(scores) > 0:
                 observations.append((points[rows], (scores - scores.mean()) / scores.std()))
+                study_weights.append(dataset.weights[study])
         if not observations:
             return None
         gps = fit_gps(observations, self.relevance)
-        weights = np.concatenate([gp.weights for gp in gps])
+        weighted = zip(study_weights, gps, strict=True)
+        weights = np.concatenate([weight * gp.weights for weight, gp in weighted])
         return np.concatenate([gp.points for gp in gps]), gps[0].length_scales, weights
 
 

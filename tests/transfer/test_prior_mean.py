@@ -46,6 +46,20 @@ def test_gaussian_processes_are_the_average_over_studies(past) -> None:
     assert rank_correlation(predicted, sums) > 0.9  # with different length scales
 
 
+def test_gaussian_processes_of_small_studies_count_less(learned) -> None:
+    *full, last = learned.history.studies
+    history = History((*full, replace(last, trials=last.trials[::5])))
+    learner = MetaLearner(seed=0).fit(build_meta_dataset(history, learned.learner.space))
+    configs, encoding = learner.dataset.configs, Encoding(learner.space)
+    weighted = PriorMean(learner, encoding, configs)._gps
+    learner.dataset.__dict__["weights"] = np.ones(3)  # a cached property
+    equal = PriorMean(learner, encoding, configs)._gps
+    assert weighted is not None
+    assert equal is not None
+    shares = np.repeat([1.0, 0.36], [60, 6])
+    np.testing.assert_array_equal(weighted[2], shares * equal[2])
+
+
 def test_gaussian_processes_get_the_scale_of_the_trees(past) -> None:
     learner, configs = past
     prior_mean = PriorMean(learner, Encoding(learner.space), configs)
