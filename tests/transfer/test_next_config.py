@@ -9,6 +9,7 @@ from optuna_metallmix.candidates import propose_candidates
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history.history import History
 from optuna_metallmix.space.search_space import contains
+from optuna_metallmix.space.search_space import is_ordered
 from optuna_metallmix.space.search_space import merge_spaces
 from optuna_metallmix.transfer.next_config import N_RANDOM_TRIALS
 from optuna_metallmix.transfer.next_config import PROBE
@@ -20,6 +21,14 @@ from optuna_metallmix.transfer.next_config import _best_and_latest
 def model(learned) -> TransferModel:
     history = learned.history
     return TransferModel(history, merge_spaces(study.space for study in history.studies), seed=0)
+
+
+@pytest.fixture(scope="module")
+def numbers(learned) -> TransferModel:
+    """A model of the parameters that are numbers."""
+    space = merge_spaces(study.space for study in learned.history.studies)
+    space = {name: dist for name, dist in space.items() if is_ordered(dist)}
+    return TransferModel(learned.history, space, seed=0)
 
 
 def own_trials(model: TransferModel, n: int) -> list[dict]:
@@ -74,37 +83,36 @@ def test_past_without_trust_is_not_used(model, monkeypatch) -> None:
     assert model.propose(own, expected(model, own), np.random.default_rng(0)).similarity == 0.0
 
 
-def test_early_trials_without_the_past_are_random(model, monkeypatch) -> None:
-    monkeypatch.setattr(model.learner, "quality", 0.0)
-    own = own_trials(model, N_RANDOM_TRIALS - 1)
-    drawn = [model.propose(own, expected(model, own), np.random.default_rng(i)) for i in range(9)]
-    assert all(proposal.params in model._random for proposal in drawn)
-    assert len({str(proposal.params) for proposal in drawn}) > 1
-    more = own_trials(model, N_RANDOM_TRIALS)
-    later = [
-        model.propose(more, expected(model, more), np.random.default_rng(i)) for i in range(9)
-    ]
-    assert any(proposal.params not in model._random for proposal in later)
+def test_a_past_that_disagrees_leaves_choices_to_the_base_sampler(model) -> None:
+    own = own_trials(model, 8)
+    assert model.propose(own, -expected(model, own), np.random.default_rng(0)).params is None
 
 
-def test_probe_has_a_middling_prediction(model) -> None:
-    own = [dict(config) for config in model._pool[:PROBE]]
-    probe = model.propose(own, expected(model, own), np.random.default_rng(0)).params
-    middle = np.median(expected(model, model._pool))
-    assert abs(expected(model, [probe])[0] - middle) < abs(expected(model, own)[0] - middle)
+def test_early_numbers_without_the_past_are_random(numbers, monkeypatch) -> None:
+    monkeypatch.setattr(numbers.learner, "quality", 0.0)
+    own = own_trials(numbers, N_RANDOM_TRIALS - 1)
+    rngs = [np.random.default_rng(i) for i in range(9)]
+    drawn = [numbers.propose(own, expected(numbers, own), rng).params for rng in rngs]
+    assert all(params in numbers._random for params in drawn)
+    assert len(set(map(str, drawn))) > 1
+    more = own_trials(numbers, N_RANDOM_TRIALS)
+    later = [numbers.propose(more, expected(numbers, more), rng).params for rng in rngs]
+    assert any(params not in numbers._random for params in later)
 
 
-def test_many_own_trials_overrule_the_past(model) -> None:
+def test_probe_has_a_middling_prediction(numbers) -> None:
+    own = [dict(config) for config in numbers._portfolio[:PROBE]]
+    probe = numbers.propose(own, expected(numbers, own), np.random.default_rng(0)).params
+    middle = np.median(expected(numbers, numbers._random))
+    assert abs(expected(numbers, [probe])[0] - middle) < abs(expected(numbers, own)[0] - middle)
+
+
+def test_many_own_trials_overrule_the_past(numbers) -> None:
     """The search moves to where the own trials are good, against the past."""
-    own, rng = own_trials(model, 6), np.random.default_rng(0)
+    own, rng = own_trials(numbers, 6), np.random.default_rng(0)
     for _ in range(14):
-        own.append(
-            dict(
-                model.propose(
-                    own, np.array([-config["depth"] for config in own], float), rng
-                ).params
-            )
-        )
+        scores = np.array([-config["depth"] for config in own], float)
+        own.append(dict(numbers.propose(own, scores, rng).params))
     assert min(config["depth"] for config in own[6:]) == 1
 
 
