@@ -23,6 +23,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from itertools import islice
 
 import numpy as np
@@ -119,8 +120,8 @@ class TransferModel:
         self._encoding = Encoding(space)
         self._prior_mean = PriorMean(self.learner, self._encoding, configs)
         means = self._prior_mean.predict(configs)
-        is_random = [member.origin == RANDOM for member in members]
-        self._middle = float(np.median(means[is_random]))
+        is_random = np.array([member.origin == RANDOM for member in members])
+        self._middle = float(np.median(means[is_random] if is_random.any() else means))
         """Median prior mean of random configurations."""
         best = np.argsort(-means, kind="stable")[: MAX_POOL // 2]
         others = np.setdiff1d(np.arange(len(configs)), best)
@@ -207,8 +208,8 @@ class TransferModel:
     ) -> Iterator[Config]:
         """Return configurations, the most promising first."""
         if not use_past and len(observed) < N_RANDOM_TRIALS:
-            draws = rng.permutation(len(self._random))
-            return (self._random[int(i)] for i in draws)
+            draws = (self._random[int(i)] for i in rng.permutation(len(self._random)))
+            return chain(draws, _sort(self._pool, self._pool_means))
         if not observed:
             return _sort(self._pool, self._pool_means)
         perturbed = self._perturb_best(observed, scores, rng)

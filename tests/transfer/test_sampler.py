@@ -360,3 +360,14 @@ def test_huge_penalties_and_strict_numpy_stop_nothing(penalty: float) -> None:
         study.optimize(objective, n_trials=15)
     assert sum(trial.params["x"] > 0.7 for trial in study.trials) < 8
     assert study.best_value < 0.01
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_tiny_space_is_covered_whatever_the_past() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        return abs(trial.suggest_int("n", 1, 4) - 1.0)
+
+    storage = minimal_past(lambda trial: -objective(trial))
+    study = optuna.create_study(sampler=TransferSampler(source_storage=storage, seed=0))
+    study.optimize(objective, n_trials=6)
+    assert {trial.params["n"] for trial in study.trials} == {1, 2, 3, 4}
