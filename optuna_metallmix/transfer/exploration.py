@@ -91,12 +91,12 @@ class Exploration:
 
     def _describe_unknown(self, name: str, distribution: BaseDistribution) -> str | None:
         if name not in self._values or (is_ordered(distribution) and not self._bounds[name]):
-            return repr(name)
+            return f"the parameter {name!r}"
         if not is_ordered(distribution):
             labels = labels_of(distribution, choices_of(distribution))
             known = self._past_labels(name, distribution)
             unknown = ", ".join(label for label in labels if label not in known)
-            return f"{name!r} with {unknown}" if unknown else None
+            return f"{name!r} = {unknown}" if unknown else None
         low, high = min(self._bounds[name]), max(self._bounds[name])
         start, end = (min(max(to_unit(distribution, x), 0.0), 1.0) for x in (low, high))
         if end - start >= 1.0 - MAX_UNKNOWN_SHARE:

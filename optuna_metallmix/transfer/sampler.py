@@ -86,11 +86,11 @@ class _StudyState:
     def space_of(self, trials: Sequence[FrozenTrial]) -> SearchSpace:
         """Return the merged space of trials; finished ones are merged only once."""
         new = [t for t in trials if t.number not in self.merged]
-        space = merge_spaces([self.space, *(t.distributions for t in new)]) if new else self.space
         if finished := [t for t in new if t.state.is_finished()]:
             self.space = merge_spaces([self.space, *(t.distributions for t in finished)])
             self.merged.update(t.number for t in finished)
-        return space
+        running = [t.distributions for t in new if not t.state.is_finished()]
+        return merge_spaces([self.space, *running]) if running else self.space
 
     def config_of(self, trial: FrozenTrial, space: SearchSpace) -> Config:
         """Return the configuration of a trial in ``space``."""

@@ -59,10 +59,10 @@ def test_nothing_is_unknown_in_the_space_of_the_past(exploration) -> None:
 @pytest.mark.parametrize(
     ("name", "distribution", "phrase"),
     [
-        ("kind", CategoricalDistribution(["a", "new"]), "'kind' with new"),
+        ("kind", CategoricalDistribution(["a", "new"]), "'kind' = new"),
         ("depth", IntDistribution(1, 20), "'depth' outside 1 to 6"),
         ("rate", FloatDistribution(1e-6, 1e-1, log=True), "'rate' outside 0.0001 to 0.1"),
-        ("other", FloatDistribution(0, 1), "'other'"),
+        ("other", FloatDistribution(0, 1), "the parameter 'other'"),
     ],
 )
 def test_unknown_values_are_described(exploration, name, distribution, phrase) -> None:
@@ -74,4 +74,6 @@ def test_a_slightly_wider_range_is_known(exploration) -> None:
 
 
 def test_a_parameter_of_another_kind_is_unknown(exploration) -> None:
-    assert exploration.unknown({"kind": FloatDistribution(0, 1)}) == {"kind": "'kind'"}
+    assert exploration.unknown({"kind": FloatDistribution(0, 1)}) == {
+        "kind": "the parameter 'kind'"
+    }
