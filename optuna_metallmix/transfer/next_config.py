@@ -70,7 +70,8 @@ N_RANDOM_TRIALS = 6
 """Number of observed trials below which a trial is random if past studies are not used. (Regret at
 trial 10 on HPOBench with useless ones: .20, otherwise 1.20, TPE .19; measured 2026-11.)"""
 MAX_OBSERVED = 200
-"""Maximum number of observed trials in the Gaussian process, whose cost is cubic in it."""
+"""Maximum number of observed trials in the Gaussian process, whose cost is cubic in it, and in the
+task similarity, which compares all pairs of them."""
 SLOPE_WEIGHT = 2.0
 """Weight of the prior slope, 1, in pseudo-observations."""
 WIDTHS = (0.1, 0.25, 0.5)
@@ -154,7 +155,8 @@ class TransferModel:
                 space the model was made for.
         """
         space = space or self.space
-        similarity = self._similarity(observed, scores)
+        kept, kept_scores = _best_and_latest(observed, scores)
+        similarity = self._similarity(kept, kept_scores)
         use_past = similarity >= MIN_SIMILARITY
         n = len(observed) + n_pending
         if _explores(n):
@@ -169,21 +171,11 @@ class TransferModel:
             left = list(_untried(self._portfolio, observed))
             if len(left) > n_pending:
                 return NextConfig(left[n_pending], similarity)
-        return NextConfig(self._best(observed, scores, rng, n_pending, use_past), similarity)
-
-    def _best(
-        self,
-        observed: Sequence[Config],
-        scores: Floats,
-        rng: Generator,
-        n_pending: int,
-        use_past: bool,
-    ) -> Config:
-        """Return the most promising configuration that is not reserved for a pending trial."""
-        ranked = self._rank(*_best_and_latest(observed, scores), rng, use_past)
+        ranked = self._rank(kept, kept_scores, rng, use_past)
+        # The last of the best diverse configurations: the others are reserved for pending trials.
         first = list(islice(_untried(ranked, observed), 1 + 30 * n_pending)) or self._pool[:1]
         last = select_diverse(range(len(first)), first, self.space, n_pending + 1)[-1]
-        return first[last]
+        return NextConfig(first[last], similarity)
 
     def _look_up(self, observed: Sequence[Config]) -> tuple[Floats, Floats]:
         """Return the points of observed configurations, shape (n, d), and their prior means."""

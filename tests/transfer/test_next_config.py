@@ -11,6 +11,7 @@ from optuna_metallmix.history.history import History
 from optuna_metallmix.space.search_space import contains
 from optuna_metallmix.space.search_space import is_ordered
 from optuna_metallmix.space.search_space import merge_spaces
+from optuna_metallmix.transfer import next_config
 from optuna_metallmix.transfer.next_config import N_RANDOM_TRIALS
 from optuna_metallmix.transfer.next_config import PROBE
 from optuna_metallmix.transfer.next_config import TransferModel
@@ -136,6 +137,19 @@ def test_many_own_trials_are_reduced_to_the_best_and_the_latest() -> None:
     assert {"x": 0} in kept
     assert {"x": 499} in kept
     assert scores[0] == 0.0
+
+
+def test_similarity_compares_a_bounded_number_of_trials(model, monkeypatch) -> None:
+    sizes = []
+    similarity = next_config.task_similarity
+    monkeypatch.setattr(
+        next_config,
+        "task_similarity",
+        lambda means, *rest: sizes.append(len(means)) or similarity(means, *rest),
+    )
+    own = own_trials(model, 40) * 10
+    model.propose(own, expected(model, own), np.random.default_rng(0))
+    assert sizes == [next_config.MAX_OBSERVED]
 
 
 def test_empty_past_is_a_history_error(learned) -> None:
