@@ -100,8 +100,8 @@ def propose_candidates(
     pool = build_pool(learner, history, rng)
     members = [member for member in pool if config_key(member.params) not in tried] or pool
     configs = [member.params for member in members]
-    prediction = learner.predict(configs)
     scores = learner.predict_by_study(configs)
+    prediction = learner.summarize(scores)
     if learner.trust <= MIN_TRUST:
         scores = scores - np.array([0.0 if member.is_past_best else 10.0 for member in members])
     chosen = select_portfolio(scores, learner.study_weights_, configs, space, n)

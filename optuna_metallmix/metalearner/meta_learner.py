@@ -159,7 +159,10 @@ class MetaLearner:
 
     def predict(self, configs: Sequence[Config]) -> Prediction:
         """Predict the scores of ``configs``."""
-        rows = self.predict_by_study(configs)
+        return self.summarize(self.predict_by_study(configs))
+
+    def summarize(self, rows: Floats) -> Prediction:
+        """Return the prediction that :meth:`predict_by_study` gives study by study."""
         mean = self.study_weights_ @ rows
         variance = self.study_weights_ @ (rows - mean) ** 2
         n_studies = 1.0 / float((self.study_weights_**2).sum()) if self.study_models_ else 1.0

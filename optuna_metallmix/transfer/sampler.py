@@ -248,9 +248,12 @@ class TransferSampler(PerStudySampler):
         past = self._past(study)
         related = [other for other in past.studies if other.space.keys() & known.keys()]
         past = replace(past, studies=tuple(related))
-        state.model, state.model_space, state.configs = None, known, {}
+        space = {**_possible_params(past, known), **known}
+        state.model_space = known
+        if state.model is not None and state.model.space == space:
+            return state.model  # the first trial has shown the space of the past
+        state.model, state.configs = None, {}
         try:
-            space = {**_possible_params(past, known), **known}
             state.model = TransferModel(past, space, self._seed)
         except HistoryError as error:
             self._log_once(study, error)
