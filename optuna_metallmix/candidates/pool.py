@@ -96,7 +96,7 @@ def best_choices(learner: MetaLearner) -> dict[str, Any]:
             continue
         choices = known_choices(learner, name, choices_of(distribution))
         configs = [{**top, name: choice} for choice in choices for top in tops]
-        means = learner.predict(configs).mean.reshape(len(choices), len(tops)).mean(axis=1)
+        means = learner.predict_mean(configs).reshape(len(choices), len(tops)).mean(axis=1)
         best[name] = choices[int(means.argmax())]
     return best
 

@@ -248,7 +248,7 @@ def _grade(
     params = dialogue.proposal.params if dialogue.proposal else first
     row = ModelAnswer(model, held.study.name)
     if held.question.learner is not None:
-        predicted, best = held.question.learner.predict([params, first]).mean.tolist()
+        predicted, best = held.question.learner.predict_mean([params, first]).tolist()
         row = replace(row, predicted=predicted, predicted_less=best - predicted)
     if evaluate is not None:
         regret, baseline = (held.regret(config, evaluate) for config in (params, first))

@@ -129,7 +129,7 @@ def check_citations(proposal: Proposal, question: Question) -> list[str]:
 def _check_prediction(proposal: Proposal, question: Question) -> Verdict:
     if question.learner is None:
         return Verdict(True)
-    predicted = float(question.learner.predict([proposal.params]).mean[0])
+    predicted = float(question.learner.predict_mean([proposal.params])[0])
     best = best_predicted(question.candidates)
     best_score = best.predicted or 0.0
     is_first = dict(proposal.params) == dict(question.candidates[0].params)

@@ -142,7 +142,7 @@ def _dependence(suggestion: Suggestion) -> FigureSpec | None:
     spread = evenly_spaced(len(explanation.configs), _N_BACKGROUND)
     background = [explanation.configs[i] for i in spread]
     grid = [{**c, x: a, y: b} for b in y_values for a in x_values for c in background]
-    scores = learner.predict(grid).mean.reshape(len(y_values), len(x_values), -1).mean(axis=2)
+    scores = learner.predict_mean(grid).reshape(len(y_values), len(x_values), -1).mean(axis=2)
     centers = [_axis_positions(space[n], values, values) for n, values in shown.items()]
     heatmap = Heatmap(centers[0], centers[1], scores.round(4), _SCORE_AXIS)
     x_axis, y_axis = (_parameter_axis(n, space[n], values) for n, values in shown.items())
