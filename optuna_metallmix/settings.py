@@ -60,11 +60,11 @@ class Settings:
         if not isinstance(self.cost_aware, bool):
             raise TypeError(f"cost_aware={self.cost_aware!r} must be True or False.")
         variant_named(self.prompt)
-        for model in (self.llm, self.judge):
-            check_spec(model)
+        for argument, model in (("llm", self.llm), ("judge", self.judge)):
+            check_spec(model, argument)
             is_local = isinstance(model, str) and model.lower().endswith(("embedded", ".gguf"))
             if is_local or isinstance(model, os.PathLike):  # servers are not contacted yet
-                resolve_llm(model)
+                resolve_llm(model, argument)
 
 
 def numpy_defaults() -> np.errstate:

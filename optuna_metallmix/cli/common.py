@@ -34,10 +34,10 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_seed, default=0, help="meta-learner seed (default: 0)")
 
 
-def model_spec(text: str) -> str:
+def model_spec(text: str, argument: str = "llm") -> str:
     """Check the name of a language model, as ``type=`` of an option."""
     try:
-        check_spec(text)
+        check_spec(text, argument)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return text

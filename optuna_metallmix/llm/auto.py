@@ -37,7 +37,7 @@ NO_MODEL_HINT = (
 )
 
 _ACCEPTED = (
-    'None (automatic), False (no model), "ollama", "ollama:MODEL", "openai:URL#MODEL", '
+    'None ({default}), False (no model), "ollama", "ollama:MODEL", "openai:URL#MODEL", '
     '"embedded", the path of a .gguf file, or an object with a method '
     "generate(messages, *, schema) -> str"
 )
@@ -107,18 +107,22 @@ class ForeignLLM:
             return None
 
 
-def check_spec(spec: LLMSpec) -> None:
+def check_spec(spec: LLMSpec, argument: str = "llm") -> None:
     """Validate ``spec`` without opening a file or a connection.
+
+    Args:
+        spec: See :func:`resolve_llm`.
+        argument: The argument that it was passed as, for the error.
 
     Raises:
         TypeError: ``spec`` has none of the accepted types.
         ValueError: ``spec``, or the variable ``OPTUNA_METALLMIX_MODEL`` if it applies, is not an
             accepted string.
     """
-    _factory(spec)
+    _factory(spec, argument)
 
 
-def resolve_llm(spec: LLMSpec = None) -> Resolved:
+def resolve_llm(spec: LLMSpec = None, argument: str = "llm") -> Resolved:
     """Find the language model that ``spec`` requests.
 
     ==========================  =================================================================
@@ -139,12 +143,14 @@ def resolve_llm(spec: LLMSpec = None) -> Resolved:
                                 model of this package
     ==========================  =================================================================
 
+    ``argument`` is the argument that ``spec`` was passed as, for the errors.
+
     Raises:
         LLMError: A model was requested by name, and is not available.
         TypeError: As :func:`check_spec`.
         ValueError: As :func:`check_spec`.
     """
-    create = _factory(spec)
+    create = _factory(spec, argument)
     return _automatic() if create is None else Resolved(create())
 
 
@@ -157,19 +163,19 @@ def release(llm: LLM | None) -> None:
         llm.close()
 
 
-def _factory(spec: LLMSpec) -> Callable[[], LLM | None] | None:
+def _factory(spec: LLMSpec, argument: str) -> Callable[[], LLM | None] | None:
     """Return a factory for the model that ``spec`` names; None for automatic selection."""
     if spec is None:
         name = os.environ.get(MODEL_VARIABLE)
         return _named(name, MODEL_VARIABLE) if name else None
     if isinstance(spec, str):
-        return _named(spec, "llm")
+        return _named(spec, argument)
     if spec is False:
         return lambda: None
     if isinstance(spec, os.PathLike):
         return partial(EmbeddedLLM, spec)
     if isinstance(spec, bool | type) or not callable(getattr(spec, "generate", None)):
-        raise TypeError(f"llm={spec!r} is not a language model. Accepted are {_ACCEPTED}.")
+        raise TypeError(f"{argument}={spec!r} is not a language model. {_accepted(argument)}")
     is_ours = isinstance(spec, OllamaLLM | OpenAILLM | EmbeddedLLM | ScriptedLLM | ForeignLLM)
     llm = spec if is_ours else ForeignLLM(spec)
     return lambda: llm
@@ -195,7 +201,12 @@ def _named(spec: str, source: str) -> Callable[[], LLM | None]:
         return lambda: OllamaLLM(rest)
     if spec.lower().endswith(".gguf"):
         return lambda: EmbeddedLLM(spec)
-    raise ValueError(f"{source}={spec!r} names no language model. Accepted are {_ACCEPTED}.")
+    raise ValueError(f"{source}={spec!r} names no language model. {_accepted(source)}")
+
+
+def _accepted(argument: str) -> str:
+    default = "the model that proposes" if argument == "judge" else "automatic"
+    return f"Accepted are {_ACCEPTED.format(default=default)}."
 
 
 def _automatic() -> Resolved:
