@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import string
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +43,29 @@ def ordinary(kind: str, i: int) -> str:
     if kind == "feature":
         return f"n_{ORDINARY[i % 6]}_{i}"
     return f"{kind} of a project with a long name {i}"
+
+
+ALPHABETS = {
+    "letters": string.ascii_lowercase,
+    "mixed": string.ascii_letters,
+    "hexadecimal": "0123456789abcdef",
+    "punctuation": string.punctuation,
+    "chinese": "".join(map(chr, range(0x4E00, 0x9FA5))),
+    "emoji": "".join(map(chr, range(0x1F300, 0x1F600))),
+    "syllables": ["ba", "de", "ki", "lo", "mu", "rax", "tev", "zyn"],
+}
+LENGTHS = {"parameter": 200, "choice": 1_000, "feature": 100, "value": 64, "study": 500}
+
+
+def hostile(alphabet: str) -> Write:
+    """Return a writer of texts of maximum length in one alphabet."""
+
+    def write(kind: str, i: int) -> str:
+        letters = ALPHABETS[alphabet]
+        drawn = random.Random(f"{kind} {i}").choices(letters, k=LENGTHS[kind])
+        return "".join(drawn)[: LENGTHS[kind] - 5] + str(i)
+
+    return write
 
 
 def make_space(n: int, write: Write, n_choices: int) -> dict[str, BaseDistribution]:

@@ -2,6 +2,7 @@
 
 from optuna_metallmix.prompt.context import DEFAULT_VARIANT
 from optuna_metallmix.prompt.context import PROMPT_VERSION
+from optuna_metallmix.prompt.context import SHORT
 from optuna_metallmix.prompt.context import VARIANTS
 from optuna_metallmix.prompt.context import PromptView
 from optuna_metallmix.prompt.context import Question
@@ -24,6 +25,7 @@ __all__ = [
     "MAX_REASONING",
     "MAX_WHY",
     "PROMPT_VERSION",
+    "SHORT",
     "VARIANTS",
     "PromptView",
     "Question",

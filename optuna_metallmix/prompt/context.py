@@ -39,11 +39,13 @@ class Variant:
         name: Its name in the public interface.
         with_reasoning: Whether the answer includes reasoning before its choice (chain of thought).
         evidence: Whether SHAP evidence is shown and has to be cited.
+        is_short: Whether it is the short question, whose answer is only citations and a choice.
     """
 
     name: str
     with_reasoning: bool
     evidence: bool
+    is_short: bool = False
 
     @property
     def version(self) -> str:
@@ -53,6 +55,8 @@ class Variant:
 
 DEFAULT_VARIANT = Variant("cot+shap", with_reasoning=True, evidence=True)
 VARIANTS = (Variant("plain", False, False), Variant("cot", True, False), DEFAULT_VARIANT)
+SHORT = Variant("short", with_reasoning=False, evidence=True, is_short=True)
+"""The question for models that are too small to read the others; it needs evidence."""
 
 
 def variant_named(name: str) -> Variant:

@@ -18,6 +18,8 @@ from optuna_metallmix.prompt.context import Question
 from optuna_metallmix.prompt.context import estimate_tokens
 from optuna_metallmix.prompt.context import fit_view
 from optuna_metallmix.prompt.sections import sections
+from optuna_metallmix.prompt.short import short_text
+from optuna_metallmix.prompt.short import short_view
 from optuna_metallmix.space import json_schema
 from optuna_metallmix.text import quote
 from optuna_metallmix.text import sanitize
@@ -58,11 +60,15 @@ _FASTEST = "; 1 trains fastest of those that may do best"
 
 def prompt_view(question: Question) -> PromptView:
     """Select as much of a question as fits into the prompt."""
+    if question.variant.is_short:
+        return short_view(question)
     return fit_view(question, lambda view: "\n\n".join(sections(view)))
 
 
 def suggestion_messages(view: PromptView) -> list[Message]:
     """Ask for a first configuration; without past studies, from the model's own knowledge."""
+    if view.question.variant.is_short:
+        return [{"role": "user", "content": short_text(view)}]
     return [
         {"role": "system", "content": _ROLE},
         {"role": "user", "content": "\n\n".join([*sections(view), _instructions(view)])},
@@ -79,6 +85,8 @@ def suggestion_schema(view: PromptView, *, may_change: bool = True) -> dict[str,
         properties["reasoning"] = {"type": "string", "maxLength": MAX_REASONING}
     numbers = [candidate.number for candidate in view.candidates]
     properties["candidate"] = {"type": "integer", "enum": numbers}
+    if view.question.variant.is_short:
+        return closed_object(properties)
     if may_change and (writable := view.writable):
         properties["changes"] = {
             "type": "object",

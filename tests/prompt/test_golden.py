@@ -20,6 +20,7 @@ from asked import make_question
 from optuna_metallmix.judge.llm_judge import review_messages
 from optuna_metallmix.judge.llm_judge import review_schema
 from optuna_metallmix.llm import Message
+from optuna_metallmix.prompt.context import SHORT
 from optuna_metallmix.prompt.context import VARIANTS
 from optuna_metallmix.prompt.context import Question
 from optuna_metallmix.prompt.messages import prompt_view
@@ -60,6 +61,14 @@ def question(handmade: Handmade) -> Question:
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
 def test_with_a_past(question: Question, variant: Any) -> None:
     _check_question(f"past-{variant.name}", replace(question, variant=variant))
+
+
+def test_short(question: Question) -> None:
+    _check_question("short", replace(question, variant=SHORT))
+
+
+def test_short_with_thirty_parameters() -> None:
+    _check_question("short-wide", make_question(variant=SHORT))
 
 
 def test_without_a_past(question: Question) -> None:

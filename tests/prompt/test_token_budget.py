@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import random
 import re
-import string
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from asked import ALPHABETS
 from asked import Write
+from asked import hostile
 from asked import make_question
 from asked import ordinary
 from hypothesis import given
@@ -44,29 +44,6 @@ from optuna_metallmix.text import quote
 
 
 needs_model = pytest.mark.skipif(not is_embedded_installed(), reason=f"run {INSTALL_COMMAND}")
-
-ALPHABETS = {
-    "letters": string.ascii_lowercase,
-    "mixed": string.ascii_letters,
-    "hexadecimal": "0123456789abcdef",
-    "punctuation": string.punctuation,
-    "chinese": "".join(map(chr, range(0x4E00, 0x9FA5))),
-    "emoji": "".join(map(chr, range(0x1F300, 0x1F600))),
-    "syllables": ["ba", "de", "ki", "lo", "mu", "rax", "tev", "zyn"],
-}
-LENGTHS = {"parameter": 200, "choice": 1_000, "feature": 100, "value": 64, "study": 500}
-
-
-def hostile(alphabet: str) -> Write:
-    """Return a writer of texts of maximum length in one alphabet."""
-
-    def write(kind: str, i: int) -> str:
-        letters = ALPHABETS[alphabet]
-        drawn = random.Random(f"{kind} {i}").choices(letters, k=LENGTHS[kind])
-        return "".join(drawn)[: LENGTHS[kind] - 5] + str(i)
-
-    return write
-
 
 WORST = {"n_choices": 100, "n_features": 100, "n_tried": 20, "cost": True}
 CASES: dict[str, tuple[Write, dict[str, Any]]] = {
