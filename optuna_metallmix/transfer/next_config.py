@@ -40,9 +40,10 @@ from optuna_metallmix.metalearner import fit_meta_learner
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import config_key
+from optuna_metallmix.space import from_unit
 from optuna_metallmix.space import is_number
 from optuna_metallmix.space import is_ordered
-from optuna_metallmix.space import perturb
+from optuna_metallmix.space import to_unit
 from optuna_metallmix.transfer.exploration import Exploration
 from optuna_metallmix.transfer.gaussian_process import Encoding
 from optuna_metallmix.transfer.gaussian_process import fit_gps
@@ -69,7 +70,7 @@ regret at trial 5 on LCBench .13 instead of .08, at trial 10 with inverted past 
 N_RANDOM_TRIALS = 6
 """Number of observed trials below which a trial is random if past studies are not used. (Regret at
 trial 10 on HPOBench with useless ones: .20, otherwise 1.20, TPE .19; measured 2026-11.)"""
-MAX_OBSERVED = 200
+MAX_OBSERVED = 100
 """Maximum number of observed trials in the Gaussian process, whose cost is cubic in it, and in the
 task similarity, which compares all pairs of them."""
 SLOPE_WEIGHT = 2.0
@@ -132,6 +133,9 @@ class TransferModel:
         self._pool = [configs[int(i)] for i in kept]
         self._pool_means = means[kept]
         self._pool_points = self._encoding.encode(self._pool)
+        self._by_names: dict[frozenset[str], list[Config]] = {}
+        for config in self._pool:
+            self._by_names.setdefault(frozenset(config), []).append(config)
         self.exploration = Exploration(history, self._pool, self._pool_means)
         self._observed: dict[int, tuple[Config, Floats, float]] = {}
 
@@ -261,28 +265,25 @@ class TransferModel:
         self, observed: Sequence[Config], scores: Floats, rng: Generator
     ) -> list[Config]:
         best = [observed[int(i)] for i in np.argsort(-scores, kind="stable")[:3]]
-        by_names: dict[frozenset[str], list[Config]] = {}
-        for config in [*observed, *self._pool]:
-            by_names.setdefault(frozenset(config), []).append(config)
-        return [
-            self._perturb(config, by_names[frozenset(config)], width, rng)
-            for config in best
-            for width in WIDTHS
-            for _ in range(N_PERTURBED)
-        ]
+        return [perturbed for config in best for perturbed in self._perturb(config, rng)]
 
-    def _perturb(
-        self, config: Config, donors: Sequence[Config], width: float, rng: Generator
-    ) -> Config:
-        """Perturb numbers, and take choices from a configuration with the same parameters."""
-        donor = donors[int(rng.integers(len(donors)))]
-        perturbed = dict(config)
-        for name, value in config.items():
-            ordered = is_ordered(self.space[name]) and is_number(value)
-            if ordered and rng.random() < 0.6:
-                perturbed[name] = perturb(self.space[name], value, width, rng)
-            elif not ordered and rng.random() < 0.2:
-                perturbed[name] = donor[name]
+    def _perturb(self, config: Config, rng: Generator) -> list[Config]:
+        """Perturb numbers, and take choices from configurations with the same parameters."""
+        widths = np.repeat(WIDTHS, N_PERTURBED)
+        donors = self._by_names.get(frozenset(config), [config])
+        perturbed = [dict(config) for _ in widths]
+        chosen = [donors[int(i)] for i in rng.integers(len(donors), size=len(widths))]
+        draws = rng.random((len(config), len(widths)))
+        steps = widths * rng.standard_normal((len(config), len(widths)))
+        for (name, value), draw, step in zip(config.items(), draws, steps, strict=True):
+            distribution = self.space[name]
+            if is_ordered(distribution) and is_number(value):
+                moved = to_unit(distribution, float(value)) + step
+                for i in np.flatnonzero(draw < 0.6):
+                    perturbed[i][name] = from_unit(distribution, moved[i])
+            else:
+                for i in np.flatnonzero(draw < 0.2):
+                    perturbed[i][name] = chosen[i][name]
         return perturbed
 
 
