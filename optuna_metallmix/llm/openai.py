@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from urllib.parse import urlsplit
 import optuna
 
 from optuna_metallmix.errors import LLMError
+from optuna_metallmix.llm.deadline import time_limit
 from optuna_metallmix.llm.http import is_loopback
 from optuna_metallmix.llm.http import reason_of
 from optuna_metallmix.llm.http import retry
@@ -67,7 +69,7 @@ class OpenAILLM:
         model: str,
         base_url: str = DEFAULT_URL,
         *,
-        timeout: float = 120.0,
+        timeout: float | None = None,
         max_tokens: int = 1024,
         temperature: float = 0.0,
         seed: int = 0,
@@ -77,7 +79,8 @@ class OpenAILLM:
         Args:
             model: The model's name, as the server lists it.
             base_url: The address that the server prints; ``/v1`` is added if it has no path.
-            timeout: Seconds to wait for an answer, above 0.
+            timeout: Seconds to wait for an answer, above 0; None for what a sampler's
+                ``llm_timeout`` leaves, or 120 without a sampler.
             max_tokens: Maximum length of an answer in tokens, at least 1; a longer answer is an
                 error.
             temperature: Sampling temperature, at least 0.
@@ -90,7 +93,7 @@ class OpenAILLM:
         """
         if not model.strip():
             raise ValueError("`model` must be the name of a model, as the server lists it.")
-        if not (timeout > 0 and max_tokens >= 1 and temperature >= 0):
+        if not ((timeout is None or timeout > 0) and max_tokens >= 1 and temperature >= 0):
             raise ValueError(
                 "`timeout` must be above 0, `max_tokens` at least 1, and `temperature` at least 0."
             )
@@ -120,11 +123,12 @@ class OpenAILLM:
                 or ``max_tokens`` allow, or the server rejects the request or the model refuses.
         """
         started = time.perf_counter()
-        _logger.info(f"Asking {self.name} (up to {self.timeout:g} s).")
+        limit, setting = time_limit(self.timeout)
+        _logger.info(f"Asking {self.name} (up to {limit:g} s).")
         try:
-            completion, is_constrained = self._complete(messages, schema)
+            completion, is_constrained = self._complete(messages, schema, limit)
         except _client_errors() as error:
-            raise LLMError(self._describe(error)) from error
+            raise LLMError(self._describe(error, limit, setting)) from error
         answer = self._answer(completion)
         self.is_constrained = is_constrained
         usage, seconds = getattr(completion, "usage", None), time.perf_counter() - started
@@ -133,12 +137,12 @@ class OpenAILLM:
         return answer
 
     def _complete(
-        self, messages: Sequence[Message], schema: Mapping[str, Any]
+        self, messages: Sequence[Message], schema: Mapping[str, Any], seconds: float
     ) -> tuple[object, bool]:
         """Return the completion, and whether the server accepted the schema."""
         import openai
 
-        deadline = time.monotonic() + self.timeout
+        deadline = time.monotonic() + seconds
         request: dict[str, Any] = {
             "model": self.model,
             "messages": [dict(message) for message in messages],
@@ -148,11 +152,11 @@ class OpenAILLM:
         }
         named = {"name": "answer", "schema": dict(schema), "strict": True}
         constraint = {"type": "json_schema", "json_schema": named}
-        with _open_client(self.base_url, self.timeout) as client:
+        with _open_client(self.base_url, seconds) as client:
 
             def send(request: dict[str, Any]) -> object:
-                create = client.chat.completions.create
-                return retry(lambda _: create(**request), _is_transient, deadline)
+                create = partial(client.chat.completions.create, **request)
+                return retry(lambda left: create(timeout=_timeouts(left)), _is_transient, deadline)
 
             try:
                 return send({**request, "response_format": constraint}), True
@@ -195,13 +199,13 @@ class OpenAILLM:
     def _subject(self) -> str:
         return f"Model {self.model!r} at {self.base_url}"
 
-    def _describe(self, error: Exception) -> str:
+    def _describe(self, error: Exception, seconds: float, setting: str) -> str:
         import openai
 
         if isinstance(error, openai.APITimeoutError) and not _is_unreachable(error):
             return (
-                f"{self._subject} did not answer within {self.timeout:g} seconds: raise "
-                "`timeout`, or choose a smaller model."
+                f"{self._subject} did not answer within {seconds:g} seconds: raise "
+                f"`{setting}`, or choose a smaller model."
             )
         # A missing model has status 404 (vLLM, Ollama) or 400; every server names it.
         may_be_missing = isinstance(error, openai.BadRequestError | openai.NotFoundError)
@@ -296,7 +300,7 @@ def _open_client(base_url: str, timeout: float) -> openai.OpenAI:
     return openai.OpenAI(
         api_key=key or "none",  # the client requires a key, which local servers ignore
         base_url=base_url,
-        timeout=openai.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT)),
+        timeout=_timeouts(timeout),
         max_retries=0,
         http_client=openai.DefaultHttpxClient(
             # A proxy would take local requests off this machine, and so would a redirect.
@@ -304,6 +308,12 @@ def _open_client(base_url: str, timeout: float) -> openai.OpenAI:
             follow_redirects=False,
         ),
     )
+
+
+def _timeouts(seconds: float) -> openai.Timeout:
+    import openai
+
+    return openai.Timeout(seconds, connect=min(seconds, _CONNECT_TIMEOUT))
 
 
 def _client_errors() -> tuple[type[Exception], ...]:
