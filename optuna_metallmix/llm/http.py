@@ -25,6 +25,12 @@ _REASON_KEYS = ("error", "message", "detail")
 # Seconds before the second and the third attempt; there is no fourth.
 _PAUSES = (1.0, 3.0, math.inf)
 
+SETUP_ERRORS = (ImportError, OSError, ValueError)
+"""What an HTTP client raises if it cannot use a proxy or a file of certificates that the
+environment names, such as a SOCKS proxy without the package ``socksio``."""
+
+SETUP_REMEDY = "check the variables HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE"
+
 
 def is_loopback(host: str) -> bool:
     """Return whether a host name or address is this machine's own."""

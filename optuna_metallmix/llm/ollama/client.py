@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -17,16 +18,21 @@ import optuna
 from optuna_metallmix.errors import LLMError
 from optuna_metallmix.llm.http import attempts_of
 from optuna_metallmix.llm.http import retry
+from optuna_metallmix.llm.ollama.answers import Asked
+from optuna_metallmix.llm.ollama.answers import problem_of
+from optuna_metallmix.llm.ollama.answers import text_of
 from optuna_metallmix.llm.ollama.context import context_size
 from optuna_metallmix.llm.ollama.context import estimated_tokens
 from optuna_metallmix.llm.ollama.errors import client_errors
 from optuna_metallmix.llm.ollama.errors import counted_tokens
 from optuna_metallmix.llm.ollama.errors import describe_failure
+from optuna_metallmix.llm.ollama.errors import import_client
 from optuna_metallmix.llm.ollama.errors import is_missing
 from optuna_metallmix.llm.ollama.errors import is_timeout
 from optuna_metallmix.llm.ollama.errors import is_too_long
 from optuna_metallmix.llm.ollama.errors import is_transient
 from optuna_metallmix.llm.ollama.errors import is_unreachable
+from optuna_metallmix.llm.ollama.server import ModelDetails
 from optuna_metallmix.llm.ollama.server import build_of
 from optuna_metallmix.llm.ollama.server import installed_models
 from optuna_metallmix.llm.ollama.server import model_details
@@ -42,6 +48,11 @@ if TYPE_CHECKING:
 
 # Seconds that a model stays loaded after a question if nobody calls `OllamaLLM.close`.
 _DEFAULT_KEEP_ALIVE = 60.0
+
+# Seconds to wait for an answer that does not need the model.
+_DETAILS_TIMEOUT = 5.0
+
+_LEVELS = (None, True, False, "low", "medium", "high", "max")
 
 # Go's syntax: the server rejects "300" without a unit.
 _DURATION = re.compile(r"[-+]?(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+")
@@ -78,6 +89,7 @@ class OllamaLLM:
         timeout: float = 120.0,
         keep_alive: float | str = 0,
         num_ctx: int | None = None,
+        num_thread: int | None = None,
         num_predict: int = 1024,
         temperature: float = 0.0,
         seed: int = 0,
@@ -97,29 +109,45 @@ class OllamaLLM:
                 model loaded after an answer, also after :meth:`close`; negative for ever. At 0,
                 :meth:`close` frees the accelerator.
             num_ctx: Context size in tokens, prompt and answer together; at least 1. None
-                computes it: the estimated prompt plus ``num_predict``, rounded up to a power of
-                two, at least 4,096 and at most the maximum of the model.
+                computes it: the estimated prompt plus two answers of ``num_predict``, because
+                the next question quotes the last answer, rounded up to a power of two, at least
+                4,096 and at most the maximum of the model. Another size reloads the model, so it
+                only grows while the model is loaded.
+            num_thread: Threads of the server for a model that runs on its processors, at least
+                1; 0 for the server's default, the number of its cores. None takes half of the
+                logical cores of this machine, or the server's default if it is another machine.
+                On cores that are busy with other work, more threads are slower, because all wait
+                for the slowest: on two busy cores an answer took 3 to 10 seconds with one thread
+                and 10 to 280 with two (SmolLM2-135M, Ollama 0.32). Another number reloads a model
+                that another program has loaded.
             num_predict: Maximum length of an answer in tokens, at least 1; a longer answer is an
                 error.
             temperature: Sampling temperature, at least 0; at 0, answers are reproducible with
                 the same version of Ollama.
             seed: Sampling seed.
-            think: Whether a reasoning model reasons first; ``"low"``, ``"medium"`` or ``"high"``
-                for models with levels; None for the model's default. Reasoning tokens count
-                towards ``num_predict``.
+            think: Whether a reasoning model reasons first; ``"low"``, ``"medium"``, ``"high"`` or
+                ``"max"`` for models with levels; None for the model's default. Reasoning tokens
+                count towards ``num_predict``, so allow 4,096 or more. After False, Ollama (0.17
+                to 0.32) ignores the schema for some models (gemma4, qwen3.5): pass None.
 
         Raises:
             LLMError: ``host`` is not an address.
             ValueError: ``model`` is empty, a number is out of its range, ``keep_alive`` is not a
-                duration, or a header cannot be sent.
+                duration, ``think`` is unknown, or a header cannot be sent.
         """
         if not model.strip():
             raise ValueError('`model` must be the name of an Ollama model, such as "qwen3:8b".')
         least_tokens = num_predict if num_ctx is None else min(num_ctx, num_predict)
-        if not (timeout > 0 and least_tokens >= 1 and temperature >= 0):
+        least_option = min(temperature, num_thread or 0)
+        if not (timeout > 0 and least_tokens >= 1 and least_option >= 0):
             raise ValueError(
                 "`timeout` must be above 0, `num_ctx` and `num_predict` at least 1, and "
-                "`temperature` at least 0."
+                "`temperature` and `num_thread` at least 0."
+            )
+        if think not in _LEVELS:
+            raise ValueError(
+                f'`think` must be True, False, None, "low", "medium", "high" or "max", but is '
+                f"{think!r}."
             )
         if isinstance(keep_alive, str) and not _DURATION.fullmatch(keep_alive):
             raise ValueError(
@@ -130,6 +158,7 @@ class OllamaLLM:
         is_zero = isinstance(keep_alive, str) and not re.search("[1-9]", keep_alive)
         self.keep_alive = 0 if is_zero else keep_alive
         self.num_ctx = num_ctx
+        self.num_thread = num_thread
         self.num_predict = num_predict
         self.temperature = temperature
         self.seed = seed
@@ -140,8 +169,8 @@ class OllamaLLM:
         # The context that the model is loaded with; 0 if it is not loaded. It never shrinks while
         # the model is loaded, because another size would reload the model.
         self._context = 0
-        # The maximum context of the model in tokens; None if unknown.
-        self._limit: int | None = None
+        # None until the server has reported them.
+        self._details: ModelDetails | None = None
         self._init_unpickled()
 
     @property
@@ -161,6 +190,26 @@ class OllamaLLM:
         Every access asks the server, and takes at most two seconds.
         """
         return build_of(self._server, self.model)
+
+    @property
+    def n_parameters(self) -> int | None:
+        """The number of parameters of the model; None if the server does not report it.
+
+        The first access asks the server, and takes at most five seconds.
+        """
+        return self._known_details().n_parameters
+
+    def check_available(self) -> None:
+        """Check that the server answers and has the model, without loading it.
+
+        Raises:
+            LLMError: No server answers, or it does not have the model.
+        """
+        try:
+            self._details = model_details(self._server, self.model, self._details_timeout)
+        except client_errors() as error:
+            if is_unreachable(error) or is_timeout(error) or is_missing(error, self.model):
+                raise LLMError(self._describe(error, (), 0)) from error
 
     def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:
         """Answer ``messages`` with one JSON document that ``schema`` describes.
@@ -238,6 +287,8 @@ class OllamaLLM:
 
         The request is repeated after a transient error, and once with a larger context.
         """
+        import_client()
+        messages = _as_user(messages)
         self._context = max(self._context, self.num_ctx or self._needed_context(messages))
         num_ctx = self.num_ctx or self._context
         deadline = time.monotonic() + self.timeout
@@ -264,27 +315,52 @@ class OllamaLLM:
                 # Reasoning models reason by default; the other models accept False.
                 think=self.think,
                 format=dict(schema),
-                options={
-                    "num_ctx": num_ctx,
-                    "num_predict": self.num_predict,
-                    "temperature": self.temperature,
-                    "seed": self.seed,
-                },
+                options=self._options(num_ctx),
                 keep_alive=self.keep_alive or _DEFAULT_KEEP_ALIVE,
             )
         return response
 
+    def _options(self, num_ctx: int) -> dict[str, float]:
+        n_threads = self.num_thread
+        if n_threads is None:
+            n_threads = max(1, (os.cpu_count() or 1) // 2) if self._server.is_local else 0
+        return {
+            "num_ctx": num_ctx,
+            **({"num_thread": n_threads} if n_threads else {}),
+            "num_predict": self.num_predict,
+            "temperature": self.temperature,
+            "seed": self.seed,
+        }
+
     def _is_transient(self, error: Exception) -> bool:
         if is_unreachable(error):
             # A server that has answered before may just be restarting.
-            return self._has_answered or self._limit is not None
+            return self._has_answered or self._details is not None
         self._has_answered = True
         return is_transient(error)
 
+    @property
+    def _details_timeout(self) -> float:
+        return min(self.timeout, _DETAILS_TIMEOUT)
+
+    @property
+    def _limit(self) -> int | None:
+        """The maximum context of the model in tokens; None if unknown."""
+        return self._details.context_length if self._details else None
+
+    def _may_reason(self) -> bool:
+        return "thinking" in (self._known_details().capabilities or ())
+
+    def _known_details(self) -> ModelDetails:
+        if self._details is None:
+            # An error is ignored here: the first question to the model has the same error.
+            with suppress(LLMError), suppress(*client_errors()):
+                self._details = model_details(self._server, self.model, self._details_timeout)
+        return self._details or ModelDetails()
+
     def _needed_context(self, messages: Sequence[Message]) -> int:
-        if self._limit is None:
-            self._limit, _ = model_details(self._server, self.model, min(self.timeout, 5.0))
-        return context_size(estimated_tokens(messages) + self.num_predict, self._limit)
+        n_tokens = estimated_tokens(messages) + 2 * self.num_predict
+        return context_size(n_tokens, self._known_details().context_length)
 
     def _enlarged(self, num_ctx: int, error: Exception) -> int:
         """Return a larger context size if the estimated size was too small."""
@@ -295,29 +371,14 @@ class OllamaLLM:
         return max(num_ctx, context_size(needed, self._limit))
 
     def _text(self, response: ollama.ChatResponse, num_ctx: int) -> str:
-        read, written = response.prompt_eval_count or 0, response.eval_count or 0
-        content = response.message.content
-        if not response.done:
-            raise LLMError(
-                f"{self._subject} stopped in the middle of its answer, as Ollama does when a "
-                "model repeats itself: choose another model, or a `temperature` above 0."
-            )
-        if read >= num_ctx:
+        read = response.prompt_eval_count or 0
+        if response.done and read >= num_ctx:
             # Servers that ignore `truncate` drop a part of the prompt.
             raise LLMError(self._describe_too_long(f"{read} prompt tokens read", num_ctx))
-        if response.message.thinking and not content:
-            raise LLMError(
-                f"{self._subject} spent its {written} tokens on reasoning: pass `think=False`, or "
-                f"raise `num_predict` (now {self.num_predict})."
-            )
-        if response.done_reason == "length" or read + written > num_ctx:
-            raise LLMError(
-                f"{self._subject} was cut off after {written} tokens: raise `num_predict` (now "
-                f"{self.num_predict}) or `num_ctx` (now {num_ctx})."
-            )
-        if not content:
-            raise LLMError(f"{self._subject} gave an empty answer: choose another model.")
-        return content
+        asked = Asked(self.think, self.num_predict, num_ctx)
+        if problem := problem_of(response, asked, self._may_reason):
+            raise LLMError(f"{self._subject} {problem}.")
+        return text_of(response)
 
     @property
     def _subject(self) -> str:
@@ -354,3 +415,21 @@ class OllamaLLM:
         return (
             f"{prompt} with num_ctx={num_ctx} ({reason}): raise `num_ctx`, or shorten the prompt."
         )
+
+
+def _as_user(messages: Sequence[Message]) -> list[Message]:
+    """Put the system messages in front of the first user message, or make a user message of them.
+
+    Gemma has no system role, and other templates drop a system message or fail. Which of them a
+    server uses is not known: newer servers (0.20) report ``{{ .Prompt }}`` as the template of a
+    model whose format is built in. So it is done for all models: what a suggestion asks has no
+    instructions that a user could not give, and code checks the answer.
+    """
+    system = [message["content"] for message in messages if message["role"] == "system"]
+    others = [message for message in messages if message["role"] != "system"]
+    if system and (not others or others[0]["role"] != "user"):
+        others.insert(0, {"role": "user", "content": ""})
+    if system:
+        content = "\n\n".join(text for text in (*system, others[0]["content"]) if text)
+        others[0] = {**others[0], "content": content}
+    return others

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from types import ModuleType
 
+from optuna_metallmix.errors import LLMError
 from optuna_metallmix.llm.http import NO_REASON
+from optuna_metallmix.llm.http import SETUP_ERRORS
+from optuna_metallmix.llm.http import SETUP_REMEDY
 from optuna_metallmix.llm.http import attempts_of
 from optuna_metallmix.llm.http import reason_of
 
@@ -32,13 +36,33 @@ _REMEDIES = (
 )
 
 
+def import_client() -> ModuleType:
+    """Import Ollama's client.
+
+    Raises:
+        LLMError: The environment prevents it: the package (0.6.3) opens a client of its own, with
+            the proxies and the ``OLLAMA_HOST`` of the environment.
+    """
+    try:
+        import ollama
+    except SETUP_ERRORS as error:
+        raise LLMError(
+            f"Ollama's client cannot be imported ({error}): {SETUP_REMEDY}, and OLLAMA_HOST."
+        ) from error
+    return ollama
+
+
 def client_errors() -> tuple[type[Exception], ...]:
-    """Return the exceptions that the client raises if the server or the connection fails."""
+    """Return the exceptions that the client raises if the server or the connection fails.
+
+    Raises:
+        LLMError: As :func:`import_client`.
+    """
     # Inside the function, because importing these packages is slow.
     import httpx
-    import ollama
     import pydantic
 
+    ollama = import_client()
     not_ollama = (json.JSONDecodeError, UnicodeDecodeError, pydantic.ValidationError)
     return (ollama.ResponseError, ConnectionError, httpx.HTTPError, httpx.InvalidURL, *not_ollama)
 
@@ -133,6 +157,8 @@ def _reason(error: Exception, status: int) -> str:
 def _remedy(status: int, reason: str) -> str:
     if status == 503:
         return "the server is busy, try again later"
+    if status in (502, 504):
+        return "the proxy there gets no answer from Ollama, start it with `ollama serve`"
     if 300 <= status < 400:
         return "set OLLAMA_HOST to the address that it redirects to"
     if "cloud" in reason:

@@ -20,10 +20,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from optuna_metallmix.errors import LLMError
+from optuna_metallmix.llm.http import SETUP_ERRORS
+from optuna_metallmix.llm.http import SETUP_REMEDY
 from optuna_metallmix.llm.http import is_loopback
 from optuna_metallmix.llm.ollama.errors import KEY_VARIABLE
 from optuna_metallmix.llm.ollama.errors import client_errors
 from optuna_metallmix.llm.ollama.errors import describe_failure
+from optuna_metallmix.llm.ollama.errors import import_client
 from optuna_metallmix.llm.ollama.errors import is_unreachable
 
 
@@ -48,6 +51,10 @@ _MIN_SECRET = 8
 _MAX_STUB = 10**6
 
 _WEB_PORTS = {"http": 80, "https": 443}
+
+# "134.52M", "8.0B", "8x7B".
+_PARAMETER_SIZE = re.compile(r"(?:(\d+) ?x ?)?(\d+(?:\.\d+)?) ?([KMBT])", re.IGNORECASE)
+_UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -90,6 +97,7 @@ class InstalledModel:
         capabilities: Such as ``"completion"``, ``"embedding"`` or ``"thinking"``; None if the
             server does not report them.
         is_remote: Whether the weights are on another machine.
+        n_parameters: Number of parameters, at least 1; None if the server does not report it.
     """
 
     name: str
@@ -97,6 +105,16 @@ class InstalledModel:
     context_length: int | None = None
     capabilities: tuple[str, ...] | None = None
     is_remote: bool = False
+    n_parameters: int | None = None
+
+
+@dataclass(frozen=True)
+class ModelDetails:
+    """What a server says of a single model; the attributes of :class:`InstalledModel`."""
+
+    context_length: int | None = None
+    capabilities: tuple[str, ...] | None = None
+    n_parameters: int | None = None
 
 
 def server_at(host: str | None, headers: Mapping[str, str] | None = None) -> Server:
@@ -157,10 +175,12 @@ def open_client(
             does not know.
 
     Raises:
+        LLMError: The environment prevents it, see :func:`import_client`.
         httpx.LocalProtocolError: The key in the environment cannot be sent.
     """
     import httpx
-    import ollama
+
+    package = import_client()
 
     def check(response: httpx.Response) -> None:
         # The client (0.6.3) raises an AttributeError if a JSON document is not an object.
@@ -173,15 +193,21 @@ def open_client(
 
     if not _is_sendable(os.environ.get(KEY_VARIABLE, "")):
         raise httpx.LocalProtocolError(f"{KEY_VARIABLE} is not printable ASCII")
-    return ollama.Client(
-        server.address,
-        headers=server.headers,
-        timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT)),
-        # A proxy would take local requests off this machine, and so would a redirect.
-        trust_env=not server.is_local,
-        follow_redirects=False,
-        event_hooks={"request": [_forbid_truncation], "response": [check]},
-    )
+    try:
+        client: ollama.Client = package.Client(
+            server.address,
+            headers=server.headers,
+            timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT)),
+            # A proxy would take local requests off this machine, and so would a redirect.
+            trust_env=not server.is_local,
+            follow_redirects=False,
+            event_hooks={"request": [_forbid_truncation], "response": [check]},
+        )
+    except SETUP_ERRORS as error:
+        raise LLMError(
+            f"No client for Ollama at {server.address} can be opened ({error}): {SETUP_REMEDY}."
+        ) from error
+    return client
 
 
 def installed_models(
@@ -218,20 +244,24 @@ def installed_models(
     return [_with_details(model, server, timeout) for model in models] if details else models
 
 
-def model_details(
-    server: Server, model: str, timeout: float
-) -> tuple[int | None, tuple[str, ...] | None]:
-    """Return ``context_length`` and ``capabilities`` of a model, as :class:`InstalledModel`."""
-    # An error is ignored here: the first question to the model has the same error.
-    with suppress(*client_errors()), open_client(server, timeout) as client:
+def model_details(server: Server, model: str, timeout: float) -> ModelDetails:
+    """Ask for the details of a model.
+
+    Raises:
+        Exception: Any of :func:`client_errors`, or an LLMError as :func:`open_client`.
+    """
+    with open_client(server, timeout) as client:
         shown = client.show(model)
-        info = shown.modelinfo or {}
-        # {"general.architecture": "llama", "llama.context_length": 8192, ...}
-        length = info.get(f"{info.get('general.architecture')}.context_length")
-        is_known = isinstance(length, int) and length >= 1
-        capabilities = shown.capabilities
-        return length if is_known else None, None if capabilities is None else tuple(capabilities)
-    return None, None
+    info = shown.modelinfo or {}
+    # {"general.architecture": "llama", "llama.context_length": 8192, ...}
+    length = info.get(f"{info.get('general.architecture')}.context_length")
+    n_parameters = info.get("general.parameter_count")
+    size = shown.details.parameter_size if shown.details else None
+    return ModelDetails(
+        length if _is_count(length) else None,
+        None if shown.capabilities is None else tuple(shown.capabilities),
+        n_parameters if _is_count(n_parameters) else _parse_parameters(size),
+    )
 
 
 def build_of(server: Server, model: str) -> str | None:
@@ -246,7 +276,7 @@ def build_of(server: Server, model: str) -> str | None:
     import httpx
 
     parts: list[str] = []
-    with suppress(*client_errors(), KeyError, TypeError):
+    with suppress(LLMError), suppress(*client_errors(), *SETUP_ERRORS, KeyError, TypeError):
         answer = httpx.get(
             f"{server.address}/api/version",
             headers=dict(server.headers),
@@ -254,7 +284,11 @@ def build_of(server: Server, model: str) -> str | None:
             trust_env=not server.is_local,
         )
         parts.append(f"ollama {answer.json()['version']}"[:60])  # another server may be verbose
-    with suppress(*client_errors()), open_client(server, _LIST_TIMEOUT) as client:
+    with (
+        suppress(LLMError),
+        suppress(*client_errors()),
+        open_client(server, _LIST_TIMEOUT) as client,
+    ):
         digests = {_full_name(entry.model or ""): entry.digest for entry in client.list().models}
         if digest := digests.get(_full_name(model)):
             parts.append(digest[:12])
@@ -263,7 +297,11 @@ def build_of(server: Server, model: str) -> str | None:
 
 def loaded_bytes(server: Server) -> int:
     """Return the accelerator memory of the loaded models, which another model could use."""
-    with suppress(*client_errors()), open_client(server, _LIST_TIMEOUT) as client:
+    with (
+        suppress(LLMError),
+        suppress(*client_errors()),
+        open_client(server, _LIST_TIMEOUT) as client,
+    ):
         return sum(int(model.size_vram or 0) for model in client.ps().models)
     return 0
 
@@ -274,7 +312,11 @@ def unload(server: Server, model: str) -> bool | None:
     Returns:
         Whether the model is still loaded; None if the server does not report it.
     """
-    with suppress(*client_errors()), open_client(server, _UNLOAD_TIMEOUT) as client:
+    with (
+        suppress(LLMError),
+        suppress(*client_errors()),
+        open_client(server, _UNLOAD_TIMEOUT) as client,
+    ):
         client.chat(model, messages=[], keep_alive=0)
     is_loaded = _is_loaded(server, model)
     for pause in _UNLOAD_PAUSES:
@@ -300,10 +342,11 @@ def _forbid_truncation(request: httpx.Request) -> None:
 
 
 def _is_loaded(server: Server, model: str) -> bool | None:
+    failures: tuple[type[Exception], ...] = (LLMError, *client_errors())
     try:
         with open_client(server, _LIST_TIMEOUT) as client:
             running = client.ps().models
-    except client_errors() as error:
+    except failures as error:
         return False if is_unreachable(error) else None  # a stopped server holds no memory
     return _full_name(model) in {_full_name(entry.model or entry.name or "") for entry in running}
 
@@ -314,26 +357,44 @@ def _full_name(model: str) -> str:
     return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
 
 
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value >= 1
+
+
+def _parse_parameters(text: object) -> int | None:
+    """Return the number of parameters that Ollama writes as ``134.52M``; None if it is not one."""
+    match = _PARAMETER_SIZE.fullmatch(str(text or "").strip())
+    if match is None:
+        return None
+    n_experts, number, unit = match.groups()
+    return round(int(n_experts or 1) * float(number) * _UNITS[unit.upper()]) or None
+
+
 def _listed(entry: Mapping[str, Any]) -> InstalledModel:
     name, size = str(entry["model"]), int(entry.get("size") or 0)
-    capabilities = entry.get("capabilities")
+    capabilities, details = entry.get("capabilities"), entry.get("details") or {}
     is_cloud = name.endswith(("-cloud", ":cloud"))
     return InstalledModel(
         name,
         size,
-        (entry.get("details") or {}).get("context_length"),
+        details.get("context_length"),
         None if capabilities is None else tuple(capabilities),
         bool(entry.get("remote_host") or size < _MAX_STUB or is_cloud),
+        _parse_parameters(details.get("parameter_size")),
     )
 
 
 def _with_details(model: InstalledModel, server: Server, timeout: float) -> InstalledModel:
-    is_complete = model.capabilities is not None and model.context_length is not None
-    if is_complete or model.is_remote:
+    listed = (model.capabilities, model.context_length, model.n_parameters)
+    if None not in listed or model.is_remote:
         return model
-    context_length, capabilities = model_details(server, model.name, timeout)
+    details = ModelDetails()
+    # An error is ignored here: the first question to the model has the same error.
+    with suppress(LLMError), suppress(*client_errors()):
+        details = model_details(server, model.name, timeout)
     return replace(
         model,
-        context_length=model.context_length or context_length,
-        capabilities=model.capabilities or capabilities,
+        context_length=model.context_length or details.context_length,
+        capabilities=model.capabilities or details.capabilities,
+        n_parameters=model.n_parameters or details.n_parameters,
     )

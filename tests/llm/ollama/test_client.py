@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import socket
 from collections.abc import Callable
@@ -106,7 +107,8 @@ def test_truncated_prompt_of_an_old_server_is_found_by_its_count(play: Play) -> 
         ask(OllamaLLM("smollm2:135m", num_ctx=count))
 
 
-def test_request_is_complete(ollama_server: FakeOllama) -> None:
+def test_request_is_complete(ollama_server: FakeOllama, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
     ollama_server.reply("/api/chat", GOOD)
     ask()
     sent = ollama_server.sent()
@@ -118,8 +120,13 @@ def test_request_is_complete(ollama_server: FakeOllama) -> None:
     assert sent["truncate"] is False
     assert sent["think"] is False
     assert sent["keep_alive"] == 60
-    options = {"num_ctx": 4096, "num_predict": 1024, "temperature": 0.0, "seed": 0}
-    assert sent["options"] == options
+    assert sent["options"] == {
+        "num_ctx": 4096,
+        "num_thread": 3,
+        "num_predict": 1024,
+        "temperature": 0.0,
+        "seed": 0,
+    }
 
 
 def test_request_contains_the_settings(ollama_server: FakeOllama) -> None:
@@ -130,6 +137,53 @@ def test_request_contains_the_settings(ollama_server: FakeOllama) -> None:
     assert sent["options"]["num_ctx"] == 99
     assert sent["options"]["num_predict"] == 7
     assert sent["options"]["seed"] == 3
+
+
+@pytest.mark.parametrize(("n_cores", "n_threads"), [(1, 1), (2, 1), (16, 8), (None, 1)])
+def test_half_of_the_cores_of_this_machine_are_used(
+    ollama_server: FakeOllama,
+    monkeypatch: pytest.MonkeyPatch,
+    n_cores: int | None,
+    n_threads: int,
+) -> None:
+    ollama_server.reply("/api/chat", GOOD)
+    llm = OllamaLLM("m")
+    for now in (n_cores, n_cores):
+        monkeypatch.setattr(os, "cpu_count", lambda now=now: now)
+        ask(llm)
+    asked = [body["options"]["num_thread"] for body in ollama_server.all_sent()]
+    assert asked == [n_threads, n_threads]
+
+
+@pytest.mark.parametrize(("num_thread", "sent"), [(0, None), (5, 5)])
+def test_number_of_threads_can_be_set(
+    ollama_server: FakeOllama, num_thread: int, sent: int | None
+) -> None:
+    ollama_server.reply("/api/chat", GOOD)
+    ask(OllamaLLM("m", num_thread=num_thread))
+    assert ollama_server.sent()["options"].get("num_thread") == sent
+
+
+def test_cores_of_another_machine_are_unknown(
+    ollama_server: FakeOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://{ollama_server.host}")
+    path = "http://gpu.example:11434/api/chat"
+    ollama_server.reply(path, GOOD)
+    ask(OllamaLLM("m", host="gpu.example"))
+    assert "num_thread" not in ollama_server.sent(path)["options"]
+
+
+def test_next_question_fits_into_the_same_context(ollama_server: FakeOllama) -> None:
+    """A larger context reloads the model, so the first leaves room for the next question."""
+    ollama_server.reply("/api/chat", GOOD)
+    llm = OllamaLLM("m")
+    question = {"role": "user", "content": "word " * 1_500}
+    llm.generate([question], schema=SCHEMA)
+    answer = {"role": "assistant", "content": "word " * 300}
+    llm.generate([question, answer, {"role": "user", "content": "No. " * 80}], schema=SCHEMA)
+    first, second = ollama_server.all_sent()
+    assert first["options"] == second["options"]
 
 
 def test_context_is_computed_from_prompt_and_answer(ollama_server: FakeOllama) -> None:
@@ -204,14 +258,6 @@ def test_thinking_is_left_to_the_model(ollama_server: FakeOllama) -> None:
     assert "think" not in ollama_server.sent()
 
 
-@pytest.mark.parametrize("reason", ["stop", "length"])
-def test_model_that_only_thought(ollama_server: FakeOllama, reason: str) -> None:
-    message = {"role": "assistant", "content": "", "thinking": "Hm."}
-    ollama_server.reply("/api/chat", {**GOOD, "message": message, "done_reason": reason})
-    with pytest.raises(LLMError, match=r"spent its 9 tokens on reasoning: .*`think=False`.*1024"):
-        ask()
-
-
 def test_memory_that_does_not_suffice(ollama_server: FakeOllama) -> None:
     text = "model requires more system memory (44.0 GiB) than is available (7.6 GiB)"
     ollama_server.reply("/api/chat", {"error": text}, 500)
@@ -248,7 +294,11 @@ def test_something_else_than_ollama(ollama_server: FakeOllama, body: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "settings", [{"timeout": 0}, {"num_ctx": 0}, {"num_predict": 0}, {"temperature": -1}]
+    "settings",
+    [
+        *({"timeout": 0}, {"num_ctx": 0}, {"num_predict": 0}, {"temperature": -1}),
+        {"num_thread": -1},
+    ],
 )
 def test_number_out_of_range(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="`timeout` must be above 0"):
