@@ -25,6 +25,7 @@ from optuna_metallmix.history import MetaFeatures
 from optuna_metallmix.history import own_features
 from optuna_metallmix.history import read_past
 from optuna_metallmix.history import with_own_trials
+from optuna_metallmix.judge import Dialogue
 from optuna_metallmix.judge import hold_dialogue
 from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import NO_MODEL_HINT
@@ -40,6 +41,7 @@ from optuna_metallmix.progress import timed_stage
 from optuna_metallmix.prompt import DEFAULT_VARIANT
 from optuna_metallmix.prompt import Question
 from optuna_metallmix.prompt import Variant
+from optuna_metallmix.prompt import question_for
 from optuna_metallmix.prompt import variant_named
 from optuna_metallmix.settings import Settings
 from optuna_metallmix.space import SearchSpace
@@ -77,7 +79,9 @@ def suggest(
         n_attempts: Maximum number of answers, at least 1.
         seed: Seed of the meta-learner and the candidates.
         cost_aware: Whether to rank first the cheapest of the candidates predicted equally good.
-        prompt: The prompt variant: ``"plain"``, ``"cot"`` or ``"cot+shap"``.
+        prompt: The prompt variant: ``"plain"``, ``"cot"`` or ``"cot+shap"``. Instead of the last,
+            a model that is known to have fewer than 1.5 billion parameters is asked a short
+            question, once and without a review.
 
     Raises:
         ValueError: ``prompt`` is not a known variant.
@@ -137,18 +141,38 @@ def _ask_model(
     suggestion: Suggestion, llm: LLM, reviewer: LLM | None, n_attempts: int, variant: Variant
 ) -> Suggestion:
     """Let the language model choose, and record its answers."""
+    question = question_for(llm, question_of(suggestion, variant))
     seconds = dict(suggestion.seconds)
     with timed_stage(seconds, "model", f"Asking {model_name(llm)}"):
-        dialogue = hold_dialogue(question_of(suggestion, variant), llm, reviewer, n_attempts)
+        dialogue = hold_dialogue(question, llm, reviewer, n_attempts)
     has_answered = any(attempt.answer for attempt in dialogue.attempts)
+    left_out = _left_out(llm, reviewer, dialogue) if question.variant.is_short else ()
     return replace(
         suggestion,
-        model=model_name(llm),
+        model=model_name(llm) if dialogue.attempts else None,
         model_build=model_build(llm) if has_answered else None,
+        prompt_version=question.variant.version,
         attempts=dialogue.attempts,
         proposal=dialogue.proposal,
         verdict=dialogue.verdict,
+        reasons=(*suggestion.reasons, *left_out),
         seconds=seconds,
+    )
+
+
+def _left_out(llm: LLM, reviewer: LLM | None, dialogue: Dialogue) -> tuple[str, ...]:
+    """Return what was not done because the model is small, a sentence each."""
+    small = model_name(llm)
+    if not dialogue.attempts:
+        return (
+            f"{small} was not asked: a model of its size can only compare evidence, and past "
+            "studies give none.",
+        )
+    if reviewer is None or model_name(reviewer) == small:
+        return ()
+    return (
+        f"{model_name(reviewer)} did not review the answer of {small}: a model of its size is "
+        "asked a short question, and code checks the answer.",
     )
 
 

@@ -25,6 +25,7 @@ from optuna_metallmix.llm import Attempt
 from optuna_metallmix.metalearner import CostModel
 from optuna_metallmix.metalearner import MetaLearner
 from optuna_metallmix.prompt import DEFAULT_VARIANT
+from optuna_metallmix.prompt import SHORT
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import choices_of
@@ -62,7 +63,8 @@ class Suggestion:
         model: The language model's name; ``None`` if no model was asked.
         model_build: Which build of the model answered, such as
             ``"ollama 0.32.15, fd5f44c0b5af"``; ``None`` if unknown.
-        prompt_version: Version and variant of the prompt, such as ``"4 cot+shap"``.
+        prompt_version: Version and variant of the prompt, such as ``"4 cot+shap"``, or
+            ``"4 short"`` for the short question, which small models are asked.
         proposal: The accepted proposal; ``None`` if no answer was accepted.
         verdict: The judge's verdict on the last answer that could be parsed.
         attempts: All answers, in order.
@@ -97,8 +99,16 @@ class Suggestion:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
+    def is_short(self) -> bool:
+        """Whether the model was asked the short question, and so gave no reasons of its own."""
+        return self.prompt_version.endswith(f" {SHORT.name}")
+
+    @property
     def why(self) -> str:
-        """The choice in one sentence: its origin, its expected score, the cited evidence."""
+        """The choice in one sentence: its origin, its expected score, the cited evidence.
+
+        Code writes it; it says so where the model gave no reasons of its own.
+        """
         if not self.params:
             return "nothing is known yet"
         chosen = self.candidates[0]
@@ -107,7 +117,9 @@ class Suggestion:
         changed = " with changes" if self.proposal and self.proposal.changes else ""
         expected = "" if self.predicted is None else f", expected score {self.predicted:.2f} of 1"
         cited = "; ".join(item.sentence for item in self.cited)
-        return f"{chosen.origin}{changed}{expected}" + (f"; cited: {cited}" if cited else "")
+        author = " (written by code from the evidence that the model cited)" * self.is_short
+        reason = f"; cited: {cited}{author}" if cited else ""
+        return f"{chosen.origin}{changed}{expected}{reason}"
 
     @property
     def shap_values(self) -> shap.Explanation | None:

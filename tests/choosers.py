@@ -27,3 +27,17 @@ class Reads(ScriptedChooser):
     def choose(self, candidates: Sequence[int], prompt: str) -> int:
         scores = re.findall(r"^(\d+)\. .* expected score (-?[\d.]+)", prompt, re.MULTILINE)
         return int(max(scores, key=lambda match: float(match[1]))[0])
+
+
+class Cites(ScriptedChooser):
+    """Answer the short question: the candidate that nothing is against, or else the first."""
+
+    name = "cites"
+    n_parameters = 270_000_000
+
+    def choose(self, candidates: Sequence[int], prompt: str) -> int:
+        best = re.search(r"^(\d+)\. .*against none$", prompt, re.MULTILINE)
+        return int(best[1]) if best else candidates[0]
+
+    def rank(self, evidence: Sequence[str], candidate: int, prompt: str) -> Sequence[str]:
+        return re.findall(rf"^{candidate}\. .*?for (E\d+)", prompt, re.MULTILINE)

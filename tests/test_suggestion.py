@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
@@ -162,6 +163,71 @@ def test_reviewer_can_refuse(learned: Learned) -> None:
     assert set(suggestion.verdict.scores.values()) == {4}
 
 
+def _small(*answers: Any, n_parameters: int = 270_000_000) -> ScriptedLLM:
+    llm = ScriptedLLM(answers)
+    llm.n_parameters = n_parameters
+    return llm
+
+
+def _cite(messages: Sequence[Message], schema: Mapping[str, Any]) -> str:
+    """Choose candidate 1, and cite the first evidence that is listed for it."""
+    cited = re.findall(r"^1\. .*?for (E\d+)", messages[0]["content"], re.MULTILINE)
+    return json.dumps({"evidence": cited, "candidate": 1})
+
+
+def test_small_model_is_asked_a_short_question(learned: Learned) -> None:
+    llm = _small(_cite)
+    suggestion = _suggest(learned, llm, reviewer=llm)
+    (call,) = llm.calls
+    assert [message["role"] for message in call.messages] == ["user"]
+    assert list(call.schema["properties"]) == ["evidence", "candidate"]
+    assert suggestion.source == "llm"
+    assert suggestion.params == suggestion.candidates[0].params
+    assert suggestion.prompt_version.endswith(" short")
+    assert suggestion.reasons == ()
+    assert suggestion.cited
+    assert suggestion.why.endswith(
+        f"; cited: {suggestion.cited[0].sentence} (written by code from the evidence that the "
+        "model cited)"
+    )
+
+
+def test_model_of_unknown_or_usual_size_is_asked_the_full_question(
+    learned: Learned, by_model: Suggestion
+) -> None:
+    for suggestion in (by_model, _suggest(learned, _small(_good_answer, n_parameters=8 * 10**9))):
+        assert suggestion.prompt_version.endswith(" cot+shap")
+        assert "written by code" not in suggestion.why
+
+
+@pytest.mark.parametrize("prompt", ["plain", "cot"])
+def test_controls_are_asked_as_they_are(learned: Learned, prompt: str) -> None:
+    suggestion = _suggest(learned, _small(_good_answer), prompt=prompt)
+    assert suggestion.source == "llm"
+    assert suggestion.prompt_version.endswith(f" {prompt}")
+
+
+def test_refused_short_answer_ends_on_the_meta_learner(
+    learned: Learned, by_learner: Suggestion
+) -> None:
+    llm = _small("?", _cite)
+    suggestion = _suggest(learned, llm, n_attempts=3)
+    assert suggestion.source == "meta-learner"
+    assert suggestion.params == by_learner.params
+    assert len(llm.calls) == len(suggestion.reasons) == 1
+    assert "written by code" not in suggestion.why
+
+
+def test_another_reviewer_of_a_short_answer_is_not_asked_and_named(learned: Learned) -> None:
+    reviewer = ScriptedLLM([])
+    reviewer.name = "the judge"
+    suggestion = _suggest(learned, _small(_cite), reviewer=reviewer)
+    assert suggestion.source == "llm"
+    assert reviewer.calls == []
+    (reason,) = suggestion.reasons
+    assert reason.startswith("the judge did not review the answer of scripted")
+
+
 def _poor(trials: Sequence[PastTrial], space: Mapping[str, Any]) -> History:
     return History((PastStudy("poor", space, tuple(trials), {}),)) if trials else History()
 
@@ -185,6 +251,19 @@ def test_poor_past_leaves_the_model_alone(past: str) -> None:
     assert (suggestion.learner, suggestion.predicted, suggestion.explanation) == (None, None, None)
     assert len(suggestion.reasons) == 1
     assert suggestion.why == "middle of the space"
+
+
+@pytest.mark.parametrize("past", POOR)
+def test_small_model_is_not_asked_without_evidence(past: str) -> None:
+    space, llm = {"x": FloatDistribution(0, 1)}, _small()
+    suggestion = suggest(_poor(POOR[past], space), space, {}, llm)
+    assert suggestion.source == "base-sampler"
+    assert llm.calls == []
+    assert (suggestion.model, suggestion.attempts) == (None, ())
+    assert suggestion.reasons[-1] == (
+        "scripted was not asked: a model of its size can only compare evidence, and past studies "
+        "give none."
+    )
 
 
 @pytest.mark.parametrize("past", POOR)

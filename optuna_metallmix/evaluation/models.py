@@ -41,6 +41,7 @@ from optuna_metallmix.prompt import PromptView
 from optuna_metallmix.prompt import Question
 from optuna_metallmix.prompt import Variant
 from optuna_metallmix.prompt import prompt_view
+from optuna_metallmix.prompt import question_for
 from optuna_metallmix.prompt import variant_named
 from optuna_metallmix.space import Config
 
@@ -179,9 +180,12 @@ def compare_models(
         try:
             for i, held in enumerate(held_out, start=1):
                 report(f"{model}: study {i} of {len(held_out)}, {held.study.name!r}")
+                held = replace(held, question=question_for(llm, held.question))
                 judging = llm if judge is None else reviewer
                 dialogue = hold_dialogue(held.question, llm, judging, n_attempts)
                 answers.append(_grade(held, model, dialogue, evaluate))
+                if not dialogue.attempts:  # without evidence, a small model is not asked
+                    continue
                 rng = np.random.default_rng([seed, i])
                 chosen += ask_in_orders(held.study.name, held.question, llm, n_orders, rng)
         finally:

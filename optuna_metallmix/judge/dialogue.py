@@ -26,7 +26,7 @@ class Dialogue:
     """A finished conversation with a language model.
 
     Attributes:
-        attempts: All answers, in order.
+        attempts: All answers, in order; empty if there was nothing to ask.
         proposal: The accepted proposal; ``None`` if no answer was accepted.
         verdict: The verdict on the last answer that could be parsed; ``None`` if none could.
     """
@@ -39,6 +39,9 @@ class Dialogue:
 def hold_dialogue(question: Question, llm: LLM, reviewer: LLM | None, n_attempts: int) -> Dialogue:
     """Ask until an answer is accepted; each further question quotes the reasons for the rejection.
 
+    The short question is asked once, if there is evidence to cite, and its answer is checked by
+    code alone.
+
     Args:
         question: The question.
         llm: The language model that proposes.
@@ -46,6 +49,8 @@ def hold_dialogue(question: Question, llm: LLM, reviewer: LLM | None, n_attempts
         n_attempts: Maximum number of answers, at least 1.
     """
     view = prompt_view(question)
+    if question.variant.is_short:
+        reviewer, n_attempts = None, 1 if view.explanation and view.explanation.evidence else 0
     asked = suggestion_messages(view)
     messages, dialogue = asked, Dialogue(())
     for _ in range(n_attempts):
@@ -74,6 +79,7 @@ def read_answer(answer: str, view: PromptView) -> Proposal:
         view.candidates,
         view.explanation,
         with_reasoning=view.question.variant.with_reasoning,
+        is_short=view.question.variant.is_short,
         prompt="\n".join(message["content"] for message in suggestion_messages(view)),
     )
 

@@ -57,12 +57,12 @@ class Verdict:
 
     @property
     def summary(self) -> str:
-        """The decision and the scores on a single line."""
+        """The decision and the scores, if they count, on a single line."""
         text = "accepted" if self.accepted else f"rejected by the {self.refused_by}"
-        if self.review and self.scores:
-            scores = ", ".join(f"{name} {score}" for name, score in self.scores.items())
-            text += f"; {scores} of 5" + (" (not counted)" if self.review.note else "")
-        return text
+        if self.review and self.review.note:
+            return f"{text}; the review was not counted"
+        scores = ", ".join(f"{name} {score}" for name, score in self.scores.items())
+        return f"{text}; {scores} of 5" if scores else text
 
 
 def judge_proposal(proposal: Proposal, question: Question, reviewer: LLM | None) -> Verdict:

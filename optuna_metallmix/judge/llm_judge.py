@@ -142,7 +142,7 @@ def _ask_for_scores(params: Config, reasons: str, question: Question, reviewer: 
         return replace(result, note=" ".join(f"there is no usable review: {error}".split()))
     prompt = "\n".join(message["content"] for message in messages)
     remarks = {
-        name: readable_text(str(answer.get(f"{name}_remark", "")), prompt, MAX_REMARK)
+        name: readable_text(str(answer.get(f"{name}_remark", "")), prompt, MAX_REMARK, 1)
         for name in CRITERIA
     }
     return replace(result, scores=scores, remarks=remarks)

@@ -1,8 +1,9 @@
 """Parse the answer of a language model into a proposal.
 
 Ollama and the embedded model are bound to the schema and write a JSON object only. Other models
-may add reasoning, a code fence or prose, so the object is extracted from the answer. An answer
-with several different objects, or with a repeated key, is ambiguous and rejected.
+may add reasoning, a code fence, quotation marks or prose, so the object is extracted from the
+answer, and write a number as text or a list of one as its item. An answer that could mean two
+things, such as several different objects or a repeated key, is rejected.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from difflib import SequenceMatcher
 from itertools import pairwise
 from typing import Any
@@ -32,10 +34,14 @@ from optuna_metallmix.space import label_of
 from optuna_metallmix.text import format_number
 
 
+_FENCE = re.compile(r"```\w*\s(.*)```", re.DOTALL)
+_NUMBER = re.compile(r"\s*([0-9]{1,9})(?:\.0)?\s*")
 _REASONING = re.compile(r"^.*</think(?:ing)?>", re.DOTALL)
 _WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")
 """Words; characters of Chinese and Japanese, which have no spaces, count as words."""
 _TWO_LETTERS = re.compile(r"[^\W\d_]{2}")
+_MARKUP = re.compile(r"[{}]|<[|/\w]|\"\s*:")
+"""Pieces of JSON and control tokens."""
 _MIN_COPIED_WORDS = 8
 """Shorter runs occur in ordinary sentences: "1 is expected to do best", "lr from 0.1 to 0.2"."""
 
@@ -51,6 +57,8 @@ def read_object(answer: str, key: str) -> dict[str, Any]:
         ValueError: The answer has no such object, or several different ones.
     """
     text = answer.strip().removeprefix("\ufeff").strip()
+    if fenced := _FENCE.fullmatch(text):
+        text = fenced[1].strip()
     if not text:
         raise ValueError("Invalid JSON: it is empty")
     try:
@@ -64,6 +72,8 @@ def read_object(answer: str, key: str) -> dict[str, Any]:
         if any(item != objects[0] for item in objects):
             raise ValueError(f"it has {len(objects)} different objects instead of one") from None
         return objects[0]
+    if isinstance(value, str) and "{" in value:  # the object in quotation marks
+        return read_object(value, key)
     if not isinstance(value, dict):
         kinds = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
         raise ValueError(f"it is {kinds.get(type(value), 'a number')}")
@@ -97,24 +107,27 @@ def _unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique_keys, strict=False)  # allows line breaks
 
 
-def readable_text(text: str, prompt: str, limit: int) -> str:
+def readable_text(text: str, prompt: str, limit: int, min_words: int = 2) -> str:
     """Return a model's prose, shortened to ``limit`` characters, or ``""`` if it is degenerate.
 
     Small models fill these fields with numbers, repeated phrases or lines of the prompt (seen with
-    SmolLM2-135M, 2026-11). A readable text has a word, repeats at most 40 % of its pairs of
-    words, and is not mostly copied from the prompt.
+    SmolLM2-135M, 2026-11). A readable text has different words, no JSON, repeats at most 40 % of
+    its pairs of words, and is not mostly copied from the prompt.
 
     Args:
         text: What the model wrote.
         prompt: The messages sent to the model.
         limit: Maximum number of characters of the result.
+        min_words: Minimum number of different words.
     """
     text = text.strip()
     if len(text) >= limit:  # models bound to a schema are cut off within a word or number
         text = (text[: limit - 1].rpartition(" ")[0] or text[: limit - 1]) + "…"
     words = _WORDS.findall(text.lower())
     pairs = list(pairwise(words))
-    if not _TWO_LETTERS.search(text) or len(set(pairs)) < 0.6 * len(pairs):
+    if len(set(words)) < min_words or not _TWO_LETTERS.search(text) or _MARKUP.search(text):
+        return ""
+    if len(set(pairs)) < 0.6 * len(pairs) or len(set(words)) <= 0.4 * len(words):
         return ""
     matcher = SequenceMatcher(None, words, _WORDS.findall(prompt.lower()), autojunk=False)
     copied = [match.size for match in matcher.get_matching_blocks()]
@@ -154,7 +167,7 @@ class _Answer:
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
 
     candidate: int
-    why: str
+    why: str | None = None
     reasoning: str | None = None
     evidence: list[str] = field(default_factory=list)
     changes: dict[str, Any] = field(default_factory=dict)
@@ -167,6 +180,7 @@ def parse_proposal(
     explanation: Explanation | None,
     *,
     with_reasoning: bool = True,
+    is_short: bool = False,
     prompt: str = "",
 ) -> Proposal:
     """Parse an answer and check it against the question.
@@ -177,6 +191,8 @@ def parse_proposal(
         candidates: The candidates that the model was shown.
         explanation: The explanation with the shown evidence; ``None`` without history.
         with_reasoning: Whether reasoning was requested.
+        is_short: Whether only citations and a choice were requested: text is not kept, and
+            changes are rejected.
         prompt: The messages sent to the model, to recognize text copied from them.
 
     Raises:
@@ -184,8 +200,11 @@ def parse_proposal(
             evidence, parameter or value that does not exist.
     """
     parsed = _parse(answer)
-    if with_reasoning and parsed.reasoning is None:
-        raise ProposalError("It is not the JSON object asked for: reasoning: Field required.")
+    if is_short:
+        parsed = _without_text(parsed)
+    elif parsed.why is None or (with_reasoning and parsed.reasoning is None):
+        absent = "why" if parsed.why is None else "reasoning"
+        raise ProposalError(f"It is not the JSON object asked for: {absent}: Field required.")
     chosen = next((c for c in candidates if c.number == parsed.candidate), None)
     if chosen is None:
         number = str(parsed.candidate)[:20]
@@ -202,9 +221,15 @@ def parse_proposal(
         reasoning=readable_text(parsed.reasoning or "", prompt, MAX_REASONING),
         candidate=parsed.candidate,
         changes=changes,
-        why=readable_text(parsed.why, prompt, MAX_WHY),
+        why=readable_text(parsed.why or "", prompt, MAX_WHY),
         params={**chosen.params, **changes},
     )
+
+
+def _without_text(parsed: _Answer) -> _Answer:
+    if parsed.changes:
+        raise ProposalError("changes: no value may be changed: choose a candidate as it is.")
+    return replace(parsed, why=None, reasoning=None)
 
 
 def _check_ids(cited: Sequence[str], explanation: Explanation | None) -> None:
@@ -238,7 +263,7 @@ def _parse(answer: str) -> _Answer:
     from pydantic import ValidationError
 
     try:
-        value = read_object(answer, "candidate")
+        value = _with_types(read_object(answer, "candidate"))
         # Strict mode accepts a dataclass as JSON, but not as a dict.
         return TypeAdapter(_Answer).validate_json(json.dumps(value))
     except ValidationError as error:
@@ -248,3 +273,18 @@ def _parse(answer: str) -> _Answer:
         raise ProposalError(f"It is not the JSON object asked for: {reason}.") from error
     except (ValueError, RecursionError) as error:
         raise ProposalError(f"It is not the JSON object asked for: {error}.") from error
+
+
+def _with_types(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an answer with the types asked for, where its values can mean one thing only."""
+    typed = dict(answer)
+    candidate, evidence = typed.get("candidate"), typed.get("evidence")
+    if isinstance(candidate, float) and candidate.is_integer():
+        typed["candidate"] = int(candidate)
+    elif isinstance(candidate, str) and (number := _NUMBER.fullmatch(candidate)):
+        typed["candidate"] = int(number[1])
+    if isinstance(evidence, str):
+        typed["evidence"] = re.findall(r"[^\s,;]+", evidence)
+    if typed.get("changes", {}) is None:
+        typed["changes"] = {}
+    return typed

@@ -29,6 +29,7 @@ from optuna_metallmix.llm.protocol import Message
 from optuna_metallmix.llm.protocol import Usage
 from optuna_metallmix.llm.protocol import ask as ask
 from optuna_metallmix.llm.protocol import format_usage as format_usage
+from optuna_metallmix.llm.protocol import is_small as is_small
 from optuna_metallmix.llm.protocol import model_build as model_build
 from optuna_metallmix.llm.protocol import model_name as model_name
 from optuna_metallmix.llm.scripted import ScriptedAnswer

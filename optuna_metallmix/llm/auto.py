@@ -79,6 +79,11 @@ class ForeignLLM:
         """The object's ``build``, or None."""
         return self._attribute("build")
 
+    @property
+    def n_parameters(self) -> object:
+        """The object's ``n_parameters``, or None."""
+        return self._attribute("n_parameters")
+
     def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:
         """Pass the question on.
 

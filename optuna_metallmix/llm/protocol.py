@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 from typing import Protocol
 from typing import TypeAlias
@@ -26,13 +27,19 @@ MAX_ANSWER = 20_000
 """Longest answer that is kept, in characters. Valid answers have under 2,000; a broken model can
 write megabytes, which must not end up in the storage."""
 
+SMALL_MODEL = 1_500_000_000
+"""Models with fewer parameters are asked a short question. Given the long one, models of 135M and
+270M parameters take the first candidate whatever it is, after up to two minutes (2026-11)."""
+
 
 @runtime_checkable
 class LLM(Protocol):
     """Anything that answers messages with text.
 
     The attributes ``name`` (text), ``build`` (text: the version that answers) and ``last_usage``
-    (:class:`Usage`) are optional, and recorded on the trial.
+    (:class:`Usage`) are optional, and recorded on the trial. So is ``n_parameters`` (a number):
+    a model with fewer than 1.5 billion parameters is asked a short question, of at most about
+    400 tokens, which it answers with a choice and the evidence for it.
     """
 
     def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:
@@ -106,6 +113,15 @@ def ask(llm: LLM, messages: Sequence[Message], schema: Mapping[str, Any]) -> Att
 def model_name(llm: LLM) -> str:
     """Return the name of a language model as trials and notes show it."""
     return str(getattr(llm, "name", type(llm).__name__))
+
+
+def is_small(llm: LLM) -> bool:
+    """Return whether a model is known to have fewer than ``SMALL_MODEL`` parameters."""
+    try:
+        n_parameters = getattr(llm, "n_parameters", None)
+    except LLMError:  # a server that does not answer; the question will fail for that reason
+        return False
+    return isinstance(n_parameters, Real) and 0 < float(n_parameters) < SMALL_MODEL
 
 
 def model_build(llm: LLM) -> str | None:

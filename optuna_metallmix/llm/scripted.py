@@ -44,10 +44,12 @@ class ScriptedLLM:
 
     Attributes:
         name: ``"scripted"``.
+        n_parameters: ``None``; set it to try the question that a model of that size is asked.
         calls: All calls so far, oldest first, including failed ones.
     """
 
     name = "scripted"
+    n_parameters: int | None = None
 
     def __init__(self, answers: Iterable[ScriptedAnswer]) -> None:
         """Store the script.

@@ -8,6 +8,7 @@ from optuna_metallmix.prompt.context import PromptView
 from optuna_metallmix.prompt.context import Question
 from optuna_metallmix.prompt.context import Variant
 from optuna_metallmix.prompt.context import fit_view
+from optuna_metallmix.prompt.context import question_for
 from optuna_metallmix.prompt.context import variant_named
 from optuna_metallmix.prompt.messages import MAX_REASONING
 from optuna_metallmix.prompt.messages import MAX_WHY
@@ -35,6 +36,7 @@ __all__ = [
     "evidence_section",
     "fit_view",
     "prompt_view",
+    "question_for",
     "rejection",
     "suggestion_messages",
     "suggestion_schema",

@@ -17,6 +17,8 @@ from math import ceil
 from optuna_metallmix.candidates import Candidate
 from optuna_metallmix.explain import Explanation
 from optuna_metallmix.history import MetaFeatures
+from optuna_metallmix.llm import LLM
+from optuna_metallmix.llm import is_small
 from optuna_metallmix.metalearner import MetaLearner
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
@@ -231,6 +233,16 @@ class PromptView:
         ranked = sorted(labels, key=lambda label: label not in mentioned)
         kept = set(ranked[: self.caps.choices])
         return [label for label in labels if label in kept]
+
+
+def question_for(llm: LLM, question: Question) -> Question:
+    """Return the question in a form that the model can read: small ones are asked ``SHORT``.
+
+    The other variants are controls, which are asked as they are.
+    """
+    if question.variant == DEFAULT_VARIANT and is_small(llm):
+        return replace(question, variant=SHORT)
+    return question
 
 
 def fit_view(question: Question, write: Callable[[PromptView], str]) -> PromptView:

@@ -38,6 +38,10 @@ MAX_NOTE = 60_000
 characters, but the whole note is read each time that the study is."""
 _MAX_ROWS = 20
 _MAX_TEXT = 1_000
+_SHORT = (
+    " The model was asked a short question: it cites evidence and chooses, and gives no reasons "
+    "in its own words."
+)
 
 Projected = Mapping[str, tuple[Any, Any]]
 """Suggested values outside the objective's own space, by name: (suggested, used)."""
@@ -213,7 +217,7 @@ def _model_answer(suggestion: Suggestion) -> Iterator[str]:
     )
     choice = f"Candidate {proposal.candidate} of {len(suggestion.candidates)}"
     changes = f"with {escape_markdown(changed)}" if changed else "unchanged"
-    yield f"### The model's choice\n\n{choice}, {changes}."
+    yield f"### The model's choice\n\n{choice}, {changes}.{_SHORT * suggestion.is_short}"
     if cited := [f"- {e.id}: {escape_markdown(e.sentence)}" for e in suggestion.cited]:
         yield "It cited:\n\n" + "\n".join(cited)
 
@@ -255,11 +259,12 @@ def _verdict(suggestion: Suggestion) -> str:
     lines = [f"### Verdict on the model's last answer: {summary}", ""]
     if verdict.refused_by != "model":  # the model's reasons are in its review
         lines += [f"- {escape_markdown(failure)}" for failure in verdict.failures]
-    if review := verdict.review:
+    if (review := verdict.review) and review.note:  # then nothing else of it is reliable
+        lines.append(f"- the reviewing model: {escape_markdown(review.note)}")
+    elif review:
         for criterion, score in review.scores.items():
             remark = escape_markdown(review.remarks.get(criterion, ""))
             lines.append(f"- {criterion}: {score} of 5. {remark}".rstrip())
-        lines += [f"- the reviewing model: {escape_markdown(review.note)}"] if review.note else []
     return "\n".join(lines).strip()
 
 

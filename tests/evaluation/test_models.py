@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from choosers import Cites
 from choosers import Reads
 from choosers import TakesPosition
 from optuna.storages import InMemoryStorage
@@ -18,6 +19,7 @@ from optuna_metallmix import ScriptedLLM
 from optuna_metallmix.cli import main
 from optuna_metallmix.evaluation.models import ModelAnswers
 from optuna_metallmix.evaluation.models import compare_models
+from optuna_metallmix.evaluation.order_bias import order_bias
 from optuna_metallmix.evaluation.render import as_frame
 from optuna_metallmix.evaluation.render import as_markdown
 from optuna_metallmix.evaluation.render import draw
@@ -79,6 +81,16 @@ def test_true_values_are_held_against_the_held_out_study(
     without = frame.loc[("llm=False", "chest")]
     assert row["regret"] - without["regret"] == pytest.approx(row["regret_more"])
     assert values[0] < values[15]
+
+
+def test_small_model_is_compared_by_the_short_question(past_storage: InMemoryStorage) -> None:
+    result = compare_models([Cites()], past_storage, n_orders=6)
+    own = as_frame(result).set_index("model").loc["cites"]
+    assert own["accepted"].all()
+    assert (own["attempts"] == 1).all()
+    assert (own["agreement"] == 1.0).all()
+    assert own[["format", "accuracy", "completeness"]].isna().all(axis=None)
+    assert order_bias(result.choices["cites"]).candidate_share >= 0.8
 
 
 def test_judge_that_is_another_model(past_storage: InMemoryStorage) -> None:

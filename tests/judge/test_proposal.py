@@ -83,14 +83,66 @@ def test_a_single_object_is_read_whatever_surrounds_it(handmade: Handmade, aroun
     assert _parse(handmade, answer.replace("}}", "}")).params == handmade.candidates[0].params
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        json.dumps(_answer()),
+        json.dumps(json.dumps(_answer())),
+        f"```json\n{json.dumps(_answer())}\n```",
+        json.dumps(f"```json\n{_answer()}\n```"),
+        f"'{_answer()}'",
+        f"`{_answer()}`",
+        f"\u201c{_answer()}\u201d",
+        _answer(candidate="1"),
+        _answer(candidate=" 1\n"),
+        _answer(candidate=1.0),
+        _answer(candidate="1.0"),
+        _answer(evidence="E1,E2"),
+        _answer(evidence="E1, E2"),
+        _answer(evidence="E1 E2"),
+        _answer(changes=None),
+    ],
+)
+def test_what_can_mean_one_thing_only_is_read(handmade: Handmade, answer: str) -> None:
+    proposal = _parse(handmade, answer)
+    assert (proposal.evidence, proposal.candidate, proposal.changes) == (("E1", "E2"), 1, {})
+    assert type(proposal.candidate) is int
+
+
+def test_a_single_citation_is_read(handmade: Handmade) -> None:
+    assert _parse(handmade, _answer(evidence="E2")).evidence == ("E2",)
+
+
+def _parse_short(handmade: Handmade, **answer: Any) -> Proposal:
+    asked = (handmade.space, handmade.candidates, handmade.explanation)
+    return parse_proposal(json.dumps(answer), *asked, with_reasoning=False, is_short=True)
+
+
+def test_a_short_answer_is_citations_and_a_choice(handmade: Handmade) -> None:
+    proposal = _parse_short(handmade, evidence=["E2"], candidate=3)
+    assert (proposal.evidence, proposal.candidate) == (("E2",), 3)
+    assert (proposal.reasoning, proposal.changes, proposal.why) == ("", {}, "")
+    assert proposal.params == handmade.candidates[2].params
+
+
+def test_text_in_a_short_answer_is_not_kept(handmade: Handmade) -> None:
+    proposal = _parse_short(handmade, evidence="E2", candidate="3", why="It fits.", changes=None)
+    assert (proposal.evidence, proposal.candidate, proposal.why) == (("E2",), 3, "")
+
+
+def test_a_change_in_a_short_answer_is_refused(handmade: Handmade) -> None:
+    with pytest.raises(ProposalError, match=r"changes: no value may be changed"):
+        _parse_short(handmade, evidence=["E2"], candidate=3, changes={"depth": 2})
+
+
 def test_line_breaks_within_a_text_are_read(handmade: Handmade) -> None:
     assert _parse(handmade, _answer().replace("It fits.", "It\nfits.")).why == "It\nfits."
 
 
 def test_long_words_are_kept_short(handmade: Handmade) -> None:
-    proposal = _parse(handmade, _answer(reasoning="x" * 5_000, why="y" * 5_000))
-    assert (len(proposal.reasoning), len(proposal.why)) == (MAX_REASONING, MAX_WHY)
-    assert proposal.why.endswith("y…")
+    proposal = _parse(handmade, _answer(reasoning="It " + "x" * 5_000, why="So " + "y" * 5_000))
+    assert len(proposal.reasoning) <= MAX_REASONING
+    assert len(proposal.why) <= MAX_WHY
 
 
 def test_a_text_that_the_schema_cut_off_ends_with_a_whole_word(handmade: Handmade) -> None:
@@ -123,6 +175,14 @@ UNREADABLE = [
     "...",
     "1.1.1.1.1.1.1 a",
     "The the the the",
+    "good good good bad bad",
+    "Adam.",
+    "string",
+    "N/A",
+    "x" * 300,
+    "<|im_end|> <|im_start|>assistant",
+    '"why": "It fits this task well."',
+    '{"candidate": 1, "evidence": "E1"}',
     "adam adam adam",
     "The learning rate helped. The learning rate helped. The learning rate",
     "The model is a good model and the model is a good model and the model is a good model and",
@@ -134,7 +194,6 @@ UNREADABLE = [
     "lr=0.001235, batch_size=32, depth=3, optimizer=adam, frozen=true",
 ]
 READABLE = [
-    "Adam.",
     "It fits.",
     "Candidate 1 is expected to do best.",
     "E1: optimizer = adam helped.",
@@ -253,19 +312,25 @@ def test_none_put_into_a_parameter_that_was_not_active_is_a_change() -> None:
             json.dumps({name: value for name, value in GOOD.items() if name != absent})
             for absent in ("reasoning", "candidate", "why")
         ],
-        _answer(candidate="1"),
-        _answer(candidate=1.0),
+        _answer(candidate="1.5"),
+        _answer(candidate="1 or 2"),
+        _answer(candidate="one"),
+        _answer(candidate="\u0661"),
+        _answer(candidate=1.5),
+        _answer(candidate=float("inf")),
         _answer(candidate=True),
         _answer(candidate=None),
         _answer(candidate=[1]),
         _answer(candidate=float("nan")),
-        _answer(evidence="E1"),
         _answer(evidence=[1]),
+        _answer(evidence=1),
         _answer(evidence=None),
         _answer(reasoning=3),
         _answer(why=None),
         _answer(changes=[]),
-        _answer(changes=None),
+        _answer(changes="none"),
+        json.dumps(_answer() + _answer(candidate=2)),
+        json.dumps("candidate 1"),
         '{"reasoning": "\ud800", "candidate": 1, "why": ""}',
     ],
 )
@@ -313,8 +378,10 @@ def test_unknown_candidate_is_rejected(handmade: Handmade, number: int) -> None:
         _parse(handmade, _answer(candidate=number))
 
 
-@pytest.mark.parametrize("cited", [["E5"], ["e1"], ["E1", "E99"], ["E1 "], [""]])
-def test_unknown_evidence_is_rejected(handmade: Handmade, cited: list[str]) -> None:
+@pytest.mark.parametrize(
+    "cited", [["E5"], ["e1"], ["E1", "E99"], ["E1 "], [""], "E1 and E2", "E5"]
+)
+def test_unknown_evidence_is_rejected(handmade: Handmade, cited: list[str] | str) -> None:
     with pytest.raises(ProposalError, match=r"There is no evidence .*: cite the ids given"):
         _parse(handmade, _answer(evidence=cited))
 

@@ -198,6 +198,30 @@ def test_models_words_are_left_out_where_there_are_none(suggestion: Suggestion) 
     assert "### The model's own words, unverified" in render_note(suggestion, 0, {})
 
 
+def test_note_says_who_wrote_the_reasons_of_a_short_answer(suggestion: Suggestion) -> None:
+    assert suggestion.proposal is not None
+    assert "short question" not in render_note(suggestion, 0, {})
+    short = replace(
+        suggestion,
+        prompt_version="4 short",
+        proposal=replace(suggestion.proposal, reasoning="", why=""),
+    )
+    note = render_note(short, 0, {})
+    assert "(written by code from the evidence that the model cited)" in note
+    assert "unchanged. The model was asked a short question: it cites evidence and" in note
+    assert "prompt version 4 short" in note
+
+
+def test_review_that_does_not_count_is_a_single_line(suggestion: Suggestion) -> None:
+    scores = {"format": 1, "accuracy": 1, "completeness": 1}
+    note = "its scores were ignored, because it also rejected a proposal known to be good."
+    review = Review("other", scores, dict.fromkeys(scores, "Bad."), note=note)
+    text = render_note(replace(suggestion, verdict=Verdict(True, review=review)), 0, {})
+    assert f"- the reviewing model: {note}" in text
+    assert "of 5" not in text
+    assert "Bad." not in text
+
+
 def test_moved_values_are_shown(suggestion: Suggestion) -> None:
     note = render_note(suggestion, 0, {"lr": (suggestion.params["lr"], 0.05)})
     assert "moved to 0.05" in note

@@ -29,6 +29,7 @@ from optuna_metallmix.llm import ForeignLLM
 from optuna_metallmix.llm import Message
 from optuna_metallmix.llm import ScriptedLLM
 from optuna_metallmix.llm.protocol import Attempt
+from optuna_metallmix.prompt import SHORT
 from optuna_metallmix.report.record import as_json
 from optuna_metallmix.report.record import as_record
 from optuna_metallmix.report.record import record_missing
@@ -112,6 +113,20 @@ def test_people_see_what_the_verdict_was_and_what_the_answers_took(suggestion: S
     )
     unread = _store(None, replace(suggestion, verdict=None, attempts=(Attempt("", ("gone",)),)))
     assert unread.user_attrs["metallmix:verdict"] == "no answer could be read; answers: 1, 0.0 s"
+
+
+def test_the_kind_of_question_is_on_the_record(suggestion: Suggestion) -> None:
+    short = replace(suggestion, prompt_version=SHORT.version)
+    trial = _store(None, short)
+    record = read_record(trial)
+    assert record is not None
+    assert record["prompt_version"].endswith(" short")
+    assert "written by code from the evidence" in trial.user_attrs["metallmix:why"]
+    study = optuna.create_study()
+    study.add_trial(trial)
+    restored = restore_suggestion(study)
+    assert restored is not None
+    assert restored.suggestion.why == short.why
 
 
 def test_record_of_an_older_version_is_read(suggestion: Suggestion) -> None:
