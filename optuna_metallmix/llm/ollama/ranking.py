@@ -20,6 +20,7 @@ from optuna_metallmix.llm.ollama.server import InstalledModel
 from optuna_metallmix.llm.ollama.server import installed_models
 from optuna_metallmix.llm.ollama.server import loaded_bytes
 from optuna_metallmix.llm.ollama.server import server_at
+from optuna_metallmix.llm.protocol import SMALL_MODEL
 
 
 # In tokens: a question (3,000) and its answer (1,024).
@@ -71,7 +72,7 @@ class Ranked:
 
     Attributes:
         name: Ollama's name of the model.
-        usable: Whether the model can be asked at all; the first usable model is chosen.
+        usable: Whether the model may be chosen without naming it; the first usable model is.
         why: A sentence, without the name, that explains the rank.
     """
 
@@ -85,25 +86,25 @@ def rank_models(
 ) -> list[Ranked]:
     """Rank models by how likely they are to answer well and in time.
 
-    Models are usable if they write text, have their weights on the server, and have a context of
-    at least 4,096 tokens. Of these, models that fit come first: at most 16 GB of weights (3 GB
-    without an accelerator), and 1.2 times their weights plus 1 GB within the free memory. Then
-    instruction-tuned models come first; then larger models, or smaller models among
-    those that do not fit.
+    Models are usable if they write text, have their weights on the server, a context of at least
+    4,096 tokens, and at least 1.5 billion parameters as far as the server reports them: smaller
+    models can be asked a short question only, and have to be named. Of these, models that fit
+    come first: at most 16 GB of weights (3 GB without an accelerator), and 1.2 times their
+    weights plus 1 GB within the free memory. Then instruction-tuned models come first; then
+    larger models, or smaller models among those that do not fit.
 
     Args:
         models: The models, as the server reports them.
         memory: The free memory of the server's machine; None if unknown.
 
     Returns:
-        All models, the best first and the unusable last.
+        All models, the best first and the unusable last; of these, the small models first.
     """
-    models = list(models)
-    problems = {model.name: _problem(model) for model in models}
-    usable = [model for model in models if problems[model.name] is None]
-    usable.sort(key=lambda model: _sort_key(model, memory))
-    ranked = [Ranked(model.name, True, _explain(model, memory)) for model in usable]
-    return ranked + [Ranked(name, False, why) for name, why in problems.items() if why]
+    ranked = []
+    for model in sorted(models, key=lambda model: _sort_key(model, memory)):
+        why_not = _problem(model) or _too_small(model)
+        ranked.append(Ranked(model.name, why_not is None, why_not or _explain(model, memory)))
+    return ranked
 
 
 def rank_installed(host: str | None = None) -> list[Ranked]:
@@ -155,10 +156,21 @@ def _problem(model: InstalledModel) -> str | None:
     return None
 
 
-def _sort_key(model: InstalledModel, memory: FreeMemory | None) -> tuple[bool, int, int, str]:
+def _too_small(model: InstalledModel) -> str | None:
+    if model.n_parameters is None or model.n_parameters >= SMALL_MODEL:
+        return None
+    return (
+        f"It has {model.n_parameters / 1e9:.3g} billion parameters, fewer than the "
+        f"{SMALL_MODEL / 1e9:g} billion of a model that is chosen without its name: name it "
+        f"`ollama:{model.name}` to use it."
+    )
+
+
+def _sort_key(model: InstalledModel, memory: FreeMemory | None) -> tuple[bool | int | str, ...]:
+    is_unusable, is_small = _problem(model) is not None, _too_small(model) is not None
     fits = model.size <= _max_weights(memory)
     size = -model.size if fits else model.size
-    return (not fits, _kind(model.name)[0], size, model.name)
+    return (is_unusable, is_small, not fits, _kind(model.name)[0], size, model.name)
 
 
 def _explain(model: InstalledModel, memory: FreeMemory | None) -> str:

@@ -93,8 +93,35 @@ def test_what_cannot_be_asked_comes_last(unusable: InstalledModel, why: str) -> 
     assert why.split()[-1].rstrip(".") in last.why
 
 
+@pytest.mark.parametrize(
+    ("n_parameters", "usable"),
+    [(1_499_999_999, False), (1_500_000_000, True), (8_000_000_000, True), (None, True)],
+)
+def test_small_model_is_not_chosen_without_its_name(
+    n_parameters: int | None, usable: bool
+) -> None:
+    (ranked,) = rank_models([model("m:1b", n_parameters=n_parameters)])
+    assert ranked.usable is usable
+    if not usable:
+        assert ranked.why.endswith(": name it `ollama:m:1b` to use it.")
+
+
+def test_small_models_come_before_what_cannot_be_asked() -> None:
+    small = {"n_parameters": 10**9}
+    models = [
+        model("nomic", 0.3, capabilities=("embedding",), **small),
+        model("tiny:135m", 0.1, **small),
+        model("b:70b", 40),
+        model("tiny:1b", 0.8, **small),
+    ]
+    assert order(models) == ["b:70b", "tiny:1b", "tiny:135m", "nomic"]
+
+
 def test_every_reason_is_one_sentence() -> None:
-    models = [model("a:8b"), model("b:70b", 40), model("c:cloud", is_remote=True)]
+    models = [
+        *(model("a:8b"), model("b:70b", 40), model("c:cloud", is_remote=True)),
+        model("d:1b", n_parameters=1_240_000_000),
+    ]
     for memory in (None, FreeMemory(GB // 2, True), FreeMemory(8 * GB, False)):
         for ranked in rank_models(models, memory):
             assert ranked.why.count(". ") == 0
@@ -109,7 +136,8 @@ def test_recorded_server_is_ranked_without_loading_or_pulling(
     play("02_list")
     play("03_show")
     (ranked,) = rank_installed()
-    assert (ranked.name, ranked.usable) == ("smollm2:135m", True)
+    assert (ranked.name, ranked.usable) == ("smollm2:135m", False)
+    assert "has 0.135 billion parameters" in ranked.why
     asked = {path for path, _ in ollama_server.requests}
     assert asked <= {"/api/tags", "/api/show"}
 
