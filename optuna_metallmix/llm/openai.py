@@ -24,6 +24,8 @@ import optuna
 
 from optuna_metallmix.errors import LLMError
 from optuna_metallmix.llm.deadline import time_limit
+from optuna_metallmix.llm.http import SETUP_ERRORS
+from optuna_metallmix.llm.http import SETUP_REMEDY
 from optuna_metallmix.llm.http import is_loopback
 from optuna_metallmix.llm.http import reason_of
 from optuna_metallmix.llm.http import retry
@@ -114,6 +116,21 @@ class OpenAILLM:
 
     def __repr__(self) -> str:
         return f"OpenAILLM({self.model!r}, {self.base_url!r})"
+
+    def check_available(self) -> None:
+        """Check that the server answers and accepts the key, without asking the model.
+
+        Raises:
+            LLMError: It does not.
+        """
+        import openai
+
+        try:
+            _get_models(self.base_url)
+        except openai.NotFoundError:
+            pass  # a server need not list its models
+        except _client_errors() as error:
+            raise LLMError(_describe_failure(error, self.base_url)) from error
 
     def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:
         """Answer ``messages`` with one JSON document that ``schema`` describes.
@@ -272,15 +289,19 @@ def served_models(base_url: str) -> list[str]:
         LLMError: The client is not installed, or no OpenAI-compatible server answers.
     """
     try:
-        with _open_client(base_url, _LIST_TIMEOUT) as client:
-            # Not `client.models.list()` (3.57), which raises an AttributeError on other documents.
-            answer = client.get("/models", cast_to=object)
+        answer = _get_models(base_url)
     except _client_errors() as error:
         raise LLMError(_describe_failure(error, base_url)) from error
     models = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(models, list):
         raise LLMError(_describe_not_openai(base_url))
     return [str(model["id"]) for model in models if isinstance(model, dict) and "id" in model]
+
+
+def _get_models(base_url: str) -> object:
+    with _open_client(base_url, _LIST_TIMEOUT) as client:
+        # Not `client.models.list()` (3.57), which raises an AttributeError on other documents.
+        return client.get("/models", cast_to=object)
 
 
 def _check_client() -> None:
@@ -297,16 +318,22 @@ def _open_client(base_url: str, timeout: float) -> openai.OpenAI:
     # The HTTP client's own error would show the key.
     if not (key.isascii() and key.isprintable()):
         raise LLMError(f"{_KEY_VARIABLE} must be printable ASCII: check the variable.")
+    try:
+        http_client = openai.DefaultHttpxClient(
+            # A proxy would take local requests off this machine, and so would a redirect.
+            trust_env=not is_loopback(urlsplit(base_url).hostname or ""),
+            follow_redirects=False,
+        )
+    except SETUP_ERRORS as error:
+        raise LLMError(
+            f"No client for the server at {base_url} can be opened ({error}): {SETUP_REMEDY}."
+        ) from error
     return openai.OpenAI(
         api_key=key or "none",  # the client requires a key, which local servers ignore
         base_url=base_url,
         timeout=_timeouts(timeout),
         max_retries=0,
-        http_client=openai.DefaultHttpxClient(
-            # A proxy would take local requests off this machine, and so would a redirect.
-            trust_env=not is_loopback(urlsplit(base_url).hostname or ""),
-            follow_redirects=False,
-        ),
+        http_client=http_client,
     )
 
 

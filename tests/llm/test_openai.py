@@ -274,3 +274,28 @@ def test_client_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(LLMError, match=r'run `pip install "optuna-metallmix\[openai\]"`'):
         OpenAILLM("m")
+
+
+def test_server_that_answers_is_available_whatever_it_lists(server: FakeOllama) -> None:
+    llm = OpenAILLM("m", f"http://{server.host}/v1")
+    server.reply("/v1/models", {"data": []})
+    llm.check_available()
+    server.reply("/v1/models", "Not Found", 404)  # it need not list its models
+    llm.check_available()
+    server.reply("/v1/models", {"error": "no"}, 401)
+    with pytest.raises(LLMError, match="rejected the key"):
+        llm.check_available()
+
+
+def test_absent_server_is_not_available() -> None:
+    with pytest.raises(LLMError, match=r"No server answers at http://127\.0\.0\.1:1/v1: start it"):
+        OpenAILLM("m", "http://127.0.0.1:1/v1").check_available()
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "nonsense"])
+def test_proxy_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    monkeypatch.setenv("ALL_PROXY", f"{scheme}://127.0.0.1:1")
+    llm = OpenAILLM("m", "http://gpu.example/v1")
+    for ask in (lambda: llm.generate(MESSAGES, schema=SCHEMA), llm.check_available):
+        with pytest.raises(LLMError, match=r"http://gpu\.example.*: check the variables HTTP_P"):
+            ask()

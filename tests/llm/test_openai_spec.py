@@ -136,7 +136,7 @@ def real_server() -> Iterator[tuple[str, str]]:
     if not is_embedded_installed():
         pytest.skip(f"run {INSTALL_COMMAND}")
     xllamacpp = pytest.importorskip("xllamacpp")
-    params = EmbeddedLLM(n_ctx=1024)._params(xllamacpp.CommonParams())
+    params = EmbeddedLLM(n_ctx=1024)._params(xllamacpp)
     (key,) = params.api_keys
     server = xllamacpp.Server(params)
     yield server.listening_address, key
