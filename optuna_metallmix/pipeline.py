@@ -9,8 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
+import optuna
 from optuna import Study
 from optuna.distributions import BaseDistribution
 
@@ -30,9 +32,9 @@ from optuna_metallmix.judge import hold_dialogue
 from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import NO_MODEL_HINT
 from optuna_metallmix.llm import LLMSpec
+from optuna_metallmix.llm import TimeBudget
 from optuna_metallmix.llm import model_build
 from optuna_metallmix.llm import model_name
-from optuna_metallmix.llm import release
 from optuna_metallmix.llm import resolve_llm
 from optuna_metallmix.metalearner import MetaLearner
 from optuna_metallmix.metalearner import fit_cost_model
@@ -52,6 +54,9 @@ from optuna_metallmix.suggestion import SOURCE_META_LEARNER
 from optuna_metallmix.suggestion import Suggestion
 
 
+_logger = optuna.logging.get_logger("optuna.metallmix")
+
+
 def suggest(
     history: History,
     search_space: SearchSpace,
@@ -59,6 +64,7 @@ def suggest(
     llm: LLM | None,
     *,
     reviewer: LLM | None = None,
+    budget: TimeBudget | None = None,
     n_attempts: int = 2,
     seed: int = 0,
     cost_aware: bool = False,
@@ -76,6 +82,7 @@ def suggest(
         llm: The language model; ``None`` to use the meta-learner alone.
         reviewer: The language model that reviews the proposal; ``None`` to check it with code and
             the meta-learner only.
+        budget: The time for all answers and reviews; ``None`` for no limit.
         n_attempts: Maximum number of answers, at least 1.
         seed: Seed of the meta-learner and the candidates.
         cost_aware: Whether to rank first the cheapest of the candidates predicted equally good.
@@ -95,7 +102,12 @@ def suggest(
         candidates = candidates_without_history(search_space, np.random.default_rng(seed))
         suggestion = replace(suggestion, candidates=candidates, reasons=(str(error),))
     if llm is not None:
-        suggestion = _ask_model(suggestion, llm, reviewer, n_attempts, variant)
+        budget = budget or TimeBudget(None)
+        limited = budget.limit(llm)
+        reviewing = None if reviewer is None else budget.limit(reviewer)
+        suggestion = _ask_model(suggestion, limited, reviewing, n_attempts, variant)
+        if budget.is_over and suggestion.proposal is not None:
+            suggestion = _without_review(suggestion, budget)
     return _choose(suggestion)
 
 
@@ -176,6 +188,17 @@ def _left_out(llm: LLM, reviewer: LLM | None, dialogue: Dialogue) -> tuple[str, 
     )
 
 
+def _without_review(suggestion: Suggestion, budget: TimeBudget) -> Suggestion:
+    """Reject the proposal, because its review did not finish in time."""
+    failures = (f"Its review did not finish in time. {budget.message}",)
+    *before, latest = suggestion.attempts
+    verdict = suggestion.verdict and replace(
+        suggestion.verdict, accepted=False, failures=failures, refused_by="time limit"
+    )
+    attempts = (*before, replace(latest, failures=failures))
+    return replace(suggestion, proposal=None, attempts=attempts, verdict=verdict)
+
+
 def _choose(suggestion: Suggestion) -> Suggestion:
     """Use the accepted proposal, or else the meta-learner's best candidate."""
     learner = suggestion.learner
@@ -227,8 +250,9 @@ def suggest_for_study(
     seconds = {"history": time.perf_counter() - start}
     if not (history.studies or settings.search_space or history.target_space):
         raise HistoryError(_why_nothing_is_known(history, reasons, settings))
-    llm = _find_model(settings.llm, reasons)
-    reviewer = llm if settings.judge is None else _find_model(settings.judge, reasons)
+    budget = TimeBudget(settings.llm_timeout)
+    llm = _find_model(settings.llm, budget, reasons)
+    reviewer = llm if settings.judge is None else _find_model(settings.judge, budget, reasons)
     try:
         suggestion = suggest(
             history,
@@ -236,6 +260,7 @@ def suggest_for_study(
             {**own_features(study), **settings.meta_features},
             llm,
             reviewer=reviewer,
+            budget=budget,
             n_attempts=settings.n_attempts,
             seed=settings.seed,
             cost_aware=settings.cost_aware,
@@ -243,8 +268,7 @@ def suggest_for_study(
         )
     finally:  # free memory, especially GPU memory, for the training run that follows
         for model in (llm, reviewer):
-            if model is not None:
-                release(model)
+            budget.release(model)
     return replace(
         suggestion,
         reasons=(*reasons, *suggestion.reasons),
@@ -271,18 +295,16 @@ def _search_space(
     return {**past, **history.target_space, **asked}
 
 
-def _find_model(spec: LLMSpec, reasons: list[str]) -> LLM | None:
+def _find_model(spec: LLMSpec, budget: TimeBudget, reasons: list[str]) -> LLM | None:
     if spec is False:
         return None
     try:
-        resolved = resolve_llm(spec)
+        resolved = budget.run(partial(resolve_llm, spec), "The search for a language model")
     except LLMError as error:
         reasons.append(str(error))
         return None
-    if resolved.llm is None:
-        reasons.append(
-            " ".join(["No language model is available:", *resolved.tried, NO_MODEL_HINT])
-        )
+    if resolved.tried and resolved.llm is None:  # not a warning, because nobody asked for a model
+        _logger.info(" ".join(["No language model is asked.", *resolved.tried, NO_MODEL_HINT]))
     return resolved.llm
 
 

@@ -77,11 +77,16 @@ class MetaLLMiXSampler(PerStudySampler):
         meta_features: What is known of the task, as scalars by name. Past studies are described
             by their scalar user attributes. See :func:`image_meta_features`.
         llm: The language model: ``None`` for the model that ``OPTUNA_METALLMIX_MODEL`` names, else
-            a model of a local Ollama, else the embedded model, else none; ``"ollama:qwen3:8b"``;
-            ``"openai:http://localhost:8000/v1#model"``; ``"path/to/model.gguf"``; any object with
+            a model of a local Ollama with at least 1.5 billion parameters, else none;
+            ``"ollama:qwen3:8b"``; ``"openai:http://localhost:8000/v1#model"``;
+            ``"path/to/model.gguf"``; ``"embedded"`` for the tiny packaged model; any object with
             ``generate(messages, *, schema) -> str``; ``False`` for the meta-learner alone.
         judge: The language model that reviews the proposal: ``None`` for the same model, ``False``
             for no review, or a model as for ``llm``.
+        llm_timeout: Seconds, above 0, for the model's entire part: loading it, all answers and
+            reviews. When they are over, the meta-learner's best candidate is used. The model is
+            called in a thread of its own, which is left behind if it is late. ``None`` for no
+            limit, with calls in the objective's thread.
         base_sampler: Samples all other trials; each study gets its own copy, to which the
             suggestion is like an enqueued trial. ``GridSampler`` thus evaluates its entire grid.
             Default: :class:`TransferSampler` on the same past, which uses ``TPESampler`` without
@@ -113,6 +118,7 @@ class MetaLLMiXSampler(PerStudySampler):
         meta_features: Mapping[str, float | int | str] | None = None,
         llm: LLMSpec = None,
         judge: LLMSpec = None,
+        llm_timeout: float | None = 60.0,
         base_sampler: BaseSampler | None = None,
         n_attempts: int = 2,
         seed: int | None = None,
@@ -127,6 +133,7 @@ class MetaLLMiXSampler(PerStudySampler):
             meta_features=check_features(meta_features),
             llm=llm,
             judge=judge,
+            llm_timeout=llm_timeout,
             n_attempts=n_attempts,
             seed=check_seed(seed),
             cost_aware=cost_aware,

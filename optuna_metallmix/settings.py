@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -48,6 +49,7 @@ class Settings:
     meta_features: MetaFeatures = field(default_factory=dict)
     llm: LLMSpec = None
     judge: LLMSpec = None
+    llm_timeout: float | None = 60.0
     n_attempts: int = 2
     seed: int = 0
     cost_aware: bool = False
@@ -57,6 +59,7 @@ class Settings:
         n = self.n_attempts
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"n_attempts={n!r} must be an integer greater than or equal to 1.")
+        check_timeout(self.llm_timeout)
         if not isinstance(self.cost_aware, bool):
             raise TypeError(f"cost_aware={self.cost_aware!r} must be True or False.")
         variant_named(self.prompt)
@@ -91,6 +94,16 @@ def check_source(source: Source | None, names: Sequence[str] | None) -> tuple[st
             if names is not None:
                 check_names(tuple(names), study_names(storage), storage)
     return None if names is None else tuple(names)
+
+
+def check_timeout(seconds: float | None) -> None:
+    """Raise ValueError if ``seconds`` is neither a positive number nor None."""
+    is_number = isinstance(seconds, int | float | np.number) and not isinstance(seconds, bool)
+    if seconds is not None and not (is_number and 0 < seconds < math.inf):
+        raise ValueError(
+            f"llm_timeout={seconds!r} must be a number of seconds greater than 0, or None for no "
+            "limit."
+        )
 
 
 def check_base_sampler(sampler: BaseSampler | None) -> BaseSampler | None:

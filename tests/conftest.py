@@ -176,6 +176,10 @@ class LogRecords(logging.Handler):
     def warnings(self) -> list[str]:
         return [r.getMessage() for r in self.records if r.levelno >= logging.WARNING]
 
+    @property
+    def infos(self) -> list[str]:
+        return [r.getMessage() for r in self.records if r.levelno == logging.INFO]
+
 
 @pytest.fixture
 def logs() -> Iterator[LogRecords]:

@@ -145,8 +145,23 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_model")
 def test_no_model_anywhere(past, logs):
+    """Nobody asked for a model, so that its absence is no warning."""
     study = run(MetaLLMiXSampler(), past)
-    check_step_down(study, logs, "meta-learner", NO_MODEL_HINT)
+    attributes = study.trials[0].user_attrs
+    assert attributes["metallmix:source"] == "meta-learner"
+    assert "metallmix:reason" not in attributes
+    assert logs.warnings == []
+    (line,) = [message for message in logs.infos if "No language model" in message]
+    assert "No Ollama server answers at " in line
+    assert NO_MODEL_HINT in line
+
+
+@pytest.mark.usefixtures("no_model")
+def test_no_model_is_wanted_by_the_environment(past, logs, monkeypatch):
+    monkeypatch.setenv("OPTUNA_METALLMIX_MODEL", "none")
+    run(MetaLLMiXSampler(), past)
+    assert logs.warnings == []
+    assert not [message for message in logs.infos if "No language model" in message]
 
 
 @pytest.mark.usefixtures("no_model")
@@ -163,7 +178,8 @@ def test_no_model_and_no_past(logs):
         "base-sampler",
         None,
     ]
-    assert NO_MODEL_HINT in study.trials[1].user_attrs["metallmix:reason"]
+    assert "no past trial" in study.trials[1].user_attrs["metallmix:reason"]
+    assert [message for message in logs.infos if NO_MODEL_HINT in message]
     assert len(logs.warnings) == 2  # two causes, each reported once
 
 

@@ -39,7 +39,8 @@ class Verdict:
     Attributes:
         accepted: Whether the proposal may be used.
         failures: The reasons for a rejection, a sentence each, addressed to the model.
-        refused_by: ``"code"``, ``"meta-learner"`` or ``"model"``; ``None`` if accepted.
+        refused_by: ``"code"``, ``"meta-learner"``, ``"model"`` or, if there was no time for the
+            review, ``"time limit"``; ``None`` if accepted.
         predicted: The predicted score of the proposal, about [0, 1]; ``None`` without history.
         review: The language model's review; ``None`` if there was none.
     """

@@ -12,6 +12,7 @@ from optuna_metallmix.llm.auto import Resolved
 from optuna_metallmix.llm.auto import check_spec
 from optuna_metallmix.llm.auto import release
 from optuna_metallmix.llm.auto import resolve_llm
+from optuna_metallmix.llm.budget import TimeBudget as TimeBudget
 from optuna_metallmix.llm.embedded import INSTALL_COMMAND
 from optuna_metallmix.llm.embedded import EmbeddedLLM
 from optuna_metallmix.llm.embedded import check_packaged as check_packaged

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from typing import TypeAlias
+from typing import TypeGuard
 
 from optuna_metallmix.errors import LLMError
-from optuna_metallmix.llm.embedded import INSTALL_COMMAND
 from optuna_metallmix.llm.embedded import EmbeddedLLM
 from optuna_metallmix.llm.ollama import OllamaLLM
 from optuna_metallmix.llm.ollama import rank_installed
@@ -32,8 +32,8 @@ LLMSpec: TypeAlias = LLM | str | os.PathLike[str] | bool | None
 MODEL_VARIABLE = "OPTUNA_METALLMIX_MODEL"
 
 NO_MODEL_HINT = (
-    "To get a language model, start an Ollama server and run `ollama pull qwen3:8b`, or run "
-    f"`{INSTALL_COMMAND}` for a tiny model inside this process."
+    'To use one, run `ollama pull qwen3:8b`, or pass llm="ollama:MODEL", llm="openai:URL#MODEL", '
+    'llm="path/to/model.gguf" or an object with `generate`. llm=False expects none.'
 )
 
 _ACCEPTED = (
@@ -49,7 +49,7 @@ class Resolved:
 
     Attributes:
         llm: The model; None if no model is available, or none was requested.
-        tried: Why each model tried before is not used, a sentence each, in order.
+        tried: Why no model is available although none was requested, in sentences.
     """
 
     llm: LLM | None
@@ -60,12 +60,13 @@ class ForeignLLM:
     """Wraps a user's own model, and turns its exceptions into :class:`LLMError`.
 
     Attributes:
-        name: The object's ``name``, or else the name of its class.
+        wrapped: The object.
+        name: Its ``name``, or else the name of its class.
     """
 
     def __init__(self, llm: LLM) -> None:
         """Wrap ``llm``."""
-        self._llm = llm
+        self.wrapped = llm
         self.name = str(self._attribute("name") or type(llm).__name__)
 
     @property
@@ -91,7 +92,7 @@ class ForeignLLM:
             LLMError: The object raised an exception, or its answer is not text.
         """
         try:
-            answer: object = self._llm.generate(messages, schema=schema)
+            answer: object = self.wrapped.generate(messages, schema=schema)
         except LLMError:
             raise
         except Exception as error:  # a user's own code may raise anything
@@ -107,7 +108,7 @@ class ForeignLLM:
 
     def _attribute(self, name: str) -> object:
         try:
-            return getattr(self._llm, name, None)
+            return getattr(self.wrapped, name, None)
         except Exception:  # a user's property may raise anything, which must not stop the trial
             return None
 
@@ -134,11 +135,11 @@ def resolve_llm(spec: LLMSpec = None, argument: str = "llm") -> Resolved:
     ``spec``                    language model
     ==========================  =================================================================
     ``None``                    the value of ``OPTUNA_METALLMIX_MODEL`` (any string below); else
-                                ``"ollama"`` if a server answers within a second; else
-                                ``"embedded"`` if it is installed; else no model
+                                ``"ollama"`` if a server answers within a second; else no model
     ``False``, ``"none"``       no model
     ``"ollama"``                the best installed model according to :func:`rank_models`: the
-                                largest instruct model that fits; nothing is pulled
+                                largest instruct model that fits, of at least 1.5 billion
+                                parameters; nothing is pulled
     ``"ollama:qwen3:8b"``       this model of the Ollama server
     ``"openai:URL#MODEL"``      this model of an OpenAI-compatible server; the default URL is
                                 http://localhost:8000/v1, the default model the first listed
@@ -159,12 +160,17 @@ def resolve_llm(spec: LLMSpec = None, argument: str = "llm") -> Resolved:
     return _automatic() if create is None else Resolved(create())
 
 
+def holds_memory(llm: LLM | None) -> TypeGuard[OllamaLLM | EmbeddedLLM]:
+    """Return whether ``llm`` is a model of this package that has to be unloaded."""
+    return isinstance(llm, OllamaLLM | EmbeddedLLM)
+
+
 def release(llm: LLM | None) -> None:
     """Unload ``llm`` if it is a model of this package; never raises.
 
     A user's own model is left alone, because its ``close`` may be final.
     """
-    if isinstance(llm, OllamaLLM | EmbeddedLLM):
+    if holds_memory(llm):
         llm.close()
 
 
@@ -215,13 +221,10 @@ def _accepted(argument: str) -> str:
 
 
 def _automatic() -> Resolved:
-    tried: list[str] = []
-    for name in ("ollama", "embedded"):
-        try:
-            return Resolved(_named(name, "llm")(), tuple(tried))
-        except LLMError as error:
-            tried.append(str(error))
-    return Resolved(None, tuple(tried))
+    try:
+        return Resolved(_best_of_ollama())
+    except LLMError as error:
+        return Resolved(None, (str(error),))
 
 
 def _best_of_ollama() -> OllamaLLM:
@@ -230,6 +233,6 @@ def _best_of_ollama() -> OllamaLLM:
         return OllamaLLM(models[0].name)
     listed = " ".join(f"{model.name}: {model.why}" for model in models) or "none"
     raise LLMError(
-        "Ollama has no installed local text model with a large enough context (installed: "
-        f"{listed}): run `ollama pull qwen3:8b`."
+        "Ollama has no installed local text model of at least 1.5 billion parameters with a large "
+        f"enough context (installed: {listed}): run `ollama pull qwen3:8b`."
     )

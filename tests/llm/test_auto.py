@@ -84,12 +84,11 @@ def test_ollama_gives_its_largest_sensible_model(
 
 
 @pytest.mark.shared
-def test_ollama_gives_the_recorded_model(ollama_server: FakeOllama, play: Any) -> None:
+def test_small_recorded_model_is_named(ollama_server: FakeOllama, play: Any) -> None:
     play("02_list")
     play("03_show")
-    llm = resolve_llm("ollama").llm
-    assert isinstance(llm, OllamaLLM)
-    assert llm.name == "ollama:smollm2:135m"
+    with pytest.raises(LLMError, match="name it `ollama:smollm2:135m` to use it"):
+        resolve_llm("ollama")
 
 
 @pytest.mark.parametrize(
@@ -105,27 +104,39 @@ def test_ollama_without_a_usable_model(
         resolve_llm("ollama")
 
 
-@embedded
-def test_embedded_model_follows_ollama(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OLLAMA_HOST", NOWHERE)
+def test_small_model_of_ollama_is_used_by_name_only(ollama_server: FakeOllama) -> None:
+    serve(ollama_server, {"tiny:1b": 1 * GB})
+    details = {"general.parameter_count": 1_499_999_999}
+    ollama_server.reply("/api/show", {"model_info": details, "capabilities": ["completion"]})
     resolved = resolve_llm()
-    assert isinstance(resolved.llm, EmbeddedLLM)
-    assert len(resolved.tried) == 1
-    assert NOWHERE in resolved.tried[0]
+    assert resolved.llm is None
+    (reason,) = resolved.tried
+    assert "no installed local text model of at least 1.5 billion parameters" in reason
+    assert isinstance(resolve_llm("ollama:tiny:1b").llm, OllamaLLM)
+    details["general.parameter_count"] += 1
+    ollama_server.reply("/api/show", {"model_info": details, "capabilities": ["completion"]})
+    assert isinstance(resolve_llm().llm, OllamaLLM)
 
 
-@pytest.mark.usefixtures("nothing_embedded")
-def test_reasons_are_kept_if_no_model_is_available(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embedded_model_is_used_by_name_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_HOST", NOWHERE)
     resolved = resolve_llm()
     assert resolved.llm is None
-    ollama, in_process = resolved.tried
-    assert NOWHERE in ollama
-    assert INSTALL_COMMAND in in_process
-    assert INSTALL_COMMAND in NO_MODEL_HINT
+    (reason,) = resolved.tried
+    assert NOWHERE in reason
     assert "ollama pull" in NO_MODEL_HINT
-    with pytest.raises(LLMError, match="is not installed: run"):
+
+
+@embedded
+def test_embedded_model_by_name() -> None:
+    assert isinstance(resolve_llm("embedded").llm, EmbeddedLLM)
+
+
+@pytest.mark.usefixtures("nothing_embedded")
+def test_embedded_model_that_is_not_installed() -> None:
+    with pytest.raises(LLMError, match="is not installed: run") as raised:
         resolve_llm("embedded")
+    assert INSTALL_COMMAND in str(raised.value)
 
 
 def test_variable_decides_where_nothing_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import optuna
 
 from optuna_metallmix.errors import LLMError
+from optuna_metallmix.llm.deadline import time_limit
 from optuna_metallmix.llm.http import attempts_of
 from optuna_metallmix.llm.http import retry
 from optuna_metallmix.llm.ollama.answers import Asked
@@ -86,7 +87,7 @@ class OllamaLLM:
         *,
         host: str | None = None,
         headers: Mapping[str, str] | None = None,
-        timeout: float = 120.0,
+        timeout: float | None = None,
         keep_alive: float | str = 0,
         num_ctx: int | None = None,
         num_thread: int | None = None,
@@ -104,7 +105,8 @@ class OllamaLLM:
             headers: Sent with every request, for a server behind a proxy. They are part of a
                 pickled copy, but never shown in a message.
             timeout: Seconds to wait for an answer, above 0, including loading the model and up
-                to two retries (queue full, connection dropped, model's process died).
+                to two retries (queue full, connection dropped, model's process died); None for
+                what a sampler's ``llm_timeout`` leaves, or 120 without a sampler.
             keep_alive: Seconds, or a duration such as ``"5m"``, for which the server keeps the
                 model loaded after an answer, also after :meth:`close`; negative for ever. At 0,
                 :meth:`close` frees the accelerator.
@@ -139,7 +141,7 @@ class OllamaLLM:
             raise ValueError('`model` must be the name of an Ollama model, such as "qwen3:8b".')
         least_tokens = num_predict if num_ctx is None else min(num_ctx, num_predict)
         least_option = min(temperature, num_thread or 0)
-        if not (timeout > 0 and least_tokens >= 1 and least_option >= 0):
+        if not ((timeout is None or timeout > 0) and least_tokens >= 1 and least_option >= 0):
             raise ValueError(
                 "`timeout` must be above 0, `num_ctx` and `num_predict` at least 1, and "
                 "`temperature` and `num_thread` at least 0."
@@ -220,7 +222,7 @@ class OllamaLLM:
         """
         started = time.perf_counter()
         loading = "" if self._context else "loading into memory, "
-        _logger.info(f"Asking {self.name} ({loading}up to {self.timeout:g} s).")
+        _logger.info(f"Asking {self.name} ({loading}up to {time_limit(self.timeout)[0]:g} s).")
         with self._lock:
             self._n_open += 1
         try:
@@ -291,7 +293,8 @@ class OllamaLLM:
         messages = _as_user(messages)
         self._context = max(self._context, self.num_ctx or self._needed_context(messages))
         num_ctx = self.num_ctx or self._context
-        deadline = time.monotonic() + self.timeout
+        limit, setting = time_limit(self.timeout)
+        deadline = time.monotonic() + limit
         send = partial(self._send, messages, schema)
         try:
             try:
@@ -303,6 +306,11 @@ class OllamaLLM:
             return retry(partial(send, num_ctx), self._is_transient, deadline), num_ctx
         except client_errors() as error:
             sentence = self._describe(error, messages, num_ctx)
+            if is_timeout(error):
+                sentence = (
+                    f"{self._subject} did not answer within {limit:g} seconds"
+                    f"{attempts_of(error)}: raise `{setting}`, or choose a smaller model."
+                )
             raise LLMError(self._server.without_secrets(sentence)) from error
 
     def _send(
@@ -341,7 +349,7 @@ class OllamaLLM:
 
     @property
     def _details_timeout(self) -> float:
-        return min(self.timeout, _DETAILS_TIMEOUT)
+        return min(time_limit(self.timeout)[0], _DETAILS_TIMEOUT)
 
     @property
     def _limit(self) -> int | None:
@@ -398,11 +406,6 @@ class OllamaLLM:
         if is_too_long(error):
             counted = counted_tokens(error) or f"about {estimated_tokens(messages)}"
             return self._describe_too_long(f"it has {counted} tokens", num_ctx)
-        if is_timeout(error):
-            return (
-                f"{self._subject} did not answer within {self.timeout:g} seconds"
-                f"{attempts_of(error)}: raise `timeout`, or choose a smaller model."
-            )
         return describe_failure(error, self._subject, self.host)
 
     def _describe_too_long(self, reason: str, num_ctx: int) -> str:
