@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ def add_command(parsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         help="compare language models on your past studies",
         description="Asks every model about each past study, held out from the others, and judges "
         "the answers; then asks in other orders, to see which model reads the prompt. Studies "
-        "are only read.",
+        "are only read. The exit code is 1 if a model never answers.",
     )
     parser.add_argument(
         "--models", required=True, type=_models, metavar="A,B,C",
@@ -49,7 +50,7 @@ def add_command(parsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         "table, a surrogate or a training run",
     )  # fmt: skip
     parser.add_argument(
-        "--judge", metavar="MODEL", type=model_spec,
+        "--judge", metavar="MODEL", type=partial(model_spec, argument="judge"),
         help="reviewing model (default: each model reviews itself)",
     )  # fmt: skip
     parser.add_argument(
@@ -83,10 +84,13 @@ def _run(arguments: argparse.Namespace) -> int:
     except ValueError as error:  # two models with the same name
         print_message(str(error))
         return 1
-    print(as_markdown(result))
-    if arguments.out is not None:
-        _write(result, arguments.out)
-    return 0
+    for model, reason in result.silent.items():
+        print_message(f"{model} never answered: {reason}")
+    if len(result.silent) < len(arguments.models):
+        print(as_markdown(result))
+        if arguments.out is not None:
+            _write(result, arguments.out)
+    return 1 if result.silent else 0
 
 
 def _write(result: ModelAnswers, out: Path) -> None:

@@ -31,6 +31,8 @@ from optuna_metallmix.judge import hold_dialogue
 from optuna_metallmix.judge import read_answer
 from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import LLMSpec
+from optuna_metallmix.llm import OllamaLLM
+from optuna_metallmix.llm import OpenAILLM
 from optuna_metallmix.llm import model_name
 from optuna_metallmix.llm import release
 from optuna_metallmix.llm import resolve_llm
@@ -84,6 +86,9 @@ class ModelAnswer:
     Attributes:
         model: The model's name, or :data:`NO_MODEL`, which has no grades of answers.
         study: The study's name.
+        prompt: The variant of the question: ``"short"`` for models with fewer than 1.5 billion
+            parameters.
+        answered: Whether it gave any answer, usable or not.
         valid: Whether the first answer was the requested JSON object and everything in it exists.
         accepted: Whether the judge accepted an answer.
         attempts: Number of answers.
@@ -103,6 +108,8 @@ class ModelAnswer:
 
     model: str
     study: str
+    prompt: str | None = None
+    answered: bool | None = None
     valid: bool | None = None
     accepted: bool | None = None
     attempts: int = 0
@@ -132,6 +139,13 @@ class ModelAnswers:
 
     answers: tuple[ModelAnswer, ...]
     choices: Mapping[str, tuple[Choice, ...]]
+
+    @property
+    def silent(self) -> dict[str, str]:
+        """The models that never answered a question, each with the last reason."""
+        asked = [answer for answer in self.answers if answer.attempts]
+        answering = {answer.model for answer in asked if answer.answered}
+        return {answer.model: answer.reason for answer in asked if answer.model not in answering}
 
 
 def compare_models(
@@ -165,14 +179,18 @@ def compare_models(
     Raises:
         HistoryError: The storage cannot be read, has fewer than two usable studies, or lacks a
             study of ``studies``.
-        LLMError: A model is unavailable.
+        LLMError: A model is unavailable: its server does not answer or does not have it.
         ValueError: Two models have the same name, or ``prompt`` is unknown.
     """
     variant = variant_named(prompt)
     resolved = _resolve(models)
-    reviewer = None if judge is None else resolve_llm(judge).llm
+    reviewer = None if judge is None else resolve_llm(judge, "judge").llm
+    history = _read_history(source, studies)
+    for asked in (*resolved.values(), reviewer):
+        if isinstance(asked, OllamaLLM | OpenAILLM):
+            asked.check_available()
     report("fitting the meta-learner with each past study held out once")
-    held_out = list(_hold_out(_read_history(source, studies), studies, variant, seed))
+    held_out = list(_hold_out(history, studies, variant, seed))
     answers = [_grade(held, NO_MODEL, Dialogue(()), evaluate) for held in held_out]
     choices: dict[str, tuple[Choice, ...]] = {}
     for model, llm in resolved.items():
@@ -269,6 +287,8 @@ def _grade_answers(row: ModelAnswer, question: Question, dialogue: Dialogue) -> 
     attempts = [*dialogue.attempts, *(review.attempts if review else ())]
     return replace(
         row,
+        prompt=question.variant.name,
+        answered=any(attempt.answer for attempt in dialogue.attempts),
         valid=proposals[0] is not None,
         accepted=dialogue.proposal is not None,
         attempts=len(dialogue.attempts),

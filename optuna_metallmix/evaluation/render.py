@@ -13,6 +13,7 @@ from optuna_metallmix.evaluation.models import ModelAnswers
 from optuna_metallmix.evaluation.order_bias import order_bias
 from optuna_metallmix.text import markdown_code
 from optuna_metallmix.text import markdown_table
+from optuna_metallmix.text import one_line
 
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ _LEGEND = f"""- **valid at first**: first answers that were the requested JSON o
   best trial of a study); **less** than for `{NO_MODEL}`.
 - **regret**: (best - value) / (best - median) of the held-out study's own trials; **more** than
   for `{NO_MODEL}`, so negative if the model helped; empty without true values.
-- **seconds, tokens**: per study, including reviews."""
+- **seconds, tokens**: per study, including reviews.
+- **prompt**: the variant of the question; `short`, with one answer and no review, for models with
+  fewer than 1.5 billion parameters."""
 
 
 def as_frame(result: ModelAnswers) -> pd.DataFrame:
@@ -58,21 +61,30 @@ def as_frame(result: ModelAnswers) -> pd.DataFrame:
 
 
 def as_markdown(result: ModelAnswers) -> str:
-    """Return the comparison as a table, what its columns mean, and the order bias."""
+    """Return the comparison as a table, what its columns mean, and the order bias.
+
+    Models that never answered are listed below the table, with the reason.
+    """
     frame = as_frame(result)
     biases = {model: order_bias(choices) for model, choices in result.choices.items()}
-    heads = ["model", *(head for head, _ in _COLUMNS.values()), "reads"]
+    heads = ["model", *(head for head, _ in _COLUMNS.values()), "prompt", "reads"]
     rows = []
-    for model in frame["model"].unique():
+    for model in _answering(result):
         graded = frame[frame["model"] == model]
         cells = [_format_mean(graded[name], text) for name, (_, text) in _COLUMNS.items()]
-        rows.append([model, *cells, biases[model].reads if model in biases else ""])
+        prompt = next(iter(graded["prompt"].dropna()), "")
+        rows.append([model, *cells, prompt, biases[model].reads if model in biases else ""])
     parts = [
         markdown_table(heads, rows),
         f"Means over {frame['study'].nunique()} studies, each held out from the others, with 95 % "
         "bootstrap intervals over studies in parentheses.",
         _LEGEND,
     ]
+    if result.silent:
+        lines = [
+            f"- {markdown_code(name)}: {one_line(why)}" for name, why in result.silent.items()
+        ]
+        parts.insert(1, "\n".join(["Not in the table, because they never answered:\n", *lines]))
     if biases:
         parts += [
             "**Does it read the prompt?** (last column) The same questions with candidates and "
@@ -93,7 +105,7 @@ def draw(result: ModelAnswers) -> Figure:
     from matplotlib.figure import Figure
 
     frame = as_frame(result)
-    models = [model for model in frame["model"].unique() if model != NO_MODEL]
+    models = [model for model in _answering(result) if model != NO_MODEL]
     has_regret = frame["regret_more"].notna().any()
     figure = Figure(figsize=(7, 1.5 + 0.5 * len(models)), layout="constrained")
     axes = figure.subplots()
@@ -107,6 +119,15 @@ def draw(result: ModelAnswers) -> Figure:
     axes.set_yticks(range(len(models)), models)
     axes.invert_yaxis()
     return figure
+
+
+def _answering(result: ModelAnswers) -> list[str]:
+    """Return the models that answered, in the order given, each once."""
+    return [
+        model
+        for model in dict.fromkeys(answer.model for answer in result.answers)
+        if model not in result.silent
+    ]
 
 
 def _format_mean(values: pd.Series[Any], text: str) -> str:

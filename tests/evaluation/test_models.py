@@ -11,10 +11,13 @@ import pytest
 from choosers import Cites
 from choosers import Reads
 from choosers import TakesPosition
+from fake_ollama import FakeOllama
+from fake_ollama import ollama_server
 from optuna.storages import InMemoryStorage
 
 from optuna_metallmix import HistoryError
 from optuna_metallmix import LLMError
+from optuna_metallmix import OllamaLLM
 from optuna_metallmix import ScriptedLLM
 from optuna_metallmix.cli import main
 from optuna_metallmix.evaluation.models import ModelAnswers
@@ -27,6 +30,11 @@ from optuna_metallmix.evaluation.render import draw
 
 if TYPE_CHECKING:
     from conftest import AddStudy
+
+
+__all__ = ["ollama_server"]  # a fixture
+
+CHAT = {"done": True, "done_reason": "stop", "prompt_eval_count": 9, "eval_count": 9}
 
 
 def good(study: str, params: Mapping[str, Any]) -> float:
@@ -67,6 +75,7 @@ def test_what_a_broken_model_gets(frame: pd.DataFrame) -> None:
     assert not own["valid"].any()
     assert not own["accepted"].any()
     assert own["reason"].tolist() == ["out of order"] * 3
+    assert not own["answered"].any()
     assert (own["regret_more"] == 0).all()  # its place is taken by the first candidate
 
 
@@ -116,6 +125,9 @@ def test_markdown_has_a_row_and_a_verdict_for_each_model(result: ModelAnswers) -
     assert "`takes the last` does not read the prompt: position 6 in 100% of 6 answers" in text
     assert "`reads` reads the prompt: " in text
     assert "`scripted` gave no usable answer" in text
+    assert "| scripted |" not in text
+    assert "never answered:\n\n- `scripted`: out of order\n" in text
+    assert "| cot+shap | yes |" in text
 
 
 def test_wrong_arguments_are_errors(past_storage: InMemoryStorage) -> None:
@@ -139,17 +151,92 @@ def test_one_study_cannot_be_held_out(add_study: AddStudy) -> None:
         compare_models([Reads()], storage, studies=["empty"])
 
 
-def test_command_writes_table_rows_and_plot(
-    add_study: AddStudy,
+def test_dead_server_is_an_error_before_any_work(past_storage: InMemoryStorage) -> None:
+    steps: list[str] = []
+    dead = OllamaLLM("qwen3:8b", host="127.0.0.1:1")
+    for arguments in ({"models": [Reads(), dead]}, {"models": [Reads()], "judge": dead}):
+        with pytest.raises(
+            LLMError, match=r"No Ollama server answers at http://127\.0\.0\.1:1: st"
+        ):
+            compare_models(source=past_storage, report=steps.append, **arguments)
+    assert steps == []
+
+
+def test_model_that_answers_once_is_in_the_table(past_storage: InMemoryStorage) -> None:
+    late = ScriptedLLM([LLMError("slow"), LLMError("slow"), "nonsense", LLMError("slow")])
+    result = compare_models([late], past_storage, n_orders=0, n_attempts=1)
+    assert result.silent == {}
+    assert "| scripted | 0% |" in as_markdown(result)
+
+
+@pytest.fixture
+def words(add_study: AddStudy, tmp_path: Path) -> list[str]:
+    storage = f"sqlite:///{tmp_path / 'hpo.db'}"
+    for seed, name in enumerate(["skin", "retina"]):
+        add_study(storage, name, seed=seed, n_trials=12)
+    out = str(tmp_path / "x")
+    return ["compare-models", "--storage", storage, "--orders", "0", "--out", out]
+
+
+def test_command_names_a_dead_server(
+    words: list[str],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    storage = f"sqlite:///{tmp_path / 'hpo.db'}"
-    for seed, name in enumerate(["skin", "retina"]):
-        add_study(storage, name, seed=seed, n_trials=12)
-    words = ["compare-models", "--storage", storage, "--orders", "0", "--out", str(tmp_path / "x")]
-    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")
+    assert main([*words, "--models", "ollama:qwen3:8b"]) == 1
+    captured = capsys.readouterr()
+    assert "No Ollama server answers at http://127.0.0.1:1: start it with `oll" in captured.err
+    assert captured.out == ""
+    assert not list(tmp_path.glob("x*"))
+
+
+def test_command_names_a_missing_model(
+    words: list[str], ollama_server: FakeOllama, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ollama_server.reply("/api/show", {"error": "model 'qwen3:8b' not found"}, 404)
+    ollama_server.reply("/api/tags", {"models": [{"model": "qwen3:4b", "size": 10**9}]})
+    assert main([*words, "--models", "ollama:qwen3:8b"]) == 1
+    captured = capsys.readouterr()
+    assert "installed: qwen3:4b): run `ollama pull qwen3:8b`" in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("n_models", [1, 2])
+def test_command_fails_for_a_model_that_never_answers(
+    words: list[str],
+    tmp_path: Path,
+    ollama_server: FakeOllama,
+    capsys: pytest.CaptureFixture[str],
+    n_models: int,
+) -> None:
+    ollama_server.reply("/api/show", {"model_info": {}})
+    ollama_server.reply("/api/ps", {"models": []})
+    good_answer = {**CHAT, "message": {"role": "assistant", "content": "nonsense"}}
+    empty = {**CHAT, "message": {"role": "assistant", "content": ""}}
+    first = [(200, good_answer)] * 4 * (n_models - 1)  # and then it is unloaded
+    ollama_server.reply_in_turn("/api/chat", *first, *[(200, empty)] * 4)
+    models = ["ollama:good:8b", "ollama:mute:8b"][-n_models:]
+    assert main([*words, "--models", ",".join(models)]) == 1
+    captured = capsys.readouterr()
+    assert "ollama:mute:8b never answered: Model 'mute:8b' of Ollama at" in captured.err
+    assert "gave an empty answer: choose another model" in captured.err
+    assert ("| ollama:good:8b | 0% |" in captured.out) is (n_models == 2)
+    assert "| ollama:mute:8b |" not in captured.out
+    assert (tmp_path / "x.md").exists() is (n_models == 2)
+
+
+def test_command_writes_table_rows_and_plot(
+    words: list[str],
+    tmp_path: Path,
+    ollama_server: FakeOllama,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    message = {"role": "assistant", "content": "nonsense"}
+    ollama_server.reply("/api/chat", {**CHAT, "message": message})
+    ollama_server.reply("/api/show", {"model_info": {"general.parameter_count": 8 * 10**9}})
+    ollama_server.reply("/api/ps", {"models": []})
     words += ["--models", "ollama:qwen3:8b", "--objective", f"{__name__}:good"]
     assert main(words) == 0
     captured = capsys.readouterr()
@@ -169,6 +256,11 @@ def test_command_writes_table_rows_and_plot(
             ["--storage", "no.db", "--models", "embedded,gpt"],
             2,
             "llm='gpt' names no language model",
+        ),
+        (
+            ["--storage", "no.db", "--models", "embedded", "--judge", "gpt"],
+            2,
+            "judge='gpt' names no language model",
         ),
         (
             ["--storage", "x", "--models", "none", "--objective", "nowhere:f"],
