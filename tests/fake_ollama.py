@@ -26,8 +26,15 @@ Reply = tuple[int, str] | None
 """Status and body; None for a connection that is dropped."""
 
 
+# Seconds for which a server waits until its clients have closed their connections.
+PATIENCE = 20.0
+
+
 class FakeOllama:
-    """Answers each path with its replies in turn, the last for ever, and keeps every request."""
+    """Answers each path with its replies in turn, the last for ever, and keeps every request.
+
+    It fails at its end if a client has left a connection open.
+    """
 
     def __init__(self) -> None:
         self.replies: dict[str, list[Reply]] = {}
@@ -37,6 +44,7 @@ class FakeOllama:
         self.silence = threading.Event()
         self.silent = False
         self.location: str | None = None
+        self.connections: list[threading.Thread] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
@@ -74,11 +82,18 @@ class FakeOllama:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        for connection in self.connections:
+            connection.join(PATIENCE)
+            assert not connection.is_alive(), "a client has left a connection open"
 
 
 def _handler(fake: FakeOllama) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"  # as Ollama: connections stay open until the client closes
+
+        def setup(self) -> None:
+            fake.connections.append(threading.current_thread())
+            super().setup()
 
         def do_GET(self) -> None:
             self._serve()

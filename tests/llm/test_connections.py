@@ -1,4 +1,7 @@
-"""Clients leave no connection open, whether the server answers, refuses, breaks off or is slow."""
+"""Clients leave no connection open, whether the server answers, refuses, breaks off or is slow.
+
+The server of every test checks this as well, when it is closed.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,16 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
 
 import ollama
 import pytest
+from fake_ollama import FakeOllama
 
 from optuna_metallmix.errors import LLMError
 from optuna_metallmix.llm import OllamaLLM
 from optuna_metallmix.llm import OpenAILLM
 from optuna_metallmix.llm import rank_installed
 from optuna_metallmix.llm import resolve_llm
-
-
-if TYPE_CHECKING:
-    from conftest import FakeOllama
 
 
 QUESTION = [{"role": "user", "content": "Hm?"}]
@@ -91,3 +90,15 @@ def test_client_that_is_left_open_would_be_noticed(ollama_server: FakeOllama) ->
     ollama_server.reply("/api/ps", {"models": []})
     (warning,) = unclosed(lambda: ollama.Client(ollama_server.host).ps())
     assert "unclosed <socket" in warning
+
+
+def test_server_notices_a_connection_that_is_left_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fake_ollama.PATIENCE", 0.01)
+    server = FakeOllama()
+    server.reply("/api/ps", {"models": []})
+    with ollama.Client(server.host) as client:
+        client.ps()
+        with pytest.raises(AssertionError, match="left a connection open"):
+            server.close()

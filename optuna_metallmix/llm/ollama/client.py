@@ -50,8 +50,10 @@ if TYPE_CHECKING:
 # Seconds that a model stays loaded after a question if nobody calls `OllamaLLM.close`.
 _DEFAULT_KEEP_ALIVE = 60.0
 
-# Seconds to wait for an answer that does not need the model.
+# Seconds to wait for an answer that does not need the model: before a question, whose time it
+# takes, and otherwise.
 _DETAILS_TIMEOUT = 5.0
+_AVAILABLE_TIMEOUT = 30.0
 
 _LEVELS = (None, True, False, "low", "medium", "high", "max")
 
@@ -207,11 +209,13 @@ class OllamaLLM:
         Raises:
             LLMError: No server answers, or it does not have the model.
         """
+        seconds = min(time_limit(self.timeout)[0], _AVAILABLE_TIMEOUT)
         try:
-            self._details = model_details(self._server, self.model, self._details_timeout)
+            self._details = model_details(self._server, self.model, seconds)
         except client_errors() as error:
             if is_unreachable(error) or is_timeout(error) or is_missing(error, self.model):
-                raise LLMError(self._describe(error, (), 0)) from error
+                sentence = self._describe(error, (), 0)
+                raise LLMError(self._server.without_secrets(sentence)) from error
 
     def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:
         """Answer ``messages`` with one JSON document that ``schema`` describes.
@@ -348,10 +352,6 @@ class OllamaLLM:
         return is_transient(error)
 
     @property
-    def _details_timeout(self) -> float:
-        return min(time_limit(self.timeout)[0], _DETAILS_TIMEOUT)
-
-    @property
     def _limit(self) -> int | None:
         """The maximum context of the model in tokens; None if unknown."""
         return self._details.context_length if self._details else None
@@ -362,8 +362,9 @@ class OllamaLLM:
     def _known_details(self) -> ModelDetails:
         if self._details is None:
             # An error is ignored here: the first question to the model has the same error.
+            seconds = min(time_limit(self.timeout)[0], _DETAILS_TIMEOUT)
             with suppress(LLMError), suppress(*client_errors()):
-                self._details = model_details(self._server, self.model, self._details_timeout)
+                self._details = model_details(self._server, self.model, seconds)
         return self._details or ModelDetails()
 
     def _needed_context(self, messages: Sequence[Message]) -> int:
