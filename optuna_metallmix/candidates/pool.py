@@ -47,7 +47,7 @@ N_RANDOM = 500
 WIDTH = 0.1
 """Standard deviation of perturbed numbers, in unit space."""
 
-RANDOM = "random"
+RANDOM = "drawn at random"
 PAST_BEST = "one of the best of "
 
 _SeenValues: TypeAlias = dict[tuple[str, frozenset[str]], tuple[float, float] | frozenset[str]]

@@ -98,10 +98,11 @@ def describe_past(history: History) -> str:
 
 
 def _headline(suggestion: Suggestion) -> str:
-    past = describe_past(suggestion.history)
+    past, model = describe_past(suggestion.history), markdown_code(suggestion.model)
+    alone = f"no answer of {model} was used" if suggestion.attempts else "without a language model"
     who = {
-        SOURCE_LLM: f"Chosen by the language model {markdown_code(suggestion.model)} from {past}.",
-        SOURCE_META_LEARNER: f"Chosen by the meta-learner from {past}, without a language model.",
+        SOURCE_LLM: f"Chosen by the language model {model} from {past}.",
+        SOURCE_META_LEARNER: f"Chosen by the meta-learner from {past}, {alone}.",
     }.get(suggestion.source, "Sampled by the base sampler, because no suggestion could be made.")
     if suggestion.predicted is not None:
         expected = f"Expected score: **{suggestion.predicted:.2f}**"
