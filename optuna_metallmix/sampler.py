@@ -30,6 +30,7 @@ from optuna_metallmix.report import record_missing
 from optuna_metallmix.report import record_missing_note
 from optuna_metallmix.report import record_projected
 from optuna_metallmix.report import write_record
+from optuna_metallmix.settings import DEFAULT_TIMEOUT
 from optuna_metallmix.settings import Settings
 from optuna_metallmix.settings import check_base_sampler
 from optuna_metallmix.settings import check_features
@@ -118,7 +119,7 @@ class MetaLLMiXSampler(PerStudySampler):
         meta_features: Mapping[str, float | int | str] | None = None,
         llm: LLMSpec = None,
         judge: LLMSpec = None,
-        llm_timeout: float | None = 60.0,
+        llm_timeout: float | None = DEFAULT_TIMEOUT,
         base_sampler: BaseSampler | None = None,
         n_attempts: int = 2,
         seed: int | None = None,

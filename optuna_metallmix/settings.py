@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from optuna_metallmix.optuna_access import ArtifactStore
 
 
+DEFAULT_TIMEOUT = 60.0
+"""Seconds for the model's entire part of a suggestion."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """The checked arguments of a suggestion; see :class:`MetaLLMiXSampler`.
@@ -49,7 +53,7 @@ class Settings:
     meta_features: MetaFeatures = field(default_factory=dict)
     llm: LLMSpec = None
     judge: LLMSpec = None
-    llm_timeout: float | None = 60.0
+    llm_timeout: float | None = DEFAULT_TIMEOUT
     n_attempts: int = 2
     seed: int = 0
     cost_aware: bool = False

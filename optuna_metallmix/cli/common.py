@@ -14,9 +14,11 @@ from optuna_metallmix.history import study_names
 from optuna_metallmix.llm import LLMSpec
 from optuna_metallmix.llm import check_spec
 from optuna_metallmix.optuna_access import describe_storage
+from optuna_metallmix.settings import DEFAULT_TIMEOUT
 from optuna_metallmix.settings import Settings
 from optuna_metallmix.settings import check_seed
 from optuna_metallmix.settings import check_source
+from optuna_metallmix.settings import check_timeout
 from optuna_metallmix.space import SearchSpace
 
 
@@ -34,6 +36,15 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_seed, default=0, help="meta-learner seed (default: 0)")
 
 
+def add_timeout_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--llm-timeout``."""
+    parser.add_argument(
+        "--llm-timeout", metavar="SECONDS", type=_timeout, default=DEFAULT_TIMEOUT,
+        help="time for the language model's entire part of a suggestion: loading, all answers and "
+        f'reviews (default: {DEFAULT_TIMEOUT:g}; "none" for no limit)',
+    )  # fmt: skip
+
+
 def model_spec(text: str, argument: str = "llm") -> str:
     """Check the name of a language model, as ``type=`` of an option."""
     try:
@@ -44,7 +55,10 @@ def model_spec(text: str, argument: str = "llm") -> str:
 
 
 def make_settings(
-    arguments: argparse.Namespace, llm: LLMSpec, space: SearchSpace | None = None
+    arguments: argparse.Namespace,
+    llm: LLMSpec,
+    space: SearchSpace | None = None,
+    llm_timeout: float | None = DEFAULT_TIMEOUT,
 ) -> Settings:
     """Build the settings from the options that :func:`add_study_options` adds."""
     return Settings(
@@ -52,6 +66,7 @@ def make_settings(
         source_study_names=check_source(arguments.past, None),
         search_space=space,
         llm=llm,
+        llm_timeout=llm_timeout,
         seed=arguments.seed,
     )
 
@@ -75,6 +90,17 @@ def load_study(storage: BaseStorage, name: str) -> Study:
 def print_message(message: str) -> None:
     """Print to standard error, so that standard output holds only the result."""
     print(f"optuna-metallmix: {message}", file=sys.stderr)
+
+
+def _timeout(text: str) -> float | None:
+    try:
+        seconds = None if text == "none" else float(text)
+        check_timeout(seconds)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is neither a number of seconds greater than 0 nor "none".'
+        ) from error
+    return seconds
 
 
 def _seed(text: str) -> int:

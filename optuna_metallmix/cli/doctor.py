@@ -9,14 +9,18 @@ import subprocess
 from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
-from typing import Any
 from typing import Literal
 
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from optuna_metallmix.cli.common import add_timeout_option
 from optuna_metallmix.cli.common import model_spec
+from optuna_metallmix.cli.example_past import EXAMPLE_FEATURES
+from optuna_metallmix.cli.example_past import EXAMPLE_SPACE
+from optuna_metallmix.cli.example_past import example_history
 from optuna_metallmix.errors import LLMError
 from optuna_metallmix.errors import MetaLLMiXError
 from optuna_metallmix.history import open_source
@@ -27,28 +31,20 @@ from optuna_metallmix.llm import MODEL_VARIABLE
 from optuna_metallmix.llm import NO_MODEL_HINT
 from optuna_metallmix.llm import EmbeddedLLM
 from optuna_metallmix.llm import OllamaLLM
-from optuna_metallmix.llm import ask
+from optuna_metallmix.llm import TimeBudget
 from optuna_metallmix.llm import check_packaged
 from optuna_metallmix.llm import format_usage
 from optuna_metallmix.llm import installed_models
 from optuna_metallmix.llm import is_embedded_installed
 from optuna_metallmix.llm import model_name
 from optuna_metallmix.llm import rank_installed
-from optuna_metallmix.llm import release
 from optuna_metallmix.llm import resolve_llm
+from optuna_metallmix.pipeline import suggest
+from optuna_metallmix.suggestion import Suggestion
 
 
 _DISTRIBUTION = "optuna-metallmix"
 _MAX_STUDIES = 20  # named in the output; a storage can have hundreds
-
-_MESSAGES = [{"role": "user", "content": 'Answer with the JSON object {"state": "ready"}.'}]
-_ANSWERS = ('{"state":"ready"}', '{"state":"busy"}')  # compared without white space
-_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {"state": {"type": "string", "enum": ["ready", "busy"]}},
-    "required": ["state"],
-    "additionalProperties": False,
-}
 
 
 @dataclass(frozen=True)
@@ -76,12 +72,13 @@ def add_command(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help='"ollama:qwen3:8b", "openai:http://localhost:8000/v1", "model.gguf", "embedded" or '
         '"none"; default: the model that a sampler would choose',
     )  # fmt: skip
+    add_timeout_option(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     levels: list[str] = []
-    for finding in _examine(arguments.storage, arguments.llm):
+    for finding in _examine(arguments.storage, arguments.llm, arguments.llm_timeout):
         levels.append(finding.level)
         # Flush, because the next check may load a model for a minute.
         print(f"{finding.level:<8} {finding.subject}: {finding.text}", flush=True)
@@ -89,22 +86,30 @@ def _run(arguments: argparse.Namespace) -> int:
     return 1 if "problem" in levels else 0
 
 
-def _examine(storage: str | None, llm: str | None) -> Iterator[Finding]:
+def _examine(storage: str | None, llm: str | None, llm_timeout: float | None) -> Iterator[Finding]:
     """Run all checks; an expected error is a problem and does not stop the other checks."""
+    level = _level_of_ollama(llm)
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "packages": _check_packages,
         "GPU": _check_gpu,
-        "Ollama": _check_ollama,
+        "Ollama": lambda: _check_ollama(level),
         "embedded model": _check_embedded,
-        "model": lambda: _check_model(llm),
+        "model": lambda: _check_model(llm, TimeBudget(llm_timeout)),
         "past": lambda: _check_past(storage),
     }
     for subject, check in checks.items():
         try:
             yield from check()
         except (MetaLLMiXError, OSError) as error:
-            # Ollama is optional; a model requested by name is checked as "model".
-            yield Finding("warning" if subject == "Ollama" else "problem", subject, str(error))
+            # A model requested by name is checked as "model".
+            yield Finding(level if subject == "Ollama" else "problem", subject, str(error))
+
+
+def _level_of_ollama(llm: str | None) -> Literal["ok", "warning"]:
+    """Return how much a missing server or model matters: little if nobody asked for it."""
+    named = llm or os.environ.get(MODEL_VARIABLE) or ""
+    is_asked = named.startswith("ollama") or bool(os.environ.get("OLLAMA_HOST"))
+    return "warning" if is_asked else "ok"
 
 
 def _check_packages() -> Iterator[Finding]:
@@ -166,13 +171,13 @@ def _check_gpu() -> Iterator[Finding]:
         yield Finding("warning", "GPU", text)
 
 
-def _check_ollama() -> Iterator[Finding]:
+def _check_ollama(level: Literal["ok", "warning"]) -> Iterator[Finding]:
     models, host = installed_models(), OllamaLLM("any").host
     if models:
         listed = ", ".join(f"{model.name} ({model.size / 1e9:.1f} GB)" for model in models)
         yield Finding("ok", "Ollama", f"{host} has {listed}")
     else:
-        yield Finding("warning", "Ollama", f"{host} has no model: run `ollama pull qwen3:8b`.")
+        yield Finding(level, "Ollama", f"{host} has no model: run `ollama pull qwen3:8b`.")
 
 
 def _check_embedded() -> Iterator[Finding]:
@@ -180,23 +185,23 @@ def _check_embedded() -> Iterator[Finding]:
     if is_embedded_installed():
         path = EmbeddedLLM().path
         check_packaged(path)
-        text = f"{path.stem}, checksum verified"
+        text = f'{path.stem}, checksum verified; asked only by its name, llm="embedded"'
     yield Finding("ok", "embedded model", text)
 
 
-def _check_model(spec: str | None) -> Iterator[Finding]:
-    """Report which model a sampler would ask and why, and ask it a short question."""
+def _check_model(spec: str | None, budget: TimeBudget) -> Iterator[Finding]:
+    """Report which model a sampler would ask and why, and ask it as a first trial would."""
     try:
-        resolved = resolve_llm(spec)
+        resolved = budget.run(partial(resolve_llm, spec), "The search for a language model")
     except ValueError as error:  # the environment variable does not name a model
         raise LLMError(str(error)) from error
     if resolved.llm is not None:
         reason = _why_chosen(spec, resolved.llm)
         yield Finding("ok", "model", f"{model_name(resolved.llm)}: {reason}")
-        yield from _check_answer(resolved.llm)
+        yield from _check_answer(resolved.llm, budget)
     elif resolved.tried:
-        text = f"none available; the meta-learner suggests alone. {NO_MODEL_HINT}"
-        yield Finding("warning", "model", text)
+        text = " ".join(["none; the meta-learner suggests alone.", *resolved.tried, NO_MODEL_HINT])
+        yield Finding("ok", "model", text)
     else:
         yield Finding("ok", "model", "none, as requested; the meta-learner suggests alone")
 
@@ -205,26 +210,38 @@ def _why_chosen(spec: str | None, llm: LLM) -> str:
     named = spec or os.environ.get(MODEL_VARIABLE)
     if isinstance(llm, OllamaLLM) and named in (None, "", "ollama"):
         return next(model.why for model in rank_installed() if model.name == llm.model)
-    if named:
-        return "set by --llm" if spec else f"set by {MODEL_VARIABLE}"
-    return "Ollama has no usable model"
+    return "set by --llm" if spec else f"set by {MODEL_VARIABLE}"
 
 
-def _check_answer(llm: LLM) -> Iterator[Finding]:
+def _check_answer(llm: LLM, budget: TimeBudget) -> Iterator[Finding]:
     try:
-        attempt = ask(llm, _MESSAGES, _SCHEMA)
+        suggestion = suggest(
+            example_history(), EXAMPLE_SPACE, EXAMPLE_FEATURES, llm, reviewer=llm, budget=budget
+        )
     finally:
-        release(llm)
-    if attempt.failures:
-        yield Finding("problem", "answer", " ".join(attempt.failures))
-    elif "".join(attempt.answer.split()) not in _ANSWERS:
-        text = f"{attempt.answer[:60]!r} does not follow the schema: choose another model."
-        yield Finding("problem", "answer", text)
-    else:
-        yield Finding("ok", "answer", f"follows the schema ({format_usage([attempt])})")
+        budget.release(llm)
+    yield _describe_answer(suggestion, budget)
     if getattr(llm, "is_constrained", None) is False:
         text = "the server ignores the schema, so answers fail more often: update the server."
         yield Finding("warning", "answer", text)
+
+
+def _describe_answer(suggestion: Suggestion, budget: TimeBudget) -> Finding:
+    """Report whether a first trial would use the model, and how long it would wait."""
+    reasons, seconds = " ".join(suggestion.reasons), suggestion.seconds["model"]
+    if budget.is_over:
+        text = f"a first trial would wait {seconds:.0f} s, and not use the model. {reasons}"
+        return Finding("problem", "answer", text)
+    if suggestion.verdict is None:
+        return Finding("problem", "answer", " ".join(suggestion.attempts[-1].failures))
+    limit = "no llm_timeout" if budget.seconds is None else f"llm_timeout={budget.seconds:g}"
+    waits = (
+        f"a first trial would wait {seconds:.1f} s, with {limit} "
+        f"(prompt {suggestion.prompt_version}; answers: {format_usage(suggestion.attempts)})"
+    )
+    if suggestion.proposal is None:
+        return Finding("warning", "answer", f"{waits}, and not use the model. {reasons}")
+    return Finding("ok", "answer", f"{waits}, and use the model's choice")
 
 
 def _check_past(source: str | None) -> Iterator[Finding]:

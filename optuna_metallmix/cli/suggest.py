@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_metallmix.cli.common import add_study_options
+from optuna_metallmix.cli.common import add_timeout_option
 from optuna_metallmix.cli.common import load_study
 from optuna_metallmix.cli.common import make_settings
 from optuna_metallmix.cli.common import model_spec
@@ -46,6 +47,7 @@ def add_command(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--llm", metavar="MODEL", type=model_spec,
         help='language model, as in `doctor --llm`; "none" to disable',
     )  # fmt: skip
+    add_timeout_option(parser)
     parser.add_argument(
         "--search-space-from", metavar="STUDY",
         help="study whose search space is used (default: the spaces of the past studies and of "
@@ -67,7 +69,8 @@ def _suggest(storage: BaseStorage, arguments: argparse.Namespace) -> int:
     source = arguments.search_space_from
     space = None if source is None else _space_of(storage, source)
     llm = False if arguments.llm == "none" else arguments.llm
-    suggestion = suggest_for_study(study, {}, make_settings(arguments, llm, space))
+    settings = make_settings(arguments, llm, space, arguments.llm_timeout)
+    suggestion = suggest_for_study(study, {}, settings)
     for reason in suggestion.reasons:
         print_message(reason)
     print(json.dumps(json.loads(as_json(suggestion)), indent=2, ensure_ascii=False))

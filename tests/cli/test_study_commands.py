@@ -18,6 +18,8 @@ from test_promises import contents
 from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix import read_record
 from optuna_metallmix.cli import main
+from optuna_metallmix.errors import HistoryError
+from optuna_metallmix.settings import Settings
 from optuna_metallmix.space.search_space import contains
 
 
@@ -39,6 +41,31 @@ def _open(place: str) -> optuna.storages.BaseStorage:
     if place.endswith(".jsonl"):
         return JournalStorage(JournalFileBackend(place))
     return optuna.storages.get_storage(f"sqlite:///{place}")
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "soon"])
+def test_invalid_timeout(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["suggest", "--storage", "a.db", "--study", "new", "--llm-timeout", value])
+    assert "neither a number of seconds greater than 0 nor" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("7.5", 7.5), ("none", None)])
+def test_timeout_is_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, seconds: float | None
+) -> None:
+    past = f"sqlite:///{tmp_path / 'hpo.db'}"
+    fill_past(past)
+    passed: list[float | None] = []
+
+    def record(study: object, asked: object, settings: Settings) -> None:
+        passed.append(settings.llm_timeout)
+        raise HistoryError("enough")
+
+    monkeypatch.setattr("optuna_metallmix.cli.suggest.suggest_for_study", record)
+    words = ["suggest", "--storage", past, "--study", "new", "--llm-timeout", value]
+    assert main(words) == 1
+    assert passed == [seconds]
 
 
 def test_suggestion_is_json_and_the_storage_is_unchanged(
