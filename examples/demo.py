@@ -72,14 +72,18 @@ def search(
     if name in optuna.get_all_study_names(storage):
         optuna.delete_study(study_name=name, storage=storage)
     study = optuna.create_study(
-        storage=storage, study_name=name, sampler=sampler, direction="maximize"
+        storage=storage,
+        study_name=name,
+        sampler=sampler,
+        # After a good start, the default pruner stops every other trial for being below the median.
+        pruner=optuna.pruners.NopPruner(),
+        direction="maximize",
     )
     start = time.perf_counter()
 
     def print_trial(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         seconds = time.perf_counter() - start
-        value = "pruned" if trial.value is None else f"{trial.value:.4f}"
-        print(f"{name} trial {trial.number:2d}: {value} ({seconds:.0f} s)", flush=True)
+        print(f"{name} trial {trial.number:2d}: {trial.value:.4f} ({seconds:.0f} s)", flush=True)
 
     study.optimize(objective, n_trials=n_trials, callbacks=[print_trial])
     return study
