@@ -75,7 +75,7 @@ def search(
         storage=storage,
         study_name=name,
         sampler=sampler,
-        # After a good start, the default pruner stops every other trial for being below the median.
+        # The default pruner would stop half of the trials after a good start: the median is high.
         pruner=optuna.pruners.NopPruner(),
         direction="maximize",
     )
