@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gguf_files import write_gguf
 
 from optuna_metallmix.errors import LLMError
 from optuna_metallmix.llm import INSTALL_COMMAND
 from optuna_metallmix.llm import EmbeddedLLM
 from optuna_metallmix.llm import embedded
 from optuna_metallmix.llm import is_embedded_installed
+from optuna_metallmix.llm.budget import TimeBudget
 
 
 needs_model = pytest.mark.skipif(not is_embedded_installed(), reason=f"run {INSTALL_COMMAND}")
@@ -200,6 +202,84 @@ def test_own_file_that_cannot_be_loaded(tmp_path: Path) -> None:
     broken.write_bytes(b"GGUF" + b"\0" * 100)
     with pytest.raises(LLMError, match=r"cannot load .*broken\.gguf"):
         EmbeddedLLM(broken).generate(MESSAGES, schema=SCHEMA)
+
+
+def lora(path: Path, fill: float, *, n_in: int = 576) -> Path:
+    """Write a LoRA adapter of rank 1 for the first attention layer of SmolLM2-135M."""
+    metadata = {
+        "general.type": "adapter",
+        "general.architecture": "llama",
+        "adapter.type": "lora",
+        "adapter.lora.alpha": 1.0,
+    }
+    name = "blk.0.attn_q.weight.lora_"
+    return write_gguf(path, metadata, {f"{name}a": (n_in, 1), f"{name}b": (1, 576)}, fill=fill)
+
+
+@needs_model
+@pytest.mark.model
+def test_adapter(answer: str, tmp_path: Path) -> None:
+    texts = {}
+    for fill in (0.0, 5.0):
+        model = EmbeddedLLM(
+            n_ctx=1024, max_tokens=200, adapter=lora(tmp_path / f"a{fill:g}.gguf", fill)
+        )
+        assert model.name == f"embedded:SmolLM2-135M-Instruct.Q4_1+a{fill:g}"
+        texts[fill] = pickle.loads(pickle.dumps(model)).generate(MESSAGES, schema=SCHEMA)
+    assert texts[0.0] == answer
+    assert texts[5.0] != answer
+
+
+@needs_model
+@pytest.mark.model
+def test_adapter_of_another_model(tmp_path: Path) -> None:
+    other = lora(tmp_path / "other.gguf", 0.0, n_in=64)
+    with pytest.raises(LLMError, match=r"cannot load .* and .*other\.gguf"):
+        EmbeddedLLM(adapter=other).generate(MESSAGES, schema=SCHEMA)
+
+
+def test_adapter_that_is_something_else(tmp_path: Path) -> None:
+    text = tmp_path / "adapter.gguf"
+    text.write_text("hello")
+    model = tmp_path / "model.gguf"
+    model.write_bytes(b"GGUF")
+    with pytest.raises(LLMError, match=r"adapter\.gguf is not a GGUF file"):
+        EmbeddedLLM(model, adapter=text)
+
+
+@needs_model
+@pytest.mark.model
+def test_answer_is_stopped_when_nobody_waits() -> None:
+    long = {"type": "object", "properties": {"a": {"type": "string", "minLength": 5_000}}}
+    budget, model = TimeBudget(0.5), EmbeddedLLM(n_ctx=2048, max_tokens=2_000)
+    model.generate(MESSAGES, schema={"enum": [1]})  # now it is loaded
+    with pytest.raises(LLMError, match="llm_timeout"):
+        budget.limit(model).generate(MESSAGES, schema={**long, "required": ["a"]})
+    (thread,) = budget._late
+    thread.join()
+    budget.release(model)
+    assert model._server is None
+
+
+@needs_model
+@pytest.mark.model
+def test_late_answer_does_not_disturb_the_exit() -> None:
+    code = f"""
+from optuna_metallmix.errors import LLMError
+from optuna_metallmix.llm import EmbeddedLLM
+from optuna_metallmix.llm.budget import TimeBudget
+model = EmbeddedLLM(n_ctx=2048, max_tokens=2_000)
+model.generate({MESSAGES!r}, schema={{"enum": [1]}})  # now it is loaded
+schema = {{"type": "object", "properties": {{"a": {{"type": "string", "minLength": 5_000}}}}}}
+try:
+    TimeBudget(0.5).limit(model).generate({MESSAGES!r}, schema={{**schema, "required": ["a"]}})
+except LLMError:
+    print("late")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (0, "late\n")
 
 
 def test_own_file_that_is_something_else(tmp_path: Path) -> None:
