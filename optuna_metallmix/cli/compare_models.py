@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optuna_metallmix.cli.common import add_timeout_option
 from optuna_metallmix.cli.common import model_spec
 from optuna_metallmix.cli.common import print_message
 from optuna_metallmix.evaluation import Evaluate
@@ -53,6 +54,7 @@ def add_command(parsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         "--judge", metavar="MODEL", type=partial(model_spec, argument="judge"),
         help="reviewing model (default: each model reviews itself)",
     )  # fmt: skip
+    add_timeout_option(parser)
     parser.add_argument(
         "--prompt", default=DEFAULT_VARIANT.name, choices=[variant.name for variant in VARIANTS],
         help=f"prompt variant (default: {DEFAULT_VARIANT.name})",
@@ -76,6 +78,7 @@ def _run(arguments: argparse.Namespace) -> int:
             studies=arguments.studies,
             evaluate=arguments.objective,
             judge=arguments.judge,
+            llm_timeout=arguments.llm_timeout,
             prompt=arguments.prompt,
             n_orders=arguments.orders,
             seed=arguments.seed,

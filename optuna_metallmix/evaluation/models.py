@@ -33,6 +33,7 @@ from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import LLMSpec
 from optuna_metallmix.llm import OllamaLLM
 from optuna_metallmix.llm import OpenAILLM
+from optuna_metallmix.llm import TimeBudget
 from optuna_metallmix.llm import model_name
 from optuna_metallmix.llm import release
 from optuna_metallmix.llm import resolve_llm
@@ -45,6 +46,8 @@ from optuna_metallmix.prompt import Variant
 from optuna_metallmix.prompt import prompt_view
 from optuna_metallmix.prompt import question_for
 from optuna_metallmix.prompt import variant_named
+from optuna_metallmix.settings import DEFAULT_TIMEOUT
+from optuna_metallmix.settings import check_timeout
 from optuna_metallmix.space import Config
 
 
@@ -155,6 +158,7 @@ def compare_models(
     studies: Sequence[str] | None = None,
     evaluate: Evaluate | None = None,
     judge: LLMSpec = None,
+    llm_timeout: float | None = DEFAULT_TIMEOUT,
     prompt: str = DEFAULT_VARIANT.name,
     n_attempts: int = 2,
     n_orders: int = 3,
@@ -170,6 +174,8 @@ def compare_models(
         studies: Names of the studies to hold out; ``None`` for all.
         evaluate: Returns the true value of a configuration; ``None`` if it is unknown.
         judge: The reviewing model; ``None`` for each model itself, ``False`` for no review.
+        llm_timeout: Seconds, above 0, for all answers and reviews about a study; ``None`` for no
+            limit. A model that needs more is not asked about that study in other orders.
         prompt: ``"plain"``, ``"cot"`` or ``"cot+shap"``.
         n_attempts: Number of answers that a model may give, at least 1.
         n_orders: Number of other orders in which each question is asked; 0 for none.
@@ -180,8 +186,10 @@ def compare_models(
         HistoryError: The storage cannot be read, has fewer than two usable studies, or lacks a
             study of ``studies``.
         LLMError: A model is unavailable: its server does not answer or does not have it.
-        ValueError: Two models have the same name, or ``prompt`` is unknown.
+        ValueError: Two models have the same name, ``prompt`` is unknown, or ``llm_timeout`` is not
+            a positive number.
     """
+    check_timeout(llm_timeout)
     variant = variant_named(prompt)
     resolved = _resolve(models)
     reviewer = None if judge is None else resolve_llm(judge, "judge").llm
@@ -200,12 +208,16 @@ def compare_models(
                 report(f"{model}: study {i} of {len(held_out)}, {held.study.name!r}")
                 held = replace(held, question=question_for(llm, held.question))
                 judging = llm if judge is None else reviewer
-                dialogue = hold_dialogue(held.question, llm, judging, n_attempts)
+                budget = TimeBudget(llm_timeout)
+                limited = None if judging is None else budget.limit(judging)
+                dialogue = hold_dialogue(held.question, budget.limit(llm), limited, n_attempts)
                 answers.append(_grade(held, model, dialogue, evaluate))
-                if not dialogue.attempts:  # without evidence, a small model is not asked
+                if budget.is_over or not dialogue.attempts:  # a small one needs evidence
                     continue
                 rng = np.random.default_rng([seed, i])
-                chosen += ask_in_orders(held.study.name, held.question, llm, n_orders, rng)
+                budget = TimeBudget(llm_timeout and llm_timeout * n_orders)
+                limited = budget.limit(llm)
+                chosen += ask_in_orders(held.study.name, held.question, limited, n_orders, rng)
         finally:
             release(llm)
             release(reviewer)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -289,3 +290,27 @@ def test_plot_without_true_values_shows_predictions(past_storage: InMemoryStorag
     result = compare_models([Reads()], past_storage, studies=["skin", "chest"], n_orders=0)
     (axes,) = draw(result).axes
     assert axes.get_xlabel().startswith("predicted score below")
+
+
+def test_model_that_is_too_slow_is_left_behind(past_storage: InMemoryStorage) -> None:
+    may_answer = threading.Event()
+
+    class Slow:
+        n_calls = 0
+
+        def generate(self, messages: object, *, schema: object) -> str:
+            self.n_calls += 1
+            may_answer.wait()
+            return "{}"
+
+    slow = Slow()
+    result = compare_models([slow], past_storage, llm_timeout=0.1)
+    may_answer.set()
+    rows = [answer for answer in result.answers if answer.model == "Slow"]
+    assert len(rows) == 3
+    assert "The 0.1 seconds of `llm_timeout`" in rows[0].reason
+    assert "has still not answered" in rows[1].reason
+    assert {choice.candidate for choice in result.choices["Slow"]} <= {None}
+    assert slow.n_calls == 1
+    with pytest.raises(ValueError, match="llm_timeout=0 must be"):
+        compare_models([slow], past_storage, llm_timeout=0)
