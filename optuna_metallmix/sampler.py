@@ -98,7 +98,11 @@ class MetaLLMiXSampler(PerStudySampler):
         cost_aware: Whether to rank first the candidate with the shortest predicted training time
             among those predicted equally good within the uncertainty.
         prompt: ``"cot+shap"`` to let the model reason over SHAP evidence before it chooses,
-            ``"cot"`` to reason without the evidence, ``"plain"`` to choose at once.
+            ``"cot"`` to reason without the evidence, ``"plain"`` to choose at once. Instead of
+            ``"cot+shap"``, a model that is known to have fewer than 1.5 billion parameters (of
+            your own object, its ``n_parameters``) is asked a short question, which it answers
+            with a candidate and the evidence for it: once, without a review, and only if there is
+            evidence.
         artifact_store: Where figures for the note are stored, such as
             ``optuna.artifacts.FileSystemArtifactStore("./artifacts")``; start the dashboard with
             ``--artifact-dir ./artifacts``. Default: none; the interactive figures need no store.

@@ -116,7 +116,7 @@ class Suggestion:
             chosen = self.candidates[self.proposal.candidate - 1]
         changed = " with changes" if self.proposal and self.proposal.changes else ""
         expected = "" if self.predicted is None else f", expected score {self.predicted:.2f} of 1"
-        cited = "; ".join(item.sentence for item in self.cited)
+        cited = "; ".join(self.citations.values())
         author = " (written by code from the evidence that the model cited)" * self.is_short
         reason = f"; cited: {cited}{author}" if cited else ""
         return f"{chosen.origin}{changed}{expected}{reason}"
@@ -157,6 +157,13 @@ class Suggestion:
             return ()
         ids = self.proposal.evidence
         return tuple(item for item in self.explanation.evidence if item.id in ids)
+
+    @property
+    def citations(self) -> dict[str, str]:
+        """The sentences of the cited evidence by id; accepted citations support the choice."""
+        return {
+            item.id: item.sentence + ", avoided here" * (item.effect < 0) for item in self.cited
+        }
 
     def value_for(self, name: str, distribution: BaseDistribution) -> tuple[Any, Any] | None:
         """Return a parameter's value within ``distribution``, and the value as suggested.

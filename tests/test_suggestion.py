@@ -192,6 +192,17 @@ def test_small_model_is_asked_a_short_question(learned: Learned) -> None:
     )
 
 
+def test_cited_evidence_that_hurt_is_avoided(by_model: Suggestion) -> None:
+    assert by_model.explanation is not None
+    assert by_model.proposal is not None
+    hurt = next(item for item in by_model.explanation.evidence if item.effect < 0)
+    proposal = replace(by_model.proposal, evidence=("E1", hurt.id))
+    suggestion = replace(by_model, proposal=proposal)
+    assert suggestion.citations[hurt.id] == f"{hurt.sentence}, avoided here"
+    assert suggestion.citations["E1"] == suggestion.cited[0].sentence
+    assert f"{hurt.sentence}, avoided here" in suggestion.why
+
+
 def test_model_of_unknown_or_usual_size_is_asked_the_full_question(
     learned: Learned, by_model: Suggestion
 ) -> None:

@@ -219,7 +219,7 @@ def _model_answer(suggestion: Suggestion) -> Iterator[str]:
     choice = f"Candidate {proposal.candidate} of {len(suggestion.candidates)}"
     changes = f"with {escape_markdown(changed)}" if changed else "unchanged"
     yield f"### The model's choice\n\n{choice}, {changes}.{_SHORT * suggestion.is_short}"
-    if cited := [f"- {e.id}: {escape_markdown(e.sentence)}" for e in suggestion.cited]:
+    if cited := [f"- {id_}: {escape_markdown(s)}" for id_, s in suggestion.citations.items()]:
         yield "It cited:\n\n" + "\n".join(cited)
 
 
