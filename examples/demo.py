@@ -42,7 +42,11 @@ def main() -> None:
     described = meta_features(data, "handwriting")
     objective = make_objective(data, Space(max_image_size=96), seed=args.seed)
     ours = MetaLLMiXSampler(
-        source_storage=PAST, meta_features=described, llm=args.llm, seed=args.seed
+        source_storage=PAST,
+        meta_features=described,
+        llm=args.llm,
+        llm_timeout=args.llm_timeout,
+        seed=args.seed,
     )
     samplers: dict[str, optuna.samplers.BaseSampler] = {
         OURS: ours,
@@ -94,7 +98,8 @@ def source(study: optuna.Study) -> str:
     record = read_record(study.trials[0])
     if record is None:
         return "\nThe first trial was not suggested."
-    lines = [f"\nThe first trial's source: {record['source']} (model: {record['model']})"]
+    model = record["model"] or "none, choose one with --llm"
+    lines = [f"\nThe first trial's source: {record['source']} (model: {model})"]
     return "\n  ".join([*lines, *record["reasons"]])
 
 
@@ -102,7 +107,17 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare MetaLLMiX with TPE on a new task.")
     parser.add_argument("--n-trials", type=int, default=15)
     parser.add_argument("--storage", default="sqlite:///demo.db")
-    parser.add_argument("--llm", help='for example "ollama:qwen3:8b" (default: automatic)')
+    parser.add_argument(
+        "--llm",
+        help='for example "ollama:qwen3:8b" or "embedded" (default: a model of a local Ollama '
+        "server with at least 1.5 billion parameters, else none)",
+    )
+    parser.add_argument(
+        "--llm-timeout",
+        type=float,
+        default=60.0,
+        help="seconds for the language model's entire part of the suggestion (default: 60)",
+    )
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 

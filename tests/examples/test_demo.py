@@ -40,7 +40,7 @@ def test_demo_compares_with_tpe_and_says_where_the_first_trial_came_from(tmp_pat
 def test_demos_first_trial_comes_from_the_embedded_model(tmp_path: Path) -> None:
     if not is_embedded_installed():
         pytest.skip("the embedded model is not installed")
-    output = demo(tmp_path, "--n-trials", "1", "--llm", "embedded")
+    output = demo(tmp_path, "--n-trials", "1", "--llm", "embedded", "--llm-timeout", "900")
 
     assert "source: llm (model: embedded:SmolLM2" in output
     study = optuna.load_study(

@@ -109,7 +109,9 @@ def test_one_model_proposes_and_another_reviews(past: Any, logs: Any) -> None:
 @pytest.mark.model
 @pytest.mark.skipif(not is_embedded_installed(), reason="the embedded model is not installed")
 def test_the_embedded_model_reviews_what_another_proposes(past: Any, logs: Any) -> None:
-    sampler = MetaLLMiXSampler(llm=ScriptedLLM([choose()]), judge="embedded", seed=0)
+    sampler = MetaLLMiXSampler(
+        llm=ScriptedLLM([choose()]), judge="embedded", llm_timeout=None, seed=0
+    )
     first = run(sampler, past).trials[0]
     assert (first.user_attrs["metallmix:source"], logs.warnings) == ("llm", [])
     record = read_record(first)

@@ -165,7 +165,9 @@ def _past(texts: Sequence[str]) -> InMemoryStorage:
 
 def _run(llm: Any, texts: Sequence[str]) -> optuna.trial.FrozenTrial:
     storage = _past(texts)
-    sampler = MetaLLMiXSampler(source_storage=storage, llm=llm, judge=False, seed=0)
+    sampler = MetaLLMiXSampler(
+        source_storage=storage, llm=llm, judge=False, llm_timeout=None, seed=0
+    )
     study = optuna.create_study(sampler=sampler, study_name="target")
     study.set_user_attr(texts[0], texts[0][:64])
 

@@ -65,7 +65,9 @@ def test_first_suggestion(replays, storage, index):
 def test_first_suggestion_of_the_embedded_model(replays, storage, index):
     if not is_embedded_installed():
         pytest.skip("the embedded model is not installed")
-    suggested = suggest_for(replays[index], replays, storage, llm="embedded", judge=False)
+    suggested = suggest_for(
+        replays[index], replays, storage, llm="embedded", judge=False, llm_timeout=None
+    )
     check_served(suggested)
     attrs = suggested.trial.user_attrs
     assert attrs["metallmix:model"]
