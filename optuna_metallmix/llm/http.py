@@ -1,4 +1,4 @@
-"""Shared parts of the clients for model servers: retries, error reasons, loopback addresses."""
+"""Shared parts of the clients for model servers: messages, retries, error reasons, addresses."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import ipaddress
 import json
 import math
 from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
 from time import sleep
 from typing import TypeVar
+
+from optuna_metallmix.llm.protocol import Message
 
 
 NO_REASON = "no reason given"
@@ -37,6 +40,22 @@ def is_loopback(host: str) -> bool:
     with suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
     return host == "localhost"
+
+
+def without_system(messages: Sequence[Message]) -> list[Message]:
+    """Put the system messages in front of the first user message, or make a user message of them.
+
+    Returns:
+        The messages in their order, the first from the user if there was a system message.
+    """
+    system = [message["content"] for message in messages if message["role"] == "system"]
+    others = [message for message in messages if message["role"] != "system"]
+    if system and (not others or others[0]["role"] != "user"):
+        others.insert(0, {"role": "user", "content": ""})
+    if system:
+        content = "\n\n".join(text for text in (*system, others[0]["content"]) if text)
+        others[0] = {**others[0], "content": content}
+    return others
 
 
 def reason_of(body: object, secret: str = "") -> str:

@@ -4,6 +4,7 @@ The answer is constrained by ``response_format={"type": "json_schema", ...}``, w
 llama.cpp and LM Studio support. ``json_object`` is not used: LM Studio rejects it, and it does not
 constrain the keys. If a server rejects the schema (status 400 or 422: older servers, and those
 that cannot compile this schema), it is asked again with the schema as text in the last message.
+If it rejects a system message, which Gemma's template does, it is asked again without one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import time
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -29,6 +31,7 @@ from optuna_metallmix.llm.http import SETUP_REMEDY
 from optuna_metallmix.llm.http import is_loopback
 from optuna_metallmix.llm.http import reason_of
 from optuna_metallmix.llm.http import retry
+from optuna_metallmix.llm.http import without_system
 from optuna_metallmix.llm.protocol import Message
 from optuna_metallmix.llm.protocol import Usage
 
@@ -42,6 +45,10 @@ DEFAULT_URL = "http://localhost:8000/v1"
 _INSTALL_COMMAND = 'pip install "optuna-metallmix[openai]"'
 
 _KEY_VARIABLE = "OPENAI_API_KEY"
+
+# "System role not supported", "Conversation roles must alternate user/assistant", "Only user and
+# assistant roles are supported!"
+_REJECTED_ROLE = re.compile(r"\brole(s|\b)", re.IGNORECASE)
 
 # Seconds.
 _CONNECT_TIMEOUT = 5.0
@@ -177,7 +184,10 @@ class OpenAILLM:
 
             try:
                 return send({**request, "response_format": constraint}), True
-            except (openai.BadRequestError, openai.UnprocessableEntityError):
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                merged = without_system(messages)
+                if len(merged) < len(messages) and _REJECTED_ROLE.search(_error_reason(error)):
+                    return self._complete(merged, schema, deadline - time.monotonic())
                 # If the schema is not the reason, the second request is rejected as well.
                 return send({**request, "messages": _with_schema(messages, schema)}), False
 

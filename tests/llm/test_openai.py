@@ -135,6 +135,29 @@ def test_server_that_refuses_schemas_is_sent_the_schema_as_text(
 
 
 @pytest.mark.parametrize(
+    "reason",
+    [
+        "System role not supported",
+        "Conversation roles must alternate user/assistant/user/assistant/...",
+        "Error rendering prompt with jinja template: Only user and assistant roles are supported!",
+    ],
+)
+@pytest.mark.parametrize("is_constrained", [True, False])
+def test_server_that_refuses_a_system_message(
+    server: FakeOllama, reason: str, is_constrained: bool
+) -> None:
+    refusals = [(400, {"error": {"message": reason}})]
+    refusals += [(400, {"error": {"message": "failed to parse grammar"}})] * (not is_constrained)
+    server.reply_in_turn(CHAT, *refusals, (200, completion()))
+    llm = OpenAILLM("m", f"http://{server.host}/v1")
+    assert llm.generate(MESSAGES, schema=SCHEMA) == DOCUMENT
+    assert llm.is_constrained is is_constrained
+    (message,) = server.all_sent(CHAT)[-1]["messages"]
+    assert message["role"] == "user"
+    assert message["content"].startswith("You answer in JSON.\n\nDescribe Paris.")
+
+
+@pytest.mark.parametrize(
     "content",
     [
         f"<think>\nSo {{perhaps}} Paris.\n</think>\n\n{DOCUMENT}",
@@ -240,7 +263,7 @@ def test_silent_server_is_asked_once(server: FakeOllama) -> None:
     server.silent = True
     with pytest.raises(LLMError, match=r"did not answer within 0\.05 seconds: raise `timeout`"):
         ask(server, timeout=0.05)
-    assert len(server.requests) == 1
+    assert len(server.requests) <= 1  # on a slow machine the server has not seen it yet
 
 
 def test_absent_server() -> None:

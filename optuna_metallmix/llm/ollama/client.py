@@ -19,6 +19,7 @@ from optuna_metallmix.errors import LLMError
 from optuna_metallmix.llm.deadline import time_limit
 from optuna_metallmix.llm.http import attempts_of
 from optuna_metallmix.llm.http import retry
+from optuna_metallmix.llm.http import without_system
 from optuna_metallmix.llm.ollama.answers import Asked
 from optuna_metallmix.llm.ollama.answers import problem_of
 from optuna_metallmix.llm.ollama.answers import text_of
@@ -294,7 +295,11 @@ class OllamaLLM:
         The request is repeated after a transient error, and once with a larger context.
         """
         import_client()
-        messages = _as_user(messages)
+        # Gemma has no system role, and other templates drop a system message. Which of them a
+        # server uses is not known: newer servers (0.20) report `{{ .Prompt }}` as the template
+        # of a model whose format is built in. So no model gets a system message: a suggestion
+        # asks for nothing that a user could not, and code checks the answer.
+        messages = without_system(messages)
         self._context = max(self._context, self.num_ctx or self._needed_context(messages))
         num_ctx = self.num_ctx or self._context
         limit, setting = time_limit(self.timeout)
@@ -419,21 +424,3 @@ class OllamaLLM:
         return (
             f"{prompt} with num_ctx={num_ctx} ({reason}): raise `num_ctx`, or shorten the prompt."
         )
-
-
-def _as_user(messages: Sequence[Message]) -> list[Message]:
-    """Put the system messages in front of the first user message, or make a user message of them.
-
-    Gemma has no system role, and other templates drop a system message or fail. Which of them a
-    server uses is not known: newer servers (0.20) report ``{{ .Prompt }}`` as the template of a
-    model whose format is built in. So it is done for all models: what a suggestion asks has no
-    instructions that a user could not give, and code checks the answer.
-    """
-    system = [message["content"] for message in messages if message["role"] == "system"]
-    others = [message for message in messages if message["role"] != "system"]
-    if system and (not others or others[0]["role"] != "user"):
-        others.insert(0, {"role": "user", "content": ""})
-    if system:
-        content = "\n\n".join(text for text in (*system, others[0]["content"]) if text)
-        others[0] = {**others[0], "content": content}
-    return others
