@@ -271,7 +271,7 @@ class TransferModel:
         best = [observed[int(i)] for i in np.argsort(-scores, kind="stable")[:3]]
         return [perturbed for config in best for perturbed in self._perturb(config, rng)]
 
-    def _perturb(self, config: Config, rng: Generator) -> list[Config]:
+    def _perturb(self, config: Config, rng: Generator) -> Sequence[Config]:
         """Perturb numbers, and take choices from configurations with the same parameters."""
         widths = np.repeat(WIDTHS, N_PERTURBED)
         donors = self._by_names.get(frozenset(config), [config])
