@@ -252,7 +252,9 @@ def suggest_for_study(
         raise HistoryError(_why_nothing_is_known(history, reasons, settings))
     budget = TimeBudget(settings.llm_timeout)
     llm = _find_model(settings.llm, budget, reasons)
-    reviewer = llm if settings.judge is None else _find_model(settings.judge, budget, reasons)
+    # A second object for the same model would reload it, with the context that it needs.
+    is_own_judge = settings.judge is None or settings.judge == settings.llm
+    reviewer = llm if is_own_judge else _find_model(settings.judge, budget, reasons)
     try:
         suggestion = suggest(
             history,

@@ -192,9 +192,9 @@ def compare_models(
     check_timeout(llm_timeout)
     variant = variant_named(prompt)
     resolved = _resolve(models)
-    reviewer = None if judge is None else resolve_llm(judge, "judge").llm
+    reviewer = _resolve_judge(judge, models, resolved)
     history = _read_history(source, studies)
-    for asked in (*resolved.values(), reviewer):
+    for asked in {id(llm): llm for llm in (*resolved.values(), reviewer)}.values():
         if isinstance(asked, OllamaLLM | OpenAILLM):
             asked.check_available()
     report("fitting the meta-learner with each past study held out once")
@@ -236,6 +236,17 @@ def _resolve(models: Sequence[LLMSpec]) -> dict[str, LLM]:
             raise ValueError(f"Two models have the name {name!r}. List each model once.")
         by_name[name] = resolved.llm
     return by_name
+
+
+def _resolve_judge(
+    judge: LLMSpec, models: Sequence[LLMSpec], resolved: Mapping[str, LLM]
+) -> LLM | None:
+    if judge is None:
+        return None
+    if isinstance(judge, str) and judge in models:
+        # A second object would reload the model at each turn, with the context that it needs.
+        return list(resolved.values())[list(models).index(judge)]
+    return resolve_llm(judge, "judge").llm
 
 
 def _read_history(source: Source, names: Sequence[str] | None) -> History:

@@ -152,6 +152,19 @@ def test_one_study_cannot_be_held_out(add_study: AddStudy) -> None:
         compare_models([Reads()], storage, studies=["empty"])
 
 
+def test_judge_that_is_compared_is_loaded_once(
+    past_storage: InMemoryStorage, ollama_server: FakeOllama
+) -> None:
+    """A second object would ask with a context of its own, which reloads the model."""
+    show = {"model_info": {"general.parameter_count": 8 * 10**9}}
+    ollama_server.reply("/api/show", show)
+    ollama_server.reply("/api/ps", {"models": []})
+    ollama_server.reply("/api/chat", {**CHAT, "message": {"role": "assistant", "content": "no"}})
+    models = ["ollama:a:8b", "ollama:b:8b"]
+    compare_models(models, past_storage, studies=["skin"], judge=models[1], n_orders=0)
+    assert [body["model"] for body in ollama_server.all_sent("/api/show")] == ["a:8b", "b:8b"]
+
+
 def test_dead_server_is_an_error_before_any_work(past_storage: InMemoryStorage) -> None:
     steps: list[str] = []
     dead = OllamaLLM("qwen3:8b", host="127.0.0.1:1")

@@ -128,6 +128,12 @@ def test_schema_that_cannot_be_followed_is_a_sentence(llm: OllamaLLM) -> None:
         llm.generate(MESSAGES, schema={"type": "nonsense"})
 
 
+def test_server_reports_the_size_of_the_model(llm: OllamaLLM) -> None:
+    llm.check_available()
+    assert llm.n_parameters is not None
+    assert llm.n_parameters > 10**6
+
+
 def test_build_names_version_and_weights(llm: OllamaLLM) -> None:
     assert re.fullmatch(r"ollama \S+, [0-9a-f]{12}", llm.build or "")
 
@@ -136,7 +142,8 @@ def test_build_names_version_and_weights(llm: OllamaLLM) -> None:
 def test_first_trial_is_asked_for_and_the_memory_is_free_again(
     llm: OllamaLLM, prompt: Literal["plain", "cot", "cot+shap"]
 ) -> None:
-    study = run(MetaLLMiXSampler(llm=llm, prompt=prompt, seed=0), memory_past())
+    sampler = MetaLLMiXSampler(llm=llm, prompt=prompt, seed=0, llm_timeout=None)
+    study = run(sampler, memory_past())
     found = read_record(study.trials[0])
     assert found is not None
     assert found["model"] == llm.name
@@ -147,7 +154,7 @@ def test_first_trial_is_asked_for_and_the_memory_is_free_again(
 
 
 def test_models_are_compared(llm: OllamaLLM) -> None:
-    found = compare_models([llm], memory_past(), studies=["past-0"], n_orders=2)
+    found = compare_models([llm], memory_past(), studies=["past-0"], n_orders=2, llm_timeout=None)
     _, row = found.answers
     assert row.valid
     assert row.seconds > 0
