@@ -34,7 +34,7 @@ RUBBISH: dict[str, tuple[str, str]] = {
     "nothing": ("", "Invalid JSON"),
     "a list": ("[1]", "object"),
     "not all fields": ('{"candidate": 1}', "Field required"),
-    "a number as text": ('{"reasoning": "", "candidate": "1", "why": ""}', "valid integer"),
+    "no number": ('{"reasoning": "", "candidate": "first", "why": ""}', "valid integer"),
     "no such candidate": (choose(77)([], {"properties": {"candidate": 0}}), "no candidate 77"),
     "no evidence": (choose()([], {"properties": {"candidate": 0}}), "No evidence is cited"),
     "no such evidence": (
