@@ -54,6 +54,8 @@ _REJECTED_ROLE = re.compile(r"\brole(s|\b)", re.IGNORECASE)
 _CONNECT_TIMEOUT = 5.0
 _LIST_TIMEOUT = 5.0
 
+_ONLY_REASONING = re.compile(r"\s*<think>((?!</think>).)*(</think>\s*)?", re.DOTALL)
+
 _logger = optuna.logging.get_logger("optuna.metallmix")
 
 
@@ -207,6 +209,9 @@ class OpenAILLM:
         content = getattr(message, "content", None)
         # Servers that know the model's format return its reasoning under either name.
         reasoning = getattr(message, "reasoning_content", "") or getattr(message, "reasoning", "")
+        # Other servers leave it in the answer, with a closing tag only if it came to its end.
+        if isinstance(content, str) and _ONLY_REASONING.fullmatch(content):
+            reasoning, content = content, None
         if refusal := getattr(message, "refusal", None):
             return f"refused ({refusal}): choose another model"
         if reason == "length":

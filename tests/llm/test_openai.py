@@ -184,6 +184,9 @@ def test_answer_without_a_document_is_left_to_the_caller(server: FakeOllama) -> 
         (completion(" \n"), "gave an empty answer: choose"),
         (completion(None, reasoning_content="Hm."), "returned only reasoning tokens: disable"),
         (completion(None, reasoning="Hm."), "returned only reasoning tokens: disable"),
+        (completion("<think>Hm."), "returned only reasoning tokens: disable"),
+        (completion("<think>\nHm.\n</think>\n"), "returned only reasoning tokens: disable"),
+        (completion("<think>Hm. {", "length"), "was cut off while reasoning: raise"),
         (
             completion(None, "length", reasoning="Hm."),
             r"was cut off while reasoning: raise",

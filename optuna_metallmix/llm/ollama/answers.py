@@ -75,16 +75,15 @@ def problem_of(
     if thoughts and not text:
         remedy = _more_tokens(asked, is_full) if is_cut else _less_reasoning(asked)
         return f"spent its {written} tokens on reasoning: {remedy}"
+    is_prose = "{" not in text if is_cut else not _has_object(text)
+    if asked.think is False and text and is_prose and (thoughts or may_reason()):
+        return _ignored_schema(text, asked)
     if is_cut:
         return (
             f"was cut off after {written} tokens: raise `num_predict` (now {asked.num_predict}) "
             f"or `num_ctx` (now {asked.num_ctx})"
         )
-    if not text:
-        return "gave an empty answer: choose another model"
-    if asked.think is False and not _has_object(text) and (thoughts or may_reason()):
-        return _ignored_schema(text, asked)
-    return None
+    return None if text else "gave an empty answer: choose another model"
 
 
 def _split(response: ollama.ChatResponse) -> tuple[str, str]:

@@ -128,6 +128,15 @@ def test_schema_that_was_ignored(ollama_server: FakeOllama, content: str) -> Non
     assert len(str(caught.value)) < 400
 
 
+def test_long_prose_is_not_helped_by_more_tokens(ollama_server: FakeOllama) -> None:
+    serve(ollama_server, answer("I would " * 99, done_reason="length"), "thinking")
+    with pytest.raises(LLMError, match="pass `think=None`"):
+        ask(think=False)
+    serve(ollama_server, answer('{"n": 1, "why": "I would', done_reason="length"), "thinking")
+    with pytest.raises(LLMError, match="cut off after 9 tokens: raise `num_predict`"):
+        ask(think=False)
+
+
 def test_enough_tokens_are_not_asked_for(ollama_server: FakeOllama) -> None:
     serve(ollama_server, answer("The first."), "thinking")
     with pytest.raises(LLMError, match=r"pass `think=None`, or choose another model\.$"):
