@@ -102,7 +102,8 @@ def check_source(source: Source | None, names: Sequence[str] | None) -> tuple[st
 
 def check_timeout(seconds: float | None) -> None:
     """Raise ValueError if ``seconds`` is neither a positive number nor None."""
-    is_number = isinstance(seconds, int | float | np.number) and not isinstance(seconds, bool)
+    is_number = isinstance(seconds, int | float | np.integer | np.floating)
+    is_number = is_number and not isinstance(seconds, bool)
     if seconds is not None and not (is_number and 0 < seconds < math.inf):
         raise ValueError(
             f"llm_timeout={seconds!r} must be a number of seconds greater than 0, or None for no "

@@ -143,7 +143,7 @@ def resolve_llm(spec: LLMSpec = None, argument: str = "llm") -> Resolved:
     ``"ollama:qwen3:8b"``       this model of the Ollama server
     ``"openai:URL#MODEL"``      this model of an OpenAI-compatible server; the default URL is
                                 http://localhost:8000/v1, the default model the first listed
-    ``"embedded"``              SmolLM2-135M-Instruct inside this process
+    ``"embedded"``              SmolLM2-135M-Instruct inside this process; only by this name
     path ending in ``.gguf``    this file inside this process (a ``Path`` may have any ending)
     object                      the object itself, wrapped in :class:`ForeignLLM` unless it is a
                                 model of this package

@@ -64,8 +64,9 @@ class EmbeddedLLM:
     suggestions, pass a larger GGUF file or use Ollama.
 
     The model is loaded at the first :meth:`generate` (the packaged model takes 0.4 seconds and
-    0.3 GB), and freed by :meth:`close` or together with the object. Calls from several threads
-    wait for each other. A pickled copy has the same settings and loads the model again.
+    0.3 GB), which blocks the process, and freed by :meth:`close` or together with the object. Calls
+    from several threads wait for each other. An answer stops within seconds when a sampler's
+    ``llm_timeout`` is over. A pickled copy has the same settings and loads the model again.
 
     Attributes:
         name: ``embedded:`` and the file's stem, with that of the adapter after a ``+``, as shown
