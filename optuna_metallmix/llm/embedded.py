@@ -50,6 +50,9 @@ _EXIT_SECONDS = 10.0
 # In tokens.
 _BATCH = 128
 
+# In bytes.
+_CHUNK = 2**24
+
 _logger = optuna.logging.get_logger("optuna.metallmix")
 
 # Runtimes that a fork copied into this process. Their threads exist in the parent only, so that
@@ -64,9 +67,10 @@ class EmbeddedLLM:
     suggestions, pass a larger GGUF file or use Ollama.
 
     The model is loaded at the first :meth:`generate` (the packaged model takes 0.4 seconds and
-    0.3 GB), which blocks the process, and freed by :meth:`close` or together with the object. Calls
-    from several threads wait for each other. An answer stops within seconds when a sampler's
-    ``llm_timeout`` is over. A pickled copy has the same settings and loads the model again.
+    0.3 GB), and freed by :meth:`close` or together with the object. Calls from several threads
+    wait for each other. An answer stops within seconds when a sampler's ``llm_timeout`` is over;
+    loading blocks the process once the file has been read. A pickled copy has the same settings
+    and loads the model again.
 
     Attributes:
         name: ``embedded:`` and the file's stem, with that of the adapter after a ``+``, as shown
@@ -203,6 +207,7 @@ class EmbeddedLLM:
             raise LLMError(f"The llama.cpp runtime is not installed: run `{INSTALL_COMMAND}`.")
         if self._is_packaged:
             check_packaged(self.path)
+        self._read_ahead()
         import xllamacpp
 
         files = f"{self.path}" + (f" and {self.adapter}" if self.adapter else "")
@@ -213,6 +218,12 @@ class EmbeddedLLM:
                 f"llama.cpp cannot load {files} with n_ctx={self.n_ctx} ({error}): check "
                 "that each file is complete, free some memory, or lower `n_ctx`."
             ) from error
+
+    def _read_ahead(self) -> None:
+        # From a slow disk this takes minutes, for which the runtime would block all threads.
+        with self.path.open("rb") as file:
+            while file.read(_CHUNK):
+                self._check_time()
 
     def _params(self, xllamacpp: Any) -> Any:
         params = xllamacpp.CommonParams()

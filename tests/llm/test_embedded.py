@@ -261,6 +261,26 @@ def test_answer_is_stopped_when_nobody_waits() -> None:
     assert model._server is None
 
 
+def test_slow_disk_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is read in pieces, and not loaded when the time is up."""
+    pytest.importorskip("xllamacpp")
+    path = write_gguf(tmp_path / "large.gguf", {}, {"weight": (64,)})
+    budget, model = TimeBudget(600), EmbeddedLLM(path)
+    n_reads = 0
+
+    def late() -> None:
+        nonlocal n_reads
+        n_reads += 1
+        if n_reads > 3:
+            raise LLMError("too late")
+
+    monkeypatch.setattr(embedded, "_CHUNK", 64)
+    monkeypatch.setattr(model, "_check_time", late)
+    with pytest.raises(LLMError, match="too late"):
+        budget.limit(model).generate(MESSAGES, schema=SCHEMA)
+    assert model._server is None
+
+
 @needs_model
 @pytest.mark.model
 def test_late_answer_does_not_disturb_the_exit() -> None:
