@@ -269,8 +269,9 @@ def suggest_for_study(
             prompt=settings.prompt,
         )
     finally:  # free memory, especially GPU memory, for the training run that follows
-        for model in (llm, reviewer):
-            budget.release(model)
+        budget.release(llm)
+        if reviewer is not llm:
+            budget.release(reviewer)
     return replace(
         suggestion,
         reasons=(*reasons, *suggestion.reasons),
