@@ -240,11 +240,14 @@ def test_requests_take_no_longer_than_the_budget() -> None:
     assert seconds > 3600
 
 
-def test_server_that_is_silent(openai_server: Any) -> None:
-    """The request ends by itself, so that the server stops working on the answer."""
-    pytest.importorskip("openai")
+@pytest.mark.parametrize("kind", ["ollama", "openai"])
+def test_request_to_a_silent_server_ends(openai_server: Any, kind: str) -> None:
+    """So that the server stops working on the answer."""
     openai_server.silent = True
-    llm = OpenAILLM("m", f"http://{openai_server.host}/v1")
+    llm: OllamaLLM | OpenAILLM = OllamaLLM("m")
+    if kind == "openai":
+        pytest.importorskip("openai")
+        llm = OpenAILLM("m", f"http://{openai_server.host}/v1")
     budget = TimeBudget(0.2)
     with pytest.raises(LLMError, match="`llm_timeout`"):
         ask(budget, llm)
