@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> None:
 
 def suggestion(storage: BaseStorage, llm: str | None) -> Column:
     """Time one suggestion for a new study: wall seconds by stage, then in total."""
-    sampler = MetaLLMiXSampler(source_storage=storage, llm=llm or False, seed=0)
+    sampler = MetaLLMiXSampler(source_storage=storage, llm=llm or False, llm_timeout=None, seed=0)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     trial = study.ask()
     with timed() as elapsed:

@@ -115,6 +115,7 @@ def _ours(bench: Bench, job: Job, llm: Any) -> MetaLLMiXSampler:
         source_study_names=bench.others(job.task),
         meta_features=described(bench, job.task, job.seed),
         llm=llm,
+        llm_timeout=None,
         seed=seed_of_job(job),
     )
 

@@ -87,6 +87,7 @@ def _sampler(setting: Setting, **options: Any) -> MetaLLMiXSampler:
         "source_study_names": list(setting.others),
         "meta_features": setting.task.attributes,
         "llm": False,
+        "llm_timeout": None,  # searches share the processor
         "seed": setting.seed,
     }
     return MetaLLMiXSampler(**{**usual, **options})
