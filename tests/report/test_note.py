@@ -240,8 +240,8 @@ def test_note_of_the_other_steps_of_the_ladder(suggestion: Suggestion) -> None:
     )
     note = render_note(lower, 0, {})
     assert (
-        "Chosen by the meta-learner from 3 past studies with 90 trials, no answer of `scripted` was "
-        "used." in note
+        "Chosen by the meta-learner from 3 past studies with 90 trials, no answer of `scripted` "
+        "was used." in note
     )
     alone = render_note(replace(lower, attempts=()), 0, {})
     assert "from 3 past studies with 90 trials, without a language model." in alone
