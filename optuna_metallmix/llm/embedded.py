@@ -205,9 +205,12 @@ class EmbeddedLLM:
     def _load(self) -> Any:
         if not _has_runtime():
             raise LLMError(f"The llama.cpp runtime is not installed: run `{INSTALL_COMMAND}`.")
-        if self._is_packaged:
-            check_packaged(self.path)
-        self._read_ahead()
+        try:
+            if self._is_packaged:
+                check_packaged(self.path)
+            self._read_ahead()
+        except OSError as error:  # it was there when the object was made
+            raise LLMError(_describe_unreadable(self.path, error)) from error
         import xllamacpp
 
         files = f"{self.path}" + (f" and {self.adapter}" if self.adapter else "")
@@ -380,12 +383,14 @@ def _checked_file(path: Path) -> Path:
         with path.open("rb") as file:
             is_gguf = file.read(4) == b"GGUF"
     except OSError as error:
-        raise LLMError(
-            f"The model file {path} cannot be read ({error.strerror}): pass a GGUF file."
-        ) from error
+        raise LLMError(_describe_unreadable(path, error)) from error
     if not is_gguf:
         raise LLMError(f"{path} is not a GGUF file: pass a model in llama.cpp's GGUF format.")
     return path
+
+
+def _describe_unreadable(path: Path, error: OSError) -> str:
+    return f"The model file {path} cannot be read ({error.strerror}): pass a GGUF file."
 
 
 @lru_cache(maxsize=1)

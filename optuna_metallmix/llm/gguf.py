@@ -22,7 +22,10 @@ def n_parameters(path: Path) -> int | None:
 
     None if the file cannot be read, or is one of several parts of a model.
     """
-    status = path.stat()
+    try:
+        status = path.stat()
+    except OSError:
+        return None
     return _n_parameters(path, status.st_size, status.st_mtime_ns)
 
 

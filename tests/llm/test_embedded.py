@@ -261,6 +261,14 @@ def test_answer_is_stopped_when_nobody_waits() -> None:
     assert model._server is None
 
 
+def test_lost_file_is_an_error_of_the_model(tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp")
+    model = EmbeddedLLM(write_gguf(tmp_path / "lost.gguf", {}, {"weight": (64,)}))
+    model.path.unlink()
+    with pytest.raises(LLMError, match=r"lost\.gguf cannot be read \(No such file"):
+        model.generate(MESSAGES, schema=SCHEMA)
+
+
 def test_slow_disk_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is read in pieces, and not loaded when the time is up."""
     pytest.importorskip("xllamacpp")

@@ -48,6 +48,10 @@ def test_damaged_file_says_nothing(tmp_path: Path, size: int) -> None:
     assert n_parameters(path) is None
 
 
+def test_lost_file_says_nothing(tmp_path: Path) -> None:
+    assert n_parameters(tmp_path / "lost.gguf") is None
+
+
 def test_nonsense_says_nothing(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(b"GGUF" + b"\xff" * 500)
