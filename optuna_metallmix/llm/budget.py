@@ -53,7 +53,7 @@ class TimeBudget:
 
     Attributes:
         seconds: The limit; None for no limit, so that calls run in the caller's thread.
-        is_over: Whether a call was abandoned because the time was up.
+        is_over: Whether a call was abandoned, or failed, when the time was up.
     """
 
     def __init__(self, seconds: float | None) -> None:
@@ -107,6 +107,8 @@ class TimeBudget:
         if not future.done():
             self._raise_late(subject)
         self._left = max(deadline.seconds_left, 0.0)
+        if not self._left and isinstance(future.exception(), LLMError):
+            self.is_over = True  # a request that had all of it
         return future.result()
 
     def limit(self, llm: LLM) -> LLM:

@@ -55,11 +55,12 @@ def time_limit(timeout: float | None) -> tuple[float, str]:
         timeout: The backend's own limit in seconds; None for the budget's, or 120 without one.
 
     Returns:
-        Seconds, at least 0.01 and rounded, and ``"timeout"`` or ``"llm_timeout"``.
+        Seconds, above 0, and ``"timeout"`` or ``"llm_timeout"``. What the budget leaves is rounded
+        up, so that a request which takes all of it ends after the budget.
     """
     deadline = DEADLINE.get()
     if deadline is None:
         return timeout or _DEFAULT_TIMEOUT, "timeout"
     left = min(max(deadline.seconds_left, 0.01), _NO_LIMIT)
-    left = float(round(left)) if left > 10 else round(left, 2)  # for the log
+    left = float(math.ceil(left)) if left > 10 else math.ceil(100 * left) / 100  # for the log
     return (left, "llm_timeout") if timeout is None or left < timeout else (timeout, "timeout")

@@ -240,6 +240,32 @@ def test_requests_take_no_longer_than_the_budget() -> None:
     assert seconds > 3600
 
 
+@pytest.mark.parametrize("seconds", [40.4, 4.004])
+def test_requests_take_all_of_the_budget(seconds: float) -> None:
+    def spare() -> float:
+        deadline = DEADLINE.get()
+        assert deadline is not None
+        return time_limit(None)[0] - deadline.seconds_left
+
+    assert TimeBudget(seconds).run(spare, "It") > 0
+
+
+def test_request_that_fails_when_the_budget_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its error arrives before the thread that waits for it has noticed the time."""
+
+    def fail() -> None:
+        deadline = DEADLINE.get()
+        assert deadline is not None
+        deadline.cancelled.wait(deadline.seconds_left)
+        raise LLMError("no answer")
+
+    monkeypatch.setattr(budget_module, "wait", lambda futures, _: futures[0].exception())
+    budget = TimeBudget(SHORT)
+    with pytest.raises(LLMError, match="no answer"):
+        budget.run(fail, "It")
+    assert budget.is_over
+
+
 @pytest.mark.parametrize("kind", ["ollama", "openai"])
 def test_request_to_a_silent_server_ends(openai_server: Any, kind: str) -> None:
     """So that the server stops working on the answer."""
