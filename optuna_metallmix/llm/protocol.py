@@ -121,7 +121,7 @@ def is_small(llm: LLM) -> bool:
         n_parameters = getattr(llm, "n_parameters", None)
     except LLMError:  # a server that does not answer; the question will fail for that reason
         return False
-    return isinstance(n_parameters, Real) and 0 < float(n_parameters) < SMALL_MODEL
+    return isinstance(n_parameters, Real) and n_parameters < SMALL_MODEL and not n_parameters <= 0
 
 
 def model_build(llm: LLM) -> str | None:

@@ -43,6 +43,7 @@ class Unreachable(Own):
         (8e9, False),
         (0, False),
         (float("nan"), False),
+        pytest.param(10**400, False, id="beyond floats"),
         (None, False),
         ("270M", False),
         (lambda: 135_000_000, False),
