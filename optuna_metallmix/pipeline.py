@@ -103,8 +103,9 @@ def suggest(
         suggestion = replace(suggestion, candidates=candidates, reasons=(str(error),))
     if llm is not None:
         budget = budget or TimeBudget(None)
-        limited = budget.limit(llm)
-        reviewing = None if reviewer is None else budget.limit(reviewer)
+        limited, reviewing = budget.limit(llm), None
+        if reviewer is not None:
+            reviewing = limited if reviewer is llm else budget.limit(reviewer)
         suggestion = _ask_model(suggestion, limited, reviewing, n_attempts, variant)
         if budget.is_over and suggestion.proposal is not None:
             suggestion = _without_review(suggestion, budget)
@@ -153,9 +154,9 @@ def _ask_model(
     suggestion: Suggestion, llm: LLM, reviewer: LLM | None, n_attempts: int, variant: Variant
 ) -> Suggestion:
     """Let the language model choose, and record its answers."""
-    question = question_for(llm, question_of(suggestion, variant))
     seconds = dict(suggestion.seconds)
     with timed_stage(seconds, "model", f"Asking {model_name(llm)}"):
+        question = question_for(llm, question_of(suggestion, variant))
         dialogue = hold_dialogue(question, llm, reviewer, n_attempts)
     has_answered = any(attempt.answer for attempt in dialogue.attempts)
     left_out = _left_out(llm, reviewer, dialogue) if question.variant.is_short else ()
@@ -180,7 +181,7 @@ def _left_out(llm: LLM, reviewer: LLM | None, dialogue: Dialogue) -> tuple[str, 
             f"{small} was not asked: a model of its size can only compare evidence, and past "
             "studies give none.",
         )
-    if reviewer is None or model_name(reviewer) == small:
+    if reviewer is None or reviewer is llm:
         return ()
     return (
         f"{model_name(reviewer)} did not review the answer of {small}: a model of its size is "

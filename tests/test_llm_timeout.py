@@ -75,6 +75,20 @@ def test_model_that_blocks(past, logs, may_answer):
     assert slow.n_calls == 1
 
 
+def test_size_that_blocks(past, logs, may_answer):
+    class Blocked(Slow):
+        @property
+        def n_parameters(self) -> int:
+            may_answer.wait()
+            return 1
+
+    study = run(MetaLLMiXSampler(llm=Blocked(may_answer, 0), llm_timeout=SHORT), past)
+    check_step_down(study, logs, "meta-learner", "Blocked has still not answered")
+    record = read_record(study.trials[0])
+    assert record is not None
+    assert record["seconds"]["model"] >= SHORT
+
+
 def test_second_answer_that_blocks(past, logs, may_answer):
     def rubbish_first(messages: Sequence[Message], schema: Mapping[str, Any]) -> str:
         may_answer.wait()

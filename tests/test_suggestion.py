@@ -239,6 +239,14 @@ def test_another_reviewer_of_a_short_answer_is_not_asked_and_named(learned: Lear
     assert reason.startswith("the judge did not review the answer of scripted")
 
 
+def test_another_reviewer_of_the_same_name_is_named(learned: Learned) -> None:
+    suggestion = _suggest(learned, _small(_cite), reviewer=ScriptedLLM([]))
+    (reason,) = suggestion.reasons
+    assert reason.startswith("scripted did not review the answer of scripted")
+    llm = _small(_cite)
+    assert _suggest(learned, llm, reviewer=llm).reasons == ()
+
+
 def _poor(trials: Sequence[PastTrial], space: Mapping[str, Any]) -> History:
     return History((PastStudy("poor", space, tuple(trials), {}),)) if trials else History()
 
