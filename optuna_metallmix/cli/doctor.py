@@ -218,9 +218,10 @@ def _check_answer(llm: LLM, budget: TimeBudget) -> Iterator[Finding]:
         suggestion = suggest(
             example_history(), EXAMPLE_SPACE, EXAMPLE_FEATURES, llm, reviewer=llm, budget=budget
         )
-    finally:
+        answer = _describe_answer(suggestion, budget)
+    finally:  # after which the budget may be over
         budget.release(llm)
-    yield _describe_answer(suggestion, budget)
+    yield answer
     if getattr(llm, "is_constrained", None) is False:
         text = "the server ignores the schema, so answers fail more often: update the server."
         yield Finding("warning", "answer", text)

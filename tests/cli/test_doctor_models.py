@@ -22,6 +22,7 @@ from optuna_metallmix.errors import LLMError
 from optuna_metallmix.llm import INSTALL_COMMAND
 from optuna_metallmix.llm import MODEL_VARIABLE
 from optuna_metallmix.llm import NO_MODEL_HINT
+from optuna_metallmix.llm import TimeBudget
 from optuna_metallmix.llm import is_embedded_installed
 from optuna_metallmix.prompt import PROMPT_VERSION
 
@@ -94,6 +95,19 @@ def test_question_is_that_of_a_first_trial(
     question = "".join(m["content"] for m in ollama_server.all_sent()[0]["messages"])
     assert "learning_rate" in question
     assert "E1" in question
+
+
+def test_time_of_unloading_is_not_that_of_the_answer(
+    ollama_server: FakeOllama, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def release(budget: TimeBudget, llm: object) -> None:
+        budget.is_over = True
+
+    monkeypatch.setattr(TimeBudget, "release", release)
+    ollama_server.reply("/api/show", show(10**9))
+    ollama_server.reply("/api/chat", chat(SHORT))
+    assert main(["doctor", "--llm", "ollama:m"]) == 0
+    assert ", and use the model's choice" in capsys.readouterr().out
 
 
 def test_answer_that_the_judge_refuses(ollama_server: FakeOllama, capsys: Capture) -> None:
