@@ -35,7 +35,6 @@ from optuna_metallmix.llm import OllamaLLM
 from optuna_metallmix.llm import OpenAILLM
 from optuna_metallmix.llm import TimeBudget
 from optuna_metallmix.llm import model_name
-from optuna_metallmix.llm import release
 from optuna_metallmix.llm import resolve_llm
 from optuna_metallmix.pipeline import question_of
 from optuna_metallmix.pipeline import suggest
@@ -203,14 +202,16 @@ def compare_models(
     choices: dict[str, tuple[Choice, ...]] = {}
     for model, llm in resolved.items():
         chosen: list[Choice] = []
+        budget = TimeBudget(llm_timeout)
         try:
             for i, held in enumerate(held_out, start=1):
                 report(f"{model}: study {i} of {len(held_out)}, {held.study.name!r}")
-                held = replace(held, question=question_for(llm, held.question))
                 judging = llm if judge is None else reviewer
                 budget = TimeBudget(llm_timeout)
-                limited = None if judging is None else budget.limit(judging)
-                dialogue = hold_dialogue(held.question, budget.limit(llm), limited, n_attempts)
+                limited = budget.limit(llm)
+                held = replace(held, question=question_for(limited, held.question))
+                reviewing = None if judging is None else budget.limit(judging)
+                dialogue = hold_dialogue(held.question, limited, reviewing, n_attempts)
                 answers.append(_grade(held, model, dialogue, evaluate))
                 if budget.is_over or not dialogue.attempts:  # a small one needs evidence
                     continue
@@ -219,8 +220,8 @@ def compare_models(
                 limited = budget.limit(llm)
                 chosen += ask_in_orders(held.study.name, held.question, limited, n_orders, rng)
         finally:
-            release(llm)
-            release(reviewer)
+            budget.release(llm)
+            budget.release(reviewer)
         choices[model] = tuple(chosen)
     return ModelAnswers(tuple(answers), choices if n_orders else {})
 

@@ -103,6 +103,19 @@ def test_small_model_is_compared_by_the_short_question(past_storage: InMemorySto
     assert order_bias(result.choices["cites"]).candidate_share >= 0.8
 
 
+def test_size_of_a_model_is_asked_within_the_limit(past_storage: InMemoryStorage) -> None:
+    asked_in = []
+
+    class Sized(Reads):
+        @property
+        def n_parameters(self) -> None:
+            asked_in.append(threading.current_thread())
+
+    compare_models([Sized()], past_storage, studies=["skin"], n_orders=0)
+    assert len(asked_in) == 1
+    assert asked_in != [threading.current_thread()]
+
+
 def test_judge_that_is_another_model(past_storage: InMemoryStorage) -> None:
     harsh = TakesPosition(1, "harsh")
     result = compare_models([Reads()], past_storage, studies=["skin"], judge=harsh, n_orders=0)
