@@ -181,7 +181,7 @@ def _left_out(llm: LLM, reviewer: LLM | None, dialogue: Dialogue) -> tuple[str, 
             f"{small} was not asked: a model of its size can only compare evidence, and past "
             "studies give none.",
         )
-    if reviewer is None or reviewer is llm:
+    if dialogue.proposal is None or reviewer is None or reviewer is llm:
         return ()
     return (
         f"{model_name(reviewer)} did not review the answer of {small}: a model of its size is "
@@ -317,7 +317,10 @@ def _why_nothing_is_known(history: History, reasons: list[str], settings: Settin
     why += [f"Study {name!r} is left out: {reason}." for name, reason in history.left_out.items()]
     later, otherwise = "", ""
     if settings.llm is not False:
-        later = "The language model is asked once this trial has revealed the search space. "
+        later = (
+            "If there is a language model with at least 1.5 billion parameters, it is asked once "
+            "this trial has revealed the search space. "
+        )
         otherwise = ", or search_space= to have the first trial suggested"
     return (  # three reasons are enough: a storage can have hundreds of unusable studies
         f"{' '.join(why[:3])} The objective's search space is not known yet either. "

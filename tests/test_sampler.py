@@ -160,11 +160,21 @@ def test_no_past_with_a_space_the_model_makes_the_first_trial(logs):
     assert len(logs.warnings) == 1
 
 
+def test_no_past_and_a_small_model_promises_no_question():
+    llm = ScriptedLLM([])
+    llm.n_parameters = 135_000_000
+    study = new_study(MetaLLMiXSampler(llm=llm))
+    study.optimize(objective, n_trials=2)
+    first, second = (trial.user_attrs["metallmix:reason"] for trial in study.trials)
+    assert "with at least 1.5 billion parameters, it is asked once this trial has" in first
+    assert "scripted was not asked" in second
+
+
 def test_no_past_and_no_model_is_said_once(logs):
     study = new_study(MetaLLMiXSampler(llm=False))
     study.optimize(objective, n_trials=4)
     (warning,) = logs.warnings
-    assert "language model is asked" not in warning
+    assert "it is asked" not in warning
     assert [one.user_attrs.get("metallmix:source") for one in study.trials] == [
         "base-sampler",
         *[None] * 3,

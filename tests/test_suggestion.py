@@ -247,6 +247,12 @@ def test_another_reviewer_of_the_same_name_is_named(learned: Learned) -> None:
     assert _suggest(learned, llm, reviewer=llm).reasons == ()
 
 
+def test_reviewer_has_nothing_to_review_without_an_answer(learned: Learned) -> None:
+    suggestion = _suggest(learned, _small("?"), reviewer=ScriptedLLM([]))
+    (reason,) = suggestion.reasons
+    assert reason.startswith("Answer 1 of scripted was not used")
+
+
 def _poor(trials: Sequence[PastTrial], space: Mapping[str, Any]) -> History:
     return History((PastStudy("poor", space, tuple(trials), {}),)) if trials else History()
 
