@@ -111,8 +111,9 @@ def ask_in_orders(
 
     With at least as many orders as candidates, each candidate appears in every position.
     """
-    for order in _rotations(len(prompt_view(question).candidates), n_orders, rng):
-        view = _reorder(question, order, rng)
+    asked = prompt_view(question)
+    for order in _rotations(len(asked.candidates), n_orders, rng):
+        view = _reorder(asked, order, rng)
         attempt = ask(llm, suggestion_messages(view), suggestion_schema(view, may_change=False))
         try:
             position = read_answer(attempt.answer, view).candidate
@@ -142,20 +143,16 @@ def _rotations(n: int, n_orders: int, rng: np.random.Generator) -> Iterator[tupl
         yield tuple(np.roll(start, -round(i * n / min(n_orders, n))).tolist())
 
 
-def _reorder(question: Question, order: Sequence[int], rng: np.random.Generator) -> PromptView:
+def _reorder(view: PromptView, order: Sequence[int], rng: np.random.Generator) -> PromptView:
     """Show the same candidates and evidence in another order, with new numbers."""
-    view = prompt_view(question)
-    candidates = [
+    candidates = tuple(
         replace(view.candidates[number - 1], number=position)
         for position, number in enumerate(order, start=1)
-    ]
-    explanation = question.explanation
-    if explanation is not None and view.explanation is not None:
-        shown = view.explanation.evidence
-        others = [item for item in explanation.evidence if item not in shown]
-        evidence = [*(shown[i] for i in rng.permutation(len(shown))), *others]
-        renamed = tuple(replace(item, id=f"E{i}") for i, item in enumerate(evidence, start=1))
-        explanation = replace(explanation, evidence=renamed)
-    return prompt_view(
-        replace(question, candidates=candidates, explanation=explanation, ranked=False)
     )
+    explanation = view.explanation
+    if explanation is not None:
+        shown = [explanation.evidence[i] for i in rng.permutation(len(explanation.evidence))]
+        renamed = tuple(replace(item, id=f"E{i}") for i, item in enumerate(shown, start=1))
+        explanation = replace(explanation, evidence=renamed)
+    question = replace(view.question, ranked=False)
+    return replace(view, question=question, candidates=candidates, explanation=explanation)

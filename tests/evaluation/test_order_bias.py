@@ -14,6 +14,7 @@ from optuna_metallmix import ScriptedLLM
 from optuna_metallmix.evaluation.order_bias import Choice
 from optuna_metallmix.evaluation.order_bias import ask_in_orders
 from optuna_metallmix.evaluation.order_bias import order_bias
+from optuna_metallmix.prompt.context import SHORT
 from optuna_metallmix.prompt.context import Question
 from optuna_metallmix.prompt.messages import prompt_view
 from optuna_metallmix.prompt.messages import suggestion_messages
@@ -78,6 +79,30 @@ def test_same_facts_in_another_order(question: Question) -> None:
         assert "expected to do best" not in text
         assert _facts(text) == _facts(asked)
     assert seen[0] != seen[1]
+
+
+@pytest.mark.parametrize("limit", range(225, 400, 25))
+def test_same_facts_of_a_short_question(
+    question: Question, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    """Also of those that were left out to make it short."""
+    seen: list[str] = []
+
+    def answer(messages: object, schema: object) -> str:
+        seen.append(messages[0]["content"])  # type: ignore[index]
+        return "no answer"
+
+    monkeypatch.setattr("optuna_metallmix.prompt.short.SHORT_TOKENS", limit)
+    short = replace(question, variant=SHORT)
+    _choices(short, ScriptedLLM([answer] * 6))
+    asked = suggestion_messages(prompt_view(short))[0]["content"]
+    for text in seen:
+        assert _short_facts(text) == _short_facts(asked)
+
+
+def _short_facts(text: str) -> list[str]:
+    """Return the evidence and the configurations, without their numbers."""
+    return sorted(line.partition(" | ")[0].partition(" ")[2] for line in text.splitlines())
 
 
 def _facts(text: str) -> list[str]:
