@@ -30,14 +30,14 @@ class Reads(ScriptedChooser):
 
 
 class Cites(ScriptedChooser):
-    """Answer the short question: the candidate that nothing is against, or else the first."""
+    """Answer the short question: a candidate that nothing is against, wherever it is listed."""
 
     name = "cites"
     n_parameters = 270_000_000
 
     def choose(self, candidates: Sequence[int], prompt: str) -> int:
-        best = re.search(r"^(\d+)\. .*against none$", prompt, re.MULTILINE)
-        return int(best[1]) if best else candidates[0]
+        best = re.findall(r"^(\d+)\. (.*) \| for .*against none$", prompt, re.MULTILINE)
+        return int(min(best, key=lambda match: match[1])[0]) if best else candidates[0]
 
     def rank(self, evidence: Sequence[str], candidate: int, prompt: str) -> Sequence[str]:
         return re.findall(rf"^{candidate}\. .*?for (E\d+)", prompt, re.MULTILINE)
