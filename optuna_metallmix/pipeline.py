@@ -6,6 +6,7 @@ details. :func:`suggest_for_study` collects its inputs from a study and the samp
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -254,7 +255,7 @@ def suggest_for_study(
     budget = TimeBudget(settings.llm_timeout)
     llm = _find_model(settings.llm, budget, reasons)
     # A second object for the same model would reload it, with the context that it needs.
-    is_own_judge = settings.judge is None or settings.judge == settings.llm
+    is_own_judge = settings.judge is None or _are_same(settings.judge, settings.llm)
     reviewer = llm if is_own_judge else _find_model(settings.judge, budget, reasons)
     try:
         suggestion = suggest(
@@ -297,6 +298,12 @@ def _search_space(
         return given
     past = merge_spaces(study.space for study in history.studies if not study.is_target)
     return {**past, **history.target_space, **asked}
+
+
+def _are_same(spec: LLMSpec, other: LLMSpec) -> bool:
+    """Return whether two specifications name the same model, or are the same object."""
+    is_name = isinstance(spec, str | os.PathLike) and isinstance(other, str | os.PathLike)
+    return spec is other or (is_name and spec == other)  # objects may compare in any way
 
 
 def _find_model(spec: LLMSpec, budget: TimeBudget, reasons: list[str]) -> LLM | None:

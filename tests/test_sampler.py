@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from optuna.trial import TrialState
 from optuna_metallmix import HistoryError
 from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix import read_record
+from optuna_metallmix.llm import Message
 from optuna_metallmix.llm import ScriptedLLM
 
 
@@ -158,6 +161,24 @@ def test_no_past_with_a_space_the_model_makes_the_first_trial(logs):
     assert first.params == {name: record["params"][name] for name in first.params}
     assert 'modality="CT"' in llm.calls[0].messages[-1]["content"]
     assert len(logs.warnings) == 1
+
+
+def test_models_that_cannot_be_compared():
+    class Model:
+        """As a dataclass with an array."""
+
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("ambiguous")
+
+        def __hash__(self) -> int:
+            return 1
+
+        def generate(self, messages: Sequence[Message], *, schema: Mapping[str, Any]) -> str:
+            return choose()(messages, schema)
+
+    study = new_study(MetaLLMiXSampler(llm=Model(), judge=Model()), memory_past())
+    study.optimize(objective, n_trials=1)
+    assert study.trials[0].user_attrs["metallmix:source"] == "llm"
 
 
 def test_no_past_and_a_small_model_promises_no_question():
