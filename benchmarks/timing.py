@@ -2,20 +2,23 @@
 
     python -m benchmarks timing [--studies 50] [--trials 200] [--repeats 3] [--llm embedded]
 
-The past is synthetic, with eight parameters, one of them conditional. "Cold" is a storage that was
-just opened, as in a new process; "warm" is the same storage read again. Machines are noisy:
-compare ratios within a run, not seconds between runs.
+The past is synthetic, with eight parameters, one of them conditional. "Cold" is a new process,
+which imports CatBoost, pandas and optuna-dashboard; "warm" is the same storage read again.
+Machines are noisy: compare ratios within a run, not seconds between runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +48,9 @@ from optuna_metallmix import read_record
 STAGES = ("history", "meta-learner", "candidates", "explanation", "model")
 COLD, WARM = 3.0, 0.3
 """Limits in wall seconds for 50 studies of 200 trials without a language model."""
-N_LATER = 50
+LATER = {"2 to 100": (range(1, 100), 2.0), "101 to 500": (range(100, 500), 3.0)}
+"""Indices of later trials, and the limit of their time as a multiple of TPE's."""
+N_TRIALS = 500
 OWN = 7
 """Index of the synthetic study that the later trials belong to."""
 
@@ -86,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
         for kind, (build, open_again) in KINDS.items():
             path = Path(folder) / f"past.{kind}"
             build(path, past)
-            cold = [suggestion(open_again(path), args.llm) for _ in range(args.repeats)]
+            cold = [cold_suggestion(open_again, path, args.llm) for _ in range(args.repeats)]
             storage = open_again(path)
             suggestion(storage, args.llm)
             warm = [suggestion(storage, args.llm) for _ in range(args.repeats)]
@@ -97,6 +102,21 @@ def run(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "timing.md").write_text(page + "\n", encoding="utf-8")
     print(page)
+
+
+def cold_suggestion(
+    open_again: Callable[[Path], BaseStorage], path: Path, llm: str | None
+) -> Column:
+    """Time one suggestion in a new process."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, optuna.logging.set_verbosity, (optuna.logging.ERROR,)) as p:
+        return p.submit(_open_and_suggest, open_again, path, llm).result()
+
+
+def _open_and_suggest(
+    open_again: Callable[[Path], BaseStorage], path: Path, llm: str | None
+) -> Column:
+    return suggestion(open_again(path), llm)
 
 
 def suggestion(storage: BaseStorage, llm: str | None) -> Column:
@@ -117,7 +137,7 @@ def later_trials(sampler: BaseSampler) -> list[Elapsed]:
     """Time `ask` and `tell` of each trial of a study."""
     study = optuna.create_study(direction="maximize", sampler=sampler)
     trials = []
-    for _ in range(N_LATER):
+    for _ in range(N_TRIALS):
         with timed() as elapsed:
             trial = study.ask()
             params = {name: trial._suggest(name, dist) for name, dist in SPACE.items()}
@@ -165,11 +185,17 @@ def _suggestions(columns: Mapping[str, Column], llm: str | None) -> Iterator[str
 def _later(transfer: Sequence[Elapsed], tpe: Sequence[Elapsed]) -> Iterator[str]:
     yield from section(
         "Later trials",
-        f"Seconds of `ask` and `tell` in a trial: the first, in which TransferSampler fits the "
-        f"past, and the mean of trials 2 to {N_LATER}. The limit is the time of TPE.",
+        "Wall seconds of `ask` and `tell` in the first trial, in which TransferSampler fits the "
+        "past, and means over later trials.",
     )
-    yield from header("sampler", "first", "first, CPU", "later", "later, CPU")
+    yield from header("sampler", "first", *LATER)
     for name, trials in (("TransferSampler", transfer), ("TPESampler", tpe)):
-        wall, cpu = [trial.wall for trial in trials], [trial.cpu for trial in trials]
-        later = statistics.mean(wall[1:]), statistics.mean(cpu[1:])
-        yield line(name, *(f"{seconds:.4f}" for seconds in (wall[0], cpu[0], *later)))
+        seconds = [trials[0].wall, *(_mean(trials, indices) for indices, _ in LATER.values())]
+        yield line(name, *(f"{x:.4f}" for x in seconds))
+    ratios = [_mean(transfer, indices) / _mean(tpe, indices) for indices, _ in LATER.values()]
+    yield line("ratio", "", *(f"{ratio:.1f}" for ratio in ratios))
+    yield line("at most", "", *(f"{limit:.1f}" for _, limit in LATER.values()))
+
+
+def _mean(trials: Sequence[Elapsed], indices: range) -> float:
+    return statistics.mean(trials[i].wall for i in indices)

@@ -128,13 +128,13 @@ def task_similarity(prior_means: Floats, scores: Floats, trust: float) -> float:
         scores: Scores of observed trials, larger is better, shape (n,).
         trust: Rank correlation of predictions on held-out studies, in [0, 1].
     """
-    from scipy.stats import norm
+    from scipy.special import log_ndtr
 
     first, second = np.triu_indices(len(scores), 1)
     order = np.sign(scores[first] - scores[second])
     gaps = (order * (prior_means[first] - prior_means[second]))[order != 0]
     r = min(max(trust, 0.0), MAX_TRUST)
-    log_ratios = norm.logcdf(r / math.sqrt(2.0 * (1.0 - r * r)) * gaps) - math.log(0.5)
+    log_ratios = log_ndtr(r / math.sqrt(2.0 * (1.0 - r * r)) * gaps) - math.log(0.5)
     weight = PAIR_WEIGHT / max(len(scores), 1)
     prior = math.log(PRIOR_SIMILARITY / (1 - PRIOR_SIMILARITY))
     log_odds = prior + weight * float(log_ratios.sum())

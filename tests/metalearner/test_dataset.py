@@ -12,6 +12,7 @@ from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history.history import History
 from optuna_metallmix.history.history import PastStudy
 from optuna_metallmix.history.scores import PastTrial
+from optuna_metallmix.metalearner.dataset import MAX_TRIALS
 from optuna_metallmix.metalearner.dataset import build_meta_dataset
 from optuna_metallmix.metalearner.dataset import categorical_columns
 from optuna_metallmix.metalearner.dataset import to_frame
@@ -55,14 +56,15 @@ def test_empty_table_is_a_history_error(history: History) -> None:
 
 
 def test_large_study_keeps_an_even_spread_from_best_to_worst() -> None:
-    configs: list[dict[str, object]] = [{"lr": i / 300} for i in range(300)]
+    n = 3 * MAX_TRIALS
+    configs: list[dict[str, object]] = [{"lr": i / n} for i in range(n)]
     history = History((_study("a", configs), _study("b", configs[:5])))
     dataset = build_meta_dataset(history, SPACE)
-    kept = [config["lr"] for config in dataset.configs[:100]]
-    assert len(set(kept)) == 100
-    assert (kept[0], kept[-1]) == (0.0, 299 / 300)
-    assert np.ptp(np.diff(kept)) < 0.004
-    assert np.bincount(dataset.groups).tolist() == [100, 5]
+    kept = [config["lr"] for config in dataset.configs[:MAX_TRIALS]]
+    assert len(set(kept)) == MAX_TRIALS
+    assert (kept[0], kept[-1]) == (0.0, (n - 1) / n)
+    assert np.ptp(np.diff(kept)) < 1.5 / n
+    assert np.bincount(dataset.groups).tolist() == [MAX_TRIALS, 5]
 
 
 def test_trials_without_a_parameter_of_the_space_take_up_no_rows() -> None:
