@@ -96,7 +96,8 @@ class GaussianProcess:
         from scipy.linalg.lapack import dtrtri
 
         correlations = correlate(points, self.points, self.length_scales)
-        inverse, _ = dtrtri(self.cholesky, lower=1)  # a product is faster than solving for m >> n
+        # For m >> n, a product with the inverse is faster than solving.
+        inverse, _ = dtrtri(self.cholesky, lower=1)
         explained = ((correlations @ inverse.T) ** 2).sum(axis=1)
         remaining = np.maximum(1.0 - explained, 1e-9)
         return correlations @ self.weights, np.sqrt(remaining * self.variance)
@@ -146,9 +147,10 @@ def _fit(
 
     n = len(values)
     noisy = correlations + noise * np.eye(n)
-    cholesky, weights, info = dposv(noisy, values, lower=1)
+    factor, weights, info = dposv(noisy, values, lower=1)
     if info:
         raise np.linalg.LinAlgError("The correlation matrix is not positive definite.")
+    cholesky = np.tril(factor)  # LAPACK leaves the upper triangle as it was
     prior = PRIOR_WEIGHT * PRIOR_VARIANCE
     variance = (float(values @ weights) + prior) / (n + PRIOR_WEIGHT)
     likelihood = -0.5 * (n + PRIOR_WEIGHT) * math.log(variance) - np.log(np.diag(cholesky)).sum()

@@ -44,6 +44,21 @@ def test_deviation_is_larger_far_from_the_observations(fitted) -> None:
     assert far[0] > 5 * near[0]
 
 
+def test_mean_and_deviation_are_those_of_the_textbook() -> None:
+    rng = np.random.default_rng(0)
+    points, values, others = rng.random((20, 3)), rng.standard_normal(20), rng.random((50, 3))
+    (gp,) = fit_gps([(points, values)], np.ones(3))
+    inverse = np.linalg.inv(gp.cholesky @ gp.cholesky.T)  # of the noisy correlation matrix
+    correlations = correlate(others, points, gp.length_scales)
+    mean, deviation = gp.predict(others)
+    explained = np.einsum("ij,jk,ik->i", correlations, inverse, correlations)
+    assert mean == pytest.approx(correlations @ inverse @ values)
+    assert deviation == pytest.approx(np.sqrt(gp.variance * (1 - explained)))
+    noise = (gp.cholesky[0, 0] ** 2 - 1) * np.eye(20)
+    expected = correlate(points, points, gp.length_scales) + noise
+    assert gp.cholesky @ gp.cholesky.T == pytest.approx(expected)
+
+
 def test_mean_is_accurate_between_the_observations(fitted) -> None:
     _, values, gp = fitted
     asked = np.random.default_rng(1).random((50, 2)) * 0.8 + 0.1
