@@ -56,7 +56,8 @@ _CHUNK = 2**24
 _logger = optuna.logging.get_logger("optuna.metallmix")
 
 # Runtimes that a fork copied into this process. Their threads exist in the parent only, so that
-# destroying them would block for ever: they are kept, unused, until the process ends.
+# destroying them would block for ever: they are kept, unused, until the process ends. So are those
+# that such a process loads itself: destroying them would abort it (xllamacpp 2026.10).
 _INHERITED: list[Any] = []
 
 
@@ -70,7 +71,8 @@ class EmbeddedLLM:
     0.3 GB), and freed by :meth:`close` or together with the object. Calls from several threads
     wait for each other. An answer stops within seconds when a sampler's ``llm_timeout`` is over;
     loading blocks the process once the file has been read. A pickled copy has the same settings
-    and loads the model again.
+    and loads the model again. A process that was forked while the model was loaded frees its
+    memory when it ends.
 
     Attributes:
         name: ``embedded:`` and the file's stem, with that of the adapter after a ``+``, as shown
@@ -169,6 +171,8 @@ class EmbeddedLLM:
             if self._server is None:
                 self._server = self._load()
                 _LOADED.add(self)
+                if _INHERITED:
+                    _INHERITED.append(self._server)
             stream = self._complete(messages, schema)
         answer = self._answer(stream)
         usage, seconds = stream.usage, time.perf_counter() - started
@@ -199,7 +203,8 @@ class EmbeddedLLM:
 
     def _leave_to_parent(self) -> None:
         if self._pid != os.getpid():
-            _INHERITED.append(self._server)
+            if self._server is not None:
+                _INHERITED.append(self._server)
             self._set_unloaded()
 
     def _load(self) -> Any:
@@ -331,6 +336,15 @@ class _Stream:
             self.finish_reason = choice["finish_reason"] or self.finish_reason
         is_late = self._deadline is not None and self._deadline.is_over
         return is_late or _EXITING.is_set()
+
+
+def _leave_all_to_parent() -> None:
+    for llm in list(_LOADED):
+        llm._leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_leave_all_to_parent)
 
 
 @atexit.register
