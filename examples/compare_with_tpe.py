@@ -103,7 +103,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--n-trials", type=int, default=15)
     parser.add_argument("--n-seeds", type=int, default=3)
     parser.add_argument("--storage", default="sqlite:///compare.db")
-    parser.add_argument("--llm", help='for example "ollama:qwen3:8b" (default: as the sampler)')
+    parser.add_argument("--llm", help='for example "ollama:qwen3:8b" (default: as in the sampler)')
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""A small made past, so that a model can be asked what a first trial would ask it."""
+"""Make up a small past, so that a model can be asked what a first trial would ask it."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Parse the answer of a language model into a proposal.
 
 Ollama and the embedded model are bound to the schema and write a JSON object only. Other models
-may add reasoning, a code fence, quotation marks or prose, so the object is extracted from the
-answer, and write a number as text or a list of one as its item. An answer that could mean two
-things, such as several different objects or a repeated key, is rejected.
+may add reasoning, a code fence, quotation marks or prose, from which the object is extracted, and
+may write a number as text, or the ids of evidence as text instead of a list. An answer that could
+mean two things, such as several different objects or a repeated key, is rejected.
 """
 
 from __future__ import annotations
