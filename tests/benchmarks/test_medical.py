@@ -256,7 +256,7 @@ def test_committed_page_agrees_with_the_committed_trainings() -> None:
     found = {arm: chosen(frame(rows), arm) for arm in arms(rows)}
     grid = {(task, seed) for task in TASKS for seed in range(3)}
     assert all(set(table.index) == grid for table in found.values())
-    assert {arm.method for arm in found} >= {"ours", "meta-learner", "tpe", "random", "default"}
+    assert {arm.method for arm in found} >= {"meta-learner", "tpe", "random", "default"}
     for part in (results(found), hindsight(frame(rows))):
         for is_table, lines in groupby(part, lambda line: line.startswith("|")):
             assert not is_table or "\n".join(lines) in page
