@@ -201,17 +201,14 @@ def compare_models(
     answers = [_grade(held, NO_MODEL, Dialogue(()), evaluate) for held in held_out]
     choices: dict[str, tuple[Choice, ...]] = {}
     for model, llm in resolved.items():
+        judging = llm if judge is None else reviewer
         chosen: list[Choice] = []
         budget = TimeBudget(llm_timeout)
         try:
             for i, held in enumerate(held_out, start=1):
                 report(f"{model}: study {i} of {len(held_out)}, {held.study.name!r}")
-                judging = llm if judge is None else reviewer
                 budget = TimeBudget(llm_timeout)
-                limited = budget.limit(llm)
-                held = replace(held, question=question_for(limited, held.question))
-                reviewing = None if judging is None else budget.limit(judging)
-                dialogue = hold_dialogue(held.question, limited, reviewing, n_attempts)
+                held, dialogue = _ask(held, llm, judging, budget, n_attempts)
                 answers.append(_grade(held, model, dialogue, evaluate))
                 if budget.is_over or not dialogue.attempts:  # a small one needs evidence
                     continue
@@ -224,6 +221,16 @@ def compare_models(
             budget.release(reviewer)
         choices[model] = tuple(chosen)
     return ModelAnswers(tuple(answers), choices if n_orders else {})
+
+
+def _ask(
+    held: HeldOutStudy, llm: LLM, judging: LLM | None, budget: TimeBudget, n_attempts: int
+) -> tuple[HeldOutStudy, Dialogue]:
+    """Ask about a study with the question that suits the model; return it with the dialogue."""
+    limited = budget.limit(llm)
+    held = replace(held, question=question_for(limited, held.question))
+    reviewing = None if judging is None else budget.limit(judging)
+    return held, hold_dialogue(held.question, limited, reviewing, n_attempts)
 
 
 def _resolve(models: Sequence[LLMSpec]) -> dict[str, LLM]:

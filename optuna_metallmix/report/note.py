@@ -273,12 +273,13 @@ def _details(suggestion: Suggestion) -> str:
     """Show the steps, their cost and what went wrong."""
     build = f" ({escape_markdown(suggestion.model_build)})" if suggestion.model_build else ""
     seconds = ", ".join(f"{stage} {s:.1f} s" for stage, s in suggestion.seconds.items())
-    lines = [
-        f"source: `{suggestion.source}`, model: {markdown_code(suggestion.model or 'none')}"
-        f"{build}, prompt version {suggestion.prompt_version}, "
-        f"answers: {len(suggestion.attempts)}",
-        f"time: {seconds}",
-    ]
+    asked = "no language model was asked"
+    if suggestion.attempts:
+        asked = (
+            f"model: {markdown_code(suggestion.model or 'none')}{build}, "
+            f"prompt version {suggestion.prompt_version}, answers: {len(suggestion.attempts)}"
+        )
+    lines = [f"source: `{suggestion.source}`, {asked}", f"time: {seconds}"]
     if suggestion.attempts:
         lines.append(f"the model's answers: {format_usage(suggestion.attempts)}")
     if suggestion.verdict and (review := suggestion.verdict.review):

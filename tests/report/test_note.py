@@ -245,6 +245,8 @@ def test_note_of_the_other_steps_of_the_ladder(suggestion: Suggestion) -> None:
     )
     alone = render_note(replace(lower, attempts=()), 0, {})
     assert "from 3 past studies with 90 trials, without a language model." in alone
+    assert "no language model was asked" in alone
+    assert "prompt version" not in alone
     assert "No model: x." in note
     assert "own words" not in note
     empty = Suggestion("base-sampler", {}, {}, {}, History(), reasons=("There is no past.",))
