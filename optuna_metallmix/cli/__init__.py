@@ -38,6 +38,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: The arguments are invalid (code 2), or ask for help or the version (0).
     """
+    parsed = make_parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = parsed.run
+    try:
+        return run(parsed)
+    except (MetaLLMiXError, OSError) as error:
+        print_message(str(error))
+        return 1
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="optuna-metallmix",
         description="Suggest a study's first trial from your past studies.",
@@ -47,10 +58,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for add_command in _COMMANDS:
         add_command(commands)
-    parsed = parser.parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = parsed.run
-    try:
-        return run(parsed)
-    except (MetaLLMiXError, OSError) as error:
-        print_message(str(error))
-        return 1
+    return parser
