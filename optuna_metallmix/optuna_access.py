@@ -20,6 +20,7 @@ from optuna.samplers import BaseSampler
 from optuna.samplers import PartialFixedSampler
 from optuna.storages import BaseStorage
 from optuna.storages import GrpcStorageProxy
+from optuna.storages import InMemoryStorage
 from optuna.storages import RDBStorage
 from optuna.storages import _CachedStorage
 from optuna.storages.journal import JournalRedisBackend
@@ -214,6 +215,12 @@ def file_of_uri(uri: str) -> str:
     if parts.netloc not in ("", "localhost"):
         raise ValueError("write file:///absolute/path or file:relative/path")
     return url2pathname(parts.path)
+
+
+def is_in_memory(storage: BaseStorage) -> bool:
+    """Return whether the studies of a storage end with this process."""
+    backend = getattr(storage, "_backend", storage)
+    return isinstance(backend, InMemoryStorage | RDBStorage) and _location(storage) is None
 
 
 def describe_storage(storage: BaseStorage) -> str:

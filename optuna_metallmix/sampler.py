@@ -17,6 +17,7 @@ from optuna_metallmix import trial_claim
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history import Source
 from optuna_metallmix.llm import LLMSpec
+from optuna_metallmix.optuna_access import is_in_memory
 from optuna_metallmix.optuna_access import is_single_objective
 from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import study_key
@@ -241,7 +242,10 @@ class MetaLLMiXSampler(PerStudySampler):
         self._log.log_suggestion(study, trial, suggestion, postponed=deferred)
         report = StudyReport(study, trial.number, suggestion)
         # The note and the figures are attributes of the study, too.
-        self._record_problems(trial, report, problems or report.write(self._artifact_store))
+        problems = problems or report.write(self._artifact_store)
+        self._record_problems(trial, report, problems)
+        if not problems and is_in_memory(storage_of(study)):
+            self._log.log_note_in_memory(study)
         return report
 
     def _settle(self, study: Study, trial: FrozenTrial) -> list[str]:

@@ -282,6 +282,19 @@ def test_the_note_says_where_the_trial_comes_from(past):
         assert expected in note
 
 
+@pytest.mark.parametrize("place", ["memory", "sqlite://", "file"])
+def test_only_in_memory_the_log_says_where_the_note_is(past, logs, tmp_path, place):
+    dashboard = pytest.importorskip("optuna_dashboard")
+    storages = {"memory": None, "file": f"sqlite:///{tmp_path / 'new.db'}"}
+    sampler = MetaLLMiXSampler(source_storage=past, llm=False, seed=0)
+    study = new_study(sampler, storages.get(place, place))
+    study.optimize(objective, n_trials=2)
+    assert "optuna-metallmix begin" in dashboard.get_note(study)
+    lines = [line for line in logs.infos if "in memory" in line]
+    assert len(lines) == (place != "file")
+    assert all(repr(study.study_name) in line and "storage=" in line for line in lines)
+
+
 @pytest.mark.parametrize("name", ["memory", "sqlite"])
 def test_one_sampler_serves_two_studies(past, tmp_path, name):
     url = "sqlite:///" + str(tmp_path / "two.db") if name == "sqlite" else InMemoryStorage()

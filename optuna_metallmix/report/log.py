@@ -49,6 +49,15 @@ class SuggestionLog:
         else:
             _logger.info(message)
 
+    def log_note_in_memory(self, study: Study) -> None:
+        """Log where the note of a study without a database or file is, and how to keep it."""
+        _logger.info(
+            f"Study {study.study_name!r} is in memory only, and so is its note: it is lost when "
+            "this process ends. To keep it for optuna-dashboard, pass "
+            'storage="sqlite:///hpo.db" to create_study; to read it now, print '
+            "optuna_dashboard.get_note(study)."
+        )
+
     def warn_missing(self, study: Study, trial: FrozenTrial, reason: str) -> None:
         """Warn that a trial has no suggestion, once for each study and reason."""
         message = (
