@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution
 
+from optuna_metallmix.candidates import RANDOM
 from optuna_metallmix.candidates import Candidate
 from optuna_metallmix.candidates import CostTradeoff
 from optuna_metallmix.candidates import known_choices
@@ -119,7 +120,16 @@ class Suggestion:
         cited = "; ".join(self.citations.values())
         author = " (written by code from the evidence that the model cited)" * self.is_short
         reason = f"; cited: {cited}{author}" if cited else ""
-        return f"{chosen.origin}{changed}{expected}{reason}"
+        return f"{self._basis_of(chosen)}{changed}{expected}{reason}"
+
+    def _basis_of(self, candidate: Candidate) -> str:
+        """Say what speaks for a candidate: that it was drawn at random is no reason."""
+        if candidate.origin != RANDOM:
+            return candidate.origin
+        if self.predicted is None:
+            return "chosen by the model from a sample of the space"
+        n = self.history.n_trials
+        return f"predicted to be good from the results of {n} past trials"
 
     @property
     def shap_values(self) -> shap.Explanation | None:

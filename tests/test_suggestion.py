@@ -16,6 +16,7 @@ from optuna.distributions import IntDistribution
 
 from optuna_metallmix import Suggestion
 from optuna_metallmix import suggest
+from optuna_metallmix.candidates.pool import RANDOM
 from optuna_metallmix.candidates.selection import Candidate
 from optuna_metallmix.errors import LLMError
 from optuna_metallmix.explain.explanation import evidence_sign
@@ -201,6 +202,16 @@ def test_cited_evidence_that_hurt_is_avoided(by_model: Suggestion) -> None:
     assert suggestion.citations[hurt.id] == f"{hurt.sentence}, avoided here"
     assert suggestion.citations["E1"] == suggestion.cited[0].sentence
     assert f"{hurt.sentence}, avoided here" in suggestion.why
+
+
+def test_being_drawn_at_random_is_no_reason(by_model: Suggestion, by_learner: Suggestion) -> None:
+    first = replace(by_learner.candidates[0], origin=RANDOM)
+    for suggestion in (by_model, by_learner):
+        drawn = replace(suggestion, candidates=(first, *suggestion.candidates[1:]))
+        assert "random" not in drawn.why
+        assert "predicted to be good from the results of 90 past trials, expected" in drawn.why
+        without_past = replace(drawn, predicted=None)
+        assert "chosen by the model from a sample of the space" in without_past.why
 
 
 def test_model_of_unknown_or_usual_size_is_asked_the_full_question(
