@@ -1,4 +1,4 @@
-"""Check what is published: the sdist, the wheel, their metadata, and the files that GitHub reads."""
+"""Check what is published: sdist, wheel, metadata, and the files that GitHub reads."""
 
 from __future__ import annotations
 
