@@ -21,7 +21,7 @@ ScriptedAnswer: TypeAlias = str | Exception | Callable[[Sequence[Message], Mappi
 
 @dataclass(frozen=True)
 class ScriptedCall:
-    """One call of :meth:`ScriptedLLM.generate`.
+    """One call of :meth:`.ScriptedLLM.generate`.
 
     Attributes:
         messages: The conversation, oldest first.
