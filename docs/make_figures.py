@@ -1,0 +1,87 @@
+"""Make the pictures of README and docs from the kept measurements and today's code.
+
+    python docs/make_figures.py            # all; the screenshots need Chromium
+
+The study on the screenshots is the tutorial's: its code blocks are run in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from benchmarks.paths import RESULTS  # noqa: E402
+from benchmarks.report.numbers import frame  # noqa: E402
+from benchmarks.report.numbers import interval  # noqa: E402
+from benchmarks.report.rows import Row  # noqa: E402
+from benchmarks.report.rows import read_csv  # noqa: E402
+
+
+FAMILIES = {
+    "xgboost": "XGBoost, 10 tasks",
+    "lcbench": "LCBench, 10 tasks",
+    "hpobench": "HPOBench, 8 tasks",
+    "hpolib": "HPOLib, 4 tasks",
+    "nasbench201": "NAS-Bench-201, 3 tasks",
+}
+METHODS = {
+    "tpe": ("TPE", "#D55E00", "s"),
+    "past-bests": ("bests of past studies, then TPE", "#009E73", "^"),
+    "ours-no-llm": ("optuna-metallmix", "#0072B2", "o"),
+}
+CLIP = 3.0
+"""As on the pages of the benchmarks."""
+
+
+def main(folder: Path = ROOT / "docs" / "figures") -> None:
+    """Write all pictures to ``folder``."""
+    folder.mkdir(exist_ok=True)
+    plot_regret(folder / "regret.png")
+
+
+def plot_regret(path: Path) -> None:
+    """Plot mean regret over trials with all past studies, a panel for each benchmark."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(
+        1, len(FAMILIES), figsize=(11, 3.2), sharey=True, layout="constrained"
+    )
+    for axes, (name, title) in zip(panels, FAMILIES.items(), strict=True):
+        _draw_family(axes, name)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("trial")
+    panels[0].set_ylabel("mean regret of the best trial")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def _draw_family(axes: Any, name: str) -> None:
+    table = frame(read_csv(RESULTS / f"{name}.csv", Row), CLIP)
+    for method, (label, colour, marker) in METHODS.items():
+        points = {n: interval(table[method, n]) for n in sorted(table[method].columns)}
+        shown = {n: point for n, point in points.items() if point}
+        axes.plot(
+            list(shown), [point.mean for point in shown.values()],
+            label=label, color=colour, marker=marker, markersize=4,
+        )  # fmt: skip
+        low, high = zip(*((point.low, point.high) for point in shown.values()), strict=True)
+        axes.fill_between(list(shown), low, high, color=colour, alpha=0.12, linewidth=0)
+    axes.set_xscale("log")
+    axes.set_xticks([1, 3, 10, 50], ["1", "3", "10", "50"])
+    axes.minorticks_off()
+    axes.set_ylim(-0.2, 1.2)
+    axes.grid(alpha=0.3)
+
+
+if __name__ == "__main__":
+    main()
