@@ -14,6 +14,7 @@ from optuna_metallmix.history import study_names
 from optuna_metallmix.llm import LLMSpec
 from optuna_metallmix.llm import check_spec
 from optuna_metallmix.optuna_access import describe_storage
+from optuna_metallmix.optuna_access import is_single_objective
 from optuna_metallmix.settings import DEFAULT_TIMEOUT
 from optuna_metallmix.settings import Settings
 from optuna_metallmix.settings import check_seed
@@ -85,6 +86,16 @@ def load_study(storage: BaseStorage, name: str) -> Study:
             f"name, or create it: `optuna create-study --storage ... --study-name {name!r}`."
         )
     return optuna.load_study(study_name=name, storage=storage)
+
+
+def check_single_objective(study: Study) -> None:
+    """Raise :class:`HistoryError` if the study has several objectives."""
+    if not is_single_objective(study):
+        raise HistoryError(
+            f"Study {study.study_name!r} has {len(study.directions)} objectives. Suggestions are "
+            "made for studies with one objective, whose trials can be ranked. Choose another "
+            "study, or combine the objectives into one value."
+        )
 
 
 def print_message(message: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from optuna import Study
 
 from optuna_metallmix.cli.common import add_study_options
+from optuna_metallmix.cli.common import check_single_objective
 from optuna_metallmix.cli.common import load_study
 from optuna_metallmix.cli.common import make_settings
 from optuna_metallmix.cli.common import print_message
@@ -55,7 +56,9 @@ def add_command(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _run(arguments: argparse.Namespace) -> int:
     with open_source(arguments.storage) as storage:
-        text = _report(load_study(storage, arguments.study), arguments)
+        study = load_study(storage, arguments.study)
+        check_single_objective(study)
+        text = _report(study, arguments)
     if arguments.format == "html":
         text = html_page(f"{arguments.study}: suggestion from past studies", text)
     if arguments.out is None:

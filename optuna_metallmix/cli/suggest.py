@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 
 from optuna_metallmix.cli.common import add_study_options
 from optuna_metallmix.cli.common import add_timeout_option
+from optuna_metallmix.cli.common import check_single_objective
 from optuna_metallmix.cli.common import load_study
 from optuna_metallmix.cli.common import make_settings
 from optuna_metallmix.cli.common import model_spec
@@ -39,8 +40,8 @@ def add_command(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = parsers.add_parser(
         "suggest",
         help="suggest a study's first configuration, without the sampler",
-        description="Prints the suggestion and how it was made as a JSON object. The study need "
-        "not exist, except for --enqueue. The exit code is 1 if nothing can be suggested.",
+        description="Prints the configuration as a JSON object: values by parameter. The study "
+        "need not exist, except for --enqueue. The exit code is 1 if nothing can be suggested.",
     )
     add_study_options(parser)
     parser.add_argument(
@@ -52,6 +53,11 @@ def add_command(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--search-space-from", metavar="STUDY",
         help="study whose search space is used (default: the spaces of the past studies and of "
         "the study's own trials)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--json", choices=("params", "full"), default="params",
+        help='"full" to print also how the suggestion was made: candidates, evidence, past '
+        "studies, answers and seconds (default: params, the configuration alone)",
     )  # fmt: skip
     parser.add_argument(
         "--enqueue", action="store_true", help="also make it the study's next trial"
@@ -66,6 +72,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _suggest(storage: BaseStorage, arguments: argparse.Namespace) -> int:
     study = _load_or_create(storage, arguments)
+    check_single_objective(study)
     source = arguments.search_space_from
     space = None if source is None else _space_of(storage, source)
     llm = False if arguments.llm == "none" else arguments.llm
@@ -73,7 +80,10 @@ def _suggest(storage: BaseStorage, arguments: argparse.Namespace) -> int:
     suggestion = suggest_for_study(study, {}, settings)
     for reason in suggestion.reasons:
         print_message(reason)
-    print(json.dumps(json.loads(as_json(suggestion)), indent=2, ensure_ascii=False))
+    record = json.loads(as_json(suggestion))
+    shown = record if arguments.json == "full" else record["params"]
+    if shown:
+        print(json.dumps(shown, indent=2, ensure_ascii=False))
     if not suggestion.params:
         print_message("nothing to suggest: finish a few studies first, or name a language model.")
         return 1

@@ -13,6 +13,7 @@ from end_to_end import fill_past
 from end_to_end import new_study
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 from test_promises import contents
 
 from optuna_metallmix import MetaLLMiXSampler
@@ -73,6 +74,7 @@ def test_suggestion_is_json_and_the_storage_is_unchanged(
 ) -> None:
     before = contents(Path(place).parent)
     words = ["suggest", "--storage", place, "--study", "new", "--llm", "none", "--seed", "3"]
+    words += ["--json", "full"]
     assert main(words) == 0
     first = json.loads(capsys.readouterr().out)
     assert main(words) == 0
@@ -86,12 +88,56 @@ def test_suggestion_is_json_and_the_storage_is_unchanged(
     assert contents(Path(place).parent) == before
 
 
+def test_the_configuration_alone_is_printed(
+    place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["suggest", "--storage", place, "--study", "new", "--llm", "none"]
+    assert main([*words, "--json", "full"]) == 0
+    full = json.loads(capsys.readouterr().out)
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out) == full["params"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["explain"], ["suggest"], ["suggest", "--llm", "none"], ["suggest", "--enqueue"]],
+)
+@pytest.mark.parametrize("n_trials", [0, 3])
+def test_two_objectives_are_a_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], n_trials: int
+) -> None:
+    storage = f"sqlite:///{tmp_path / 'hpo.db'}"
+    fill_past(storage)
+    directions = ["maximize", "minimize"]
+    study = optuna.create_study(storage=storage, study_name="two", directions=directions)
+    study.optimize(lambda trial: (accuracy(_suggest(trial)), 1.0), n_trials=n_trials)
+    assert main([words[0], "--storage", storage, "--study", "two", *words[1:]]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("optuna-metallmix: Study 'two' has 2 objectives.")
+    assert printed.out == ""
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * n_trials
+
+
+def test_the_space_of_a_study_with_two_objectives_can_be_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = f"sqlite:///{tmp_path / 'hpo.db'}"
+    fill_past(storage)
+    directions = ["maximize", "minimize"]
+    study = optuna.create_study(storage=storage, study_name="two", directions=directions)
+    study.optimize(lambda trial: (float(trial.suggest_int("depth", 2, 3)), 1.0), n_trials=1)
+    words = ["suggest", "--storage", storage, "--study", "new", "--llm", "none"]
+    assert main([*words, "--search-space-from", "two"]) == 0
+    assert json.loads(capsys.readouterr().out).keys() == {"depth"}
+
+
 def test_enqueued_suggestion_is_the_next_trial_and_explained(
     place: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     storage = _open(place)
     study = new_study(optuna.samplers.RandomSampler(seed=0), storage)
     words = ["suggest", "--storage", place, "--study", "new", "--llm", "none", "--enqueue"]
+    words += ["--json", "full"]
     assert main([*words, "--search-space-from", "past-1"]) == 0
     out = capsys.readouterr()
     suggestion = json.loads(out.out)
