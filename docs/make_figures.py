@@ -7,9 +7,13 @@ The study on the screenshots is the tutorial's: its code blocks are run in a tem
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
+
+import optuna
 
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,7 +24,12 @@ from benchmarks.report.numbers import frame  # noqa: E402
 from benchmarks.report.numbers import interval  # noqa: E402
 from benchmarks.report.rows import Row  # noqa: E402
 from benchmarks.report.rows import read_csv  # noqa: E402
+from code_blocks import run_page  # noqa: E402
+from dashboard_server import PATIENCE  # noqa: E402
+from dashboard_server import find_chromium  # noqa: E402
+from dashboard_server import serve_dashboard  # noqa: E402
 
+from optuna_metallmix import compare  # noqa: E402
 
 FAMILIES = {
     "xgboost": "XGBoost, 10 tasks",
@@ -42,6 +51,10 @@ def main(folder: Path = ROOT / "docs" / "figures") -> None:
     """Write all pictures to ``folder``."""
     folder.mkdir(exist_ok=True)
     plot_regret(folder / "regret.png")
+    with tempfile.TemporaryDirectory() as work:
+        storage = make_studies(Path(work))
+        with serve_dashboard(storage, Path(work)) as address:
+            take_screenshots(address, storage, folder)
 
 
 def plot_regret(path: Path) -> None:
@@ -81,6 +94,44 @@ def _draw_family(axes: Any, name: str) -> None:
     axes.minorticks_off()
     axes.set_ylim(-0.2, 1.2)
     axes.grid(alpha=0.3)
+
+
+def make_studies(work: Path) -> str:
+    """Run the tutorial and a search by TPE in ``work``, and return the storage's URL."""
+    os.environ["OLLAMA_HOST"] = "127.0.0.1:1"  # the pictures show a machine without Ollama
+    os.chdir(work)
+    tutorial = run_page(ROOT / "docs" / "tutorial.md")
+    storage = f"sqlite:///{work}/hpo.db"
+    study = optuna.create_study(
+        study_name="digits-tpe",
+        storage=storage,
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=0),
+    )
+    study.optimize(tutorial["make_objective"](tutorial["datasets"].load_digits), n_trials=10)
+    return storage
+
+
+def take_screenshots(address: str, storage: str, folder: Path) -> None:
+    """Save what the dashboard shows of the studies."""
+    from playwright.sync_api import sync_playwright
+
+    ours, tpe = (optuna.load_study(study_name=n, storage=storage) for n in ("digits", "digits-tpe"))
+    study = f"{address}/dashboard/studies/{ours._study_id}"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium())
+        page = browser.new_page(viewport={"width": 1280, "height": 1600})
+        page.set_default_timeout(PATIENCE)
+        page.goto(f"{study}/note")
+        page.locator("table").first.wait_for()
+        page.screenshot(path=folder / "note.png", full_page=True)
+        page.goto(study)
+        page.locator(".js-plotly-plot").nth(3).wait_for()
+        page.screenshot(path=folder / "study.png", full_page=True)
+        page.goto(f"{address}{compare(ours, tpe).dashboard_path}")
+        page.locator(".legendtext").first.wait_for()
+        page.screenshot(path=folder / "compare.png", full_page=True)
+        browser.close()
 
 
 if __name__ == "__main__":

@@ -52,8 +52,8 @@ def read_blocks(text: str, first_line: int = 1) -> Iterator[Block]:
         before = token.content if token.type == "html_block" else ""
 
 
-def run_page(path: Path) -> None:
-    """Run a page's blocks in the present folder, in order; Python's share one namespace."""
+def run_page(path: Path) -> dict[str, Any]:
+    """Run a page's blocks in the present folder, in order, and return Python's namespace."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for block in read_blocks(path.read_text(encoding="utf-8")):
         if block.language == "python" and block.is_run:
@@ -62,6 +62,7 @@ def run_page(path: Path) -> None:
             exec(code, namespace)
         elif block.language == "bash" and block.is_run:
             _run_bash(block, path)
+    return namespace
 
 
 def _run_bash(block: Block, path: Path) -> None:

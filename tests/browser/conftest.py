@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
@@ -16,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import optuna
 import pytest
+from dashboard_server import PATIENCE
+from dashboard_server import find_chromium
+from dashboard_server import serve_dashboard
 from end_to_end import choose
 from end_to_end import fill_past
 from end_to_end import new_study
@@ -38,9 +36,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "ci-output"
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-PATIENCE = 60_000
-"""Milliseconds to wait for a page, enough for a busy machine."""
 
 
 @dataclass
@@ -72,7 +67,7 @@ class PromptView:
 def browser() -> Iterator[Browser]:
     """Headless Chromium, closed after each module: Playwright keeps an event loop running."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    program = find_chromium()
     if program is None:
         pytest.skip("Chromium is not installed: apt-get install chromium")
     with api.sync_playwright() as playwright:
@@ -124,7 +119,7 @@ def shown(
         study.optimize(objective, n_trials=12)
     comparison = compare(ours, tpe)
     save_plotly_graph_object(ours, comparison.plot(), graph_object_id="metallmix-compare")
-    with _dashboard(place, folder) as address:
+    with serve_dashboard(place, folder) as address:
         yield PromptView(request.param, address, ours, tpe, comparison)
 
 
@@ -134,24 +129,3 @@ def _storage(kind: str, folder: Path) -> tuple[str, BaseStorage]:
         return place, get_storage(place)
     place = str(folder / "past.jsonl")
     return place, JournalStorage(JournalFileBackend(place))
-
-
-@contextmanager
-def _dashboard(place: str, folder: Path) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    words = [place, "--port", str(port), "--artifact-dir", str(folder), "--server", "wsgiref"]
-    command = [sys.executable, "-m", "optuna_dashboard._cli", *words]
-    with (folder / "log").open("w") as log, subprocess.Popen(command, stderr=log) as process:
-        try:
-            while not _answers(port):
-                with pytest.raises(subprocess.TimeoutExpired):  # ends by itself where it fails
-                    process.wait(0.1)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as tried:
-        return tried.connect_ex(("127.0.0.1", port)) == 0
