@@ -35,12 +35,13 @@ class ProposalError(MetaLLMiXError):
 
 
 @contextmanager
-def requires_extra(extra: str, failure: str) -> Iterator[None]:
-    """Report a failed import in the body with the command that installs the missing package.
+def requires(*packages: str, failure: str) -> Iterator[None]:
+    """Report a failed import in the body with the command that installs what is missing.
 
     Args:
-        extra: The extra of this package that installs it.
-        failure: What does not work without it, as the start of the message.
+        packages: The optional packages that the body imports, by their names on PyPI. An extra of
+            this package would not be found where it was installed from its repository.
+        failure: What does not work without them, as the start of the message.
 
     Raises:
         MetaLLMiXError: The body raised ImportError.
@@ -48,5 +49,5 @@ def requires_extra(extra: str, failure: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        command = f'pip install "optuna-metallmix[{extra}]"'
+        command = f"pip install {' '.join(packages)}"
         raise MetaLLMiXError(f"{failure}: {error}. Run: {command}") from error

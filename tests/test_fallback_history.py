@@ -126,8 +126,8 @@ def test_no_dashboard(past, logs, monkeypatch):
     study = run(MetaLLMiXSampler(llm=False), past)
     first = study.trials[0]
     (warning,) = logs.warnings
-    assert 'pip install "optuna-metallmix[dashboard]"' in warning
-    assert 'pip install "optuna-metallmix[dashboard]"' in first.user_attrs["metallmix:note"]
+    assert "pip install optuna-dashboard plotly" in warning
+    assert "pip install optuna-dashboard plotly" in first.user_attrs["metallmix:note"]
     assert first.user_attrs["metallmix:source"] == "meta-learner"
 
 

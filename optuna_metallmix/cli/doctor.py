@@ -135,11 +135,12 @@ def _check_packages() -> Iterator[Finding]:
 
 def _unmet(package: Requirement, version: Version | None) -> Finding:
     text = f"{package.specifier} is needed, {version or 'none'} is installed"
-    if package.marker is None:  # pip also upgrades what is too old.
-        return Finding("problem", package.name, f"{text}: run `pip install {_DISTRIBUTION}`.")
+    command = f'pip install "{package.name}{package.specifier}"'
+    if package.marker is None:
+        return Finding("problem", package.name, f"{text}: run `{command}`.")
     extra = str(package.marker).split('"')[1]  # extra == "shap"
     # The extra "embedded" cannot contain the model itself.
-    command = INSTALL_COMMAND if extra == "embedded" else f'pip install "{_DISTRIBUTION}[{extra}]"'
+    command = INSTALL_COMMAND if extra == "embedded" else command
     text = f"{text} (extra {extra!r}, optional): run `{command}`."
     return Finding("warning" if version else "ok", package.name, text)
 

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_metallmix.errors import HistoryError
-from optuna_metallmix.errors import requires_extra
+from optuna_metallmix.errors import requires
 from optuna_metallmix.history import read_storage
 from optuna_metallmix.optuna_access import all_trials
 from optuna_metallmix.optuna_access import describe_storage
@@ -191,7 +191,7 @@ class Comparison:
         Raises:
             MetaLLMiXError: plotly is not installed.
         """
-        with requires_extra("dashboard", "The figure cannot be drawn"):
+        with requires("plotly", failure="The figure cannot be drawn"):
             from plotly.graph_objects import Figure
 
         figure, sign = Figure(), _sign(self.direction)

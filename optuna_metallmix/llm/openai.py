@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 DEFAULT_URL = "http://localhost:8000/v1"
 """vLLM's default, and on this machine: by default, nothing is sent elsewhere."""
 
-_INSTALL_COMMAND = 'pip install "optuna-metallmix[openai]"'
-
 _KEY_VARIABLE = "OPENAI_API_KEY"
 
 # "System role not supported", "Conversation roles must alternate user/assistant", "Only user and
@@ -322,7 +320,7 @@ def _get_models(base_url: str) -> object:
 def _check_client() -> None:
     # Without importing it, which is slow.
     if importlib.util.find_spec("openai") is None:
-        raise LLMError(f"The `openai` client is not installed: run `{_INSTALL_COMMAND}`.")
+        raise LLMError("The `openai` client is not installed: run `pip install openai`.")
 
 
 def _open_client(base_url: str, timeout: float) -> openai.OpenAI:

@@ -22,7 +22,7 @@ from typing import Any
 from optuna import Study
 
 from optuna_metallmix.errors import MetaLLMiXError
-from optuna_metallmix.errors import requires_extra
+from optuna_metallmix.errors import requires
 from optuna_metallmix.optuna_access import real_study
 from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import study_id_of
@@ -113,7 +113,8 @@ def write_note(study: Study, text: str) -> None:
 
 
 def _dashboard() -> Any:
-    with requires_extra("dashboard", "The study's note and figures cannot be written"):
+    failure = "The study's note and figures cannot be written"
+    with requires("optuna-dashboard", "plotly", failure=failure):
         import optuna_dashboard
 
     return optuna_dashboard

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from optuna_metallmix.errors import requires_extra
+from optuna_metallmix.errors import requires
 from optuna_metallmix.metalearner import Floats
 
 
@@ -250,7 +250,7 @@ class FigureSpec:
         Raises:
             MetaLLMiXError: plotly is not installed.
         """
-        with requires_extra("dashboard", "The figures cannot be drawn"):
+        with requires("plotly", failure="The figures cannot be drawn"):
             from plotly.graph_objects import Figure
 
         title = {"text": _plotly_text(self.title), "font": {"size": 15}}
@@ -276,7 +276,7 @@ class FigureSpec:
         Raises:
             MetaLLMiXError: matplotlib is not installed.
         """
-        with requires_extra("shap", "The pictures cannot be drawn"):
+        with requires("matplotlib", failure="The pictures cannot be drawn"):
             from matplotlib.backends.backend_agg import FigureCanvasAgg
             from matplotlib.figure import Figure
 

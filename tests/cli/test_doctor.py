@@ -153,7 +153,7 @@ def fake_version(monkeypatch: pytest.MonkeyPatch, name: str, version: object) ->
             "catboost",
             metadata.PackageNotFoundError("catboost"),
             "problem  catboost: >=1.2.7 is needed, none is installed: "
-            "run `pip install optuna-metallmix`.",
+            'run `pip install "catboost>=1.2.7"`.',
         ),
         ("catboost", KeyError("Version"), "problem  catboost: >=1.2.7 is needed, none"),
         ("catboost", None, "problem  catboost: >=1.2.7 is needed, none"),
@@ -163,7 +163,7 @@ def fake_version(monkeypatch: pytest.MonkeyPatch, name: str, version: object) ->
             "shap",
             metadata.PackageNotFoundError("shap"),
             "ok       shap: >=0.46 is needed, none is installed (extra 'shap', optional): "
-            'run `pip install "optuna-metallmix[shap]"`.',
+            'run `pip install "shap>=0.46"`.',
         ),
         ("shap", "0.1", "warning  shap: >=0.46 is needed, 0.1 is installed (extra 'shap', opt"),
         (

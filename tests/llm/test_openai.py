@@ -298,7 +298,7 @@ def test_model_without_a_name() -> None:
 
 def test_client_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(LLMError, match=r'run `pip install "optuna-metallmix\[openai\]"`'):
+    with pytest.raises(LLMError, match=r"run `pip install openai`"):
         OpenAILLM("m")
 
 

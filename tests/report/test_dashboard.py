@@ -181,7 +181,7 @@ def test_an_absent_dashboard_warns_once(monkeypatch: pytest.MonkeyPatch, logs: L
     study = new_study(MetaLLMiXSampler(llm=False, seed=0), memory_past())
     study.optimize(objective, n_trials=2)
     (warning,) = logs.warnings
-    assert 'pip install "optuna-metallmix[dashboard]"' in warning
+    assert "pip install optuna-dashboard plotly" in warning
 
 
 def test_what_is_no_artifact_store_is_refused() -> None:
