@@ -240,6 +240,8 @@ class MetaLLMiXSampler(PerStudySampler):
         write_record(storage_of(study), trial_id_of(trial), suggestion)
         deferred = study_key(study) in self._deferred
         self._log.log_suggestion(study, trial, suggestion, postponed=deferred)
+        if suggestion.learner is None:
+            self._skip_base_warning(study)
         report = StudyReport(study, trial.number, suggestion)
         # The note and the figures are attributes of the study, too.
         problems = problems or report.write(self._artifact_store)
@@ -278,6 +280,12 @@ class MetaLLMiXSampler(PerStudySampler):
         reason = " ".join(reasons)
         record_missing(storage_of(study), trial_id_of(trial), reason)
         self._log.warn_missing(study, trial, reason)
+        self._skip_base_warning(study)
+
+    def _skip_base_warning(self, study: Study) -> None:
+        """Let the default base sampler not repeat why past studies are not used."""
+        if isinstance(self._base_sampler, TransferSampler):
+            self._base_sampler.skip_warning(study)
 
     def _record_problems(
         self, trial: FrozenTrial, report: StudyReport, problems: Sequence[str]

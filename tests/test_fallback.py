@@ -178,9 +178,9 @@ def test_no_model_and_no_past(logs):
         "base-sampler",
         None,
     ]
-    assert "no past trial" in study.trials[1].user_attrs["metallmix:reason"]
+    assert "no past studies" in study.trials[1].user_attrs["metallmix:reason"]
     assert [message for message in logs.infos if NO_MODEL_HINT in message]
-    assert len(logs.warnings) == 2  # two causes, each reported once
+    assert len(logs.warnings) == 1
 
 
 def test_no_model_is_wanted(past, logs):

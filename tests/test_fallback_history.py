@@ -250,3 +250,25 @@ def test_every_record_is_json(past, tmp_path: Path):
     study = run(MetaLLMiXSampler(llm=ScriptedLLM([choose()] * 2), seed=0), past)
     record = read_record(study.trials[0])
     assert json.loads(json.dumps(record)) == record
+
+
+@pytest.mark.parametrize("names", [None, ["gone"]])
+def test_a_missing_past_is_logged_once(logs, monkeypatch, names):
+    monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")  # nothing answers
+    storage = InMemoryStorage()
+    study = run(MetaLLMiXSampler(source_study_names=names), storage)
+    (warning,) = logs.warnings
+    assert "There are no past studies to learn from." in warning or names
+    assert not [line for line in logs.infos if "ast studies" in line]
+    assert study.trials[1].user_attrs["metallmix:source"] == "base-sampler"
+
+
+def test_a_reason_that_is_new_at_a_later_trial_is_logged(logs, monkeypatch):
+    monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")
+    study = new_study(MetaLLMiXSampler(llm="ollama:absent"))
+    study.optimize(objective, n_trials=N_TRIALS)
+    first, second = logs.warnings
+    assert "There are no past studies to learn from." in first
+    assert "no past studies" not in second
+    assert "trial 1: no suggestion" in second
+    assert "127.0.0.1:9" in second

@@ -206,7 +206,7 @@ def test_a_space_without_past_or_model_is_left_to_the_base_sampler(logs):
     study = new_study(MetaLLMiXSampler(llm=False, search_space=SPACE))
     study.optimize(objective, n_trials=3)
     assert study.trials[0].user_attrs["metallmix:source"] == "base-sampler"
-    assert "no past trial" in study.trials[0].user_attrs["metallmix:reason"]
+    assert "no past studies" in study.trials[0].user_attrs["metallmix:reason"]
     assert len(logs.warnings) == 1
 
 

@@ -1,6 +1,7 @@
 """Predict scores and training costs of configurations from past studies, with CatBoost."""
 
 from optuna_metallmix.metalearner.dataset import FULL_WEIGHT
+from optuna_metallmix.metalearner.dataset import NO_PAST
 from optuna_metallmix.metalearner.dataset import MetaDataset
 from optuna_metallmix.metalearner.dataset import build_meta_dataset
 from optuna_metallmix.metalearner.dataset import evenly_spaced
@@ -20,6 +21,7 @@ from optuna_metallmix.metalearner.training_cost import fit_cost_model
 __all__ = [
     "FULL_WEIGHT",
     "MIN_TRUST",
+    "NO_PAST",
     "CostModel",
     "Floats",
     "MetaDataset",

@@ -44,6 +44,11 @@ FULL_WEIGHT = 10
 """Number of trials from which a study has its full weight. Three trials have a best and a worst,
 too, but tell little: the weight grows like the number of comparisons between trials."""
 
+NO_PAST = (
+    "There are no past studies to learn from. Run a few related studies first, or pass a storage "
+    "that has some as `source_storage`."
+)
+
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -105,8 +110,10 @@ def build_meta_dataset(history: History, space: SearchSpace) -> MetaDataset:
     parameters. The rows of a study are consecutive, best first.
 
     Raises:
-        HistoryError: No past trial has a parameter of ``space``.
+        HistoryError: There are no past studies, or none has a parameter of ``space``.
     """
+    if not history.studies:
+        raise HistoryError(NO_PAST)
     rows = [
         (config, trial.rank**SCORE_POWER, group, trial.seconds)
         for group, study in enumerate(history.studies)

@@ -8,6 +8,7 @@ from optuna import Study
 from optuna.trial import FrozenTrial
 
 from optuna_metallmix.metalearner import FULL_WEIGHT
+from optuna_metallmix.metalearner import NO_PAST
 from optuna_metallmix.report.note import describe_past
 from optuna_metallmix.suggestion import SOURCE_BASE_SAMPLER
 from optuna_metallmix.suggestion import SOURCE_LLM
@@ -22,6 +23,7 @@ class SuggestionLog:
 
     def __init__(self) -> None:
         self._warned: set[str] = set()
+        self._said: dict[str, list[str]] = {}  # reasons in warnings by study
 
     def log_suggestion(
         self, study: Study, trial: FrozenTrial, suggestion: Suggestion, *, postponed: bool
@@ -36,7 +38,8 @@ class SuggestionLog:
         """
         reasons = " ".join(suggestion.reasons)
         if suggestion.source == SOURCE_BASE_SAMPLER:
-            self.warn_missing(study, trial, reasons)
+            if new := self._new_reasons(study, suggestion, postponed):
+                self.warn_missing(study, trial, " ".join(new))
             return
         is_llm = suggestion.source == SOURCE_LLM
         message = (
@@ -64,7 +67,17 @@ class SuggestionLog:
             f"Study {study.study_name!r}, trial {trial.number}: no suggestion, so the base "
             f"sampler samples it. {reason}"
         )
+        self._said.setdefault(study.study_name, []).append(reason)
         self.warn_once(message, key=f"{study.study_name} {reason}")
+
+    def _new_reasons(
+        self, study: Study, suggestion: Suggestion, postponed: bool
+    ) -> tuple[str, ...]:
+        """Return the reasons that are not part of an earlier warning of the study."""
+        if not postponed:
+            return suggestion.reasons
+        said = " ".join([*self._said.get(study.study_name, ()), NO_PAST])
+        return tuple(reason for reason in suggestion.reasons if reason not in said)
 
     def warn_once(self, message: str, key: str | None = None) -> None:
         """Warn, unless there was a warning with the same ``key`` (default: the message)."""

@@ -58,6 +58,14 @@ MAX_PENDING = timedelta(minutes=5)
 MAX_GROWTH = 1.25
 """Factor by which a range may grow or shrink before the model is replaced."""
 
+_REVEALING = (TrialState.COMPLETE, TrialState.PRUNED)
+"""States of trials that have asked for their parameters; others may have stopped at the first."""
+
+_NOTHING_SHARED = (
+    "none of them has a parameter of this study ({}). If its parameters were renamed, pass "
+    "aliases={{past name: present name}}."
+)
+
 _Key = tuple[str, str, int]
 
 
@@ -222,7 +230,8 @@ class TransferSampler(PerStudySampler):
             return None
         state = self._state(study)
         known = {**state.space_of(observed), **first_param}
-        model = self._model(study, known)
+        is_revealed = any(other.state in _REVEALING for other in observed)
+        model = self._model(study, known, is_revealed=is_revealed)
         if model is None:
             return None
         if observed:
@@ -240,21 +249,30 @@ class TransferSampler(PerStudySampler):
         storage_of(study).set_trial_system_attr(trial_id_of(trial), SIMILARITY_ATTR, similarity)
         return proposal.params
 
-    def _model(self, study: Study, known: SearchSpace) -> TransferModel | None:
-        """Return the fitted model; it is replaced if it does not fit the objective's space."""
+    def _model(
+        self, study: Study, known: SearchSpace, *, is_revealed: bool = False
+    ) -> TransferModel | None:
+        """Return the fitted model; it is replaced if it does not fit the objective's space.
+
+        A first parameter that past studies lack says nothing of the others: only once the space
+        ``is_revealed`` by a trial, past studies without a known parameter are of no use.
+        """
         state = self._state(study)
         if state.model_space is not None and _fits(state.model_space, known):
             return state.model
         past = self._past(study)
         related = [other for other in past.studies if other.space.keys() & known.keys()]
-        past = replace(past, studies=tuple(related))
-        space = {**_possible_params(past, known), **known}
+        if past.studies and not (related or is_revealed):
+            return None
+        space = {**_possible_params(replace(past, studies=tuple(related)), known), **known}
         state.model_space = known
         if state.model is not None and state.model.space == space:
             return state.model  # the first trial has shown the space of the past
         state.model, state.configs = None, {}
         try:
-            state.model = TransferModel(past, space, self._seed)
+            if past.studies and not related:
+                raise HistoryError(_NOTHING_SHARED.format(", ".join(map(repr, known))))
+            state.model = TransferModel(replace(past, studies=tuple(related)), space, self._seed)
         except HistoryError as error:
             self._log_once(study, error)
         return state.model
@@ -269,6 +287,14 @@ class TransferSampler(PerStudySampler):
                 f"Study {study.study_name!r}: past studies have no trial with {'; '.join(new)}. "
                 "Some trials explore this."
             )
+
+    def skip_warning(self, study: Study) -> None:
+        """Do not log why past studies are not used if ``warn_without_past`` is false.
+
+        For samplers that have logged it.
+        """
+        if self._level == logging.INFO:
+            self._warned.add(study_key(study))
 
     def _log_once(self, study: Study, error: HistoryError) -> None:
         if study_key(study) in self._warned:

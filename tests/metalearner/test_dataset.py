@@ -49,9 +49,15 @@ def test_foreign_parameters_and_empty_rows_are_dropped() -> None:
     assert dataset.configs == ({"lr": 0.5}, {"lr": 0.1})
 
 
-@pytest.mark.parametrize("history", [History(), History((_study("a", [{"x": 1}]),))])
-def test_empty_table_is_a_history_error(history: History) -> None:
-    with pytest.raises(HistoryError, match="no past trial with a parameter"):
+@pytest.mark.parametrize(
+    ("history", "message"),
+    [
+        (History(), "no past studies to learn from"),
+        (History((_study("a", [{"x": 1}]),)), "no past trial with a parameter"),
+    ],
+)
+def test_empty_table_is_a_history_error(history: History, message: str) -> None:
+    with pytest.raises(HistoryError, match=message):
         build_meta_dataset(history, SPACE)
 
 

@@ -367,3 +367,56 @@ def test_a_tiny_space_is_covered_whatever_the_past() -> None:
     study = optuna.create_study(sampler=TransferSampler(source_storage=storage, seed=0))
     study.optimize(objective, n_trials=6)
     assert {trial.params["n"] for trial in study.trials} == {1, 2, 3, 4}
+
+
+def with_added(trial: optuna.Trial) -> float:
+    return trial.suggest_float("added", 0.0, 1.0) + objective(trial)
+
+
+def run_in_parallel(study: optuna.Study) -> None:
+    """Start the second trial when the first has only its first parameter."""
+    first, second = study.ask(), study.ask()
+    for trial in (first, second):
+        trial.suggest_float("added", 0.0, 1.0)
+    for trial in (first, second):
+        study.tell(trial, with_added(trial))
+    study.optimize(with_added, n_trials=2)
+
+
+def run_after_failure(study: optuna.Study) -> None:
+    """Fail the first trial after its first parameter."""
+    study.ask().suggest_float("added", 0.0, 1.0)
+    study.tell(0, state=TrialState.FAIL)
+    study.optimize(with_added, n_trials=3)
+
+
+@pytest.mark.parametrize(
+    "start", [lambda s: s.optimize(with_added, n_trials=3), run_in_parallel, run_after_failure]
+)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda past: TransferSampler(source_storage=past, seed=0),
+        lambda past: MetaLLMiXSampler(source_storage=past, llm=False, seed=0),
+        lambda past: MetaLLMiXSampler(
+            source_storage=past,
+            llm=False,
+            seed=0,
+            search_space={"x": FloatDistribution(0.0, 10.0)},
+        ),
+    ],
+)
+def test_a_parameter_without_a_past_is_not_logged_as_a_study_without_one(past, logs, make, start):
+    study = optuna.create_study(sampler=make(past))
+    start(study)
+    lines = [record.getMessage() for record in logs.records]
+    assert not [line for line in lines if "not used" in line]
+    assert len([line for line in lines if "the parameter 'added'" in line]) == 1
+    assert any(SIMILARITY_ATTR in trial.system_attrs for trial in study.trials)
+
+
+def test_an_objective_without_any_known_parameter_is_logged_once(past, logs):
+    study = optuna.create_study(sampler=TransferSampler(source_storage=past, seed=0))
+    study.optimize(lambda trial: trial.suggest_float("a", 0, 1), n_trials=4)
+    (warning,) = logs.warnings
+    assert "none of them has a parameter of this study ('a')" in warning
