@@ -46,6 +46,7 @@ Compared: TypeAlias = Study | Mapping[str, Study | Sequence[Study]]
 """A study, or the study or studies of each side by its name."""
 
 _CHECKPOINTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000)
+_TRIALS, _SECONDS = ("fewer", "as many", "more"), ("s less", "as long", "s more")
 _DIGITS = 5  # Searches that end close to each other differ in the fourth digit.
 # Okabe and Ito's colors for color-blind readers (https://jfly.uni-koeln.de/color/), those first
 # that are visible on white and on black.
@@ -146,13 +147,25 @@ class Comparison:
     savings: tuple[Measure, ...]
     dashboard_path: str | None
 
+    def __str__(self) -> str:
+        """Return a sentence for each ordered pair of sides: when was the first as good?"""
+        sentences = []
+        for needed in self.savings[::3]:
+            side, other = needed.side, needed.compared_with
+            best = f"the best value of {other} ({self._final(other)})"
+            if math.isinf(needed.value):
+                sentences.append(f"{side} did not reach {best} in {self._n_trials(side)}.")
+            else:
+                sentences.append(f"{side} reached {best} after {self._reached_after(needed)}.")
+        return "\n".join(sentences)
+
     def to_markdown(self) -> str:
         """Return tables of the best values and the savings, and how to read them."""
         names = [side.name for side in self.sides]
         cells = {(best.after_trials, best.side): _format(best) for best in self.best}
         counts = sorted({n for n, _ in cells})
         rows = [[str(n), *(cells.get((n, name), "") for name in names)] for n in counts]
-        head = ("side", "best value of", "value", "reached after", "trials saved", "seconds saved")
+        head = ("side", "best value of", "value", "reached after", "trials", "seconds")
         studies = ", ".join(f"{side.name} {len(side.best)}" for side in self.sides)
         parts = [
             f"### Best {escape_markdown(self.metric)} after n trials ({self.direction}d)",
@@ -169,15 +182,22 @@ class Comparison:
         return "\n\n".join(parts)
 
     def _saving_rows(self) -> Iterator[tuple[str, ...]]:
-        final = {best.side: best for best in self.best}
         for needed, trials, seconds in zip(*[iter(self.savings)] * 3, strict=True):
-            side, other, n_other = needed.side, needed.compared_with, needed.after_trials
-            reached = f"{needed.value:.0f} trial{'s' * (needed.value > 1)} instead of {n_other}"
-            if math.isinf(needed.value):
-                n_side = final[side].after_trials
-                reached = f"not reached in {n_side} trials ({other}: {n_other})"
-            value = format_number(final[other].value, _DIGITS)
-            yield side, other, value, reached, _format(trials), _format(seconds)
+            side, other = needed.side, needed.compared_with
+            saved = (_format_saving(trials, _TRIALS), _format_saving(seconds, _SECONDS))
+            yield side, other, self._final(other), self._reached_after(needed), *saved
+
+    def _reached_after(self, needed: Measure) -> str:
+        if math.isinf(needed.value):
+            n_other = f"{needed.compared_with}: {needed.after_trials}"
+            return f"not reached in {self._n_trials(needed.side)} ({n_other})"
+        return f"{_count_trials(int(needed.value))} instead of {needed.after_trials}"
+
+    def _n_trials(self, side: str) -> str:
+        return _count_trials({s.name: s.n_trials for s in self.sides}[side])
+
+    def _final(self, side: str) -> str:
+        return format_number({best.side: best for best in self.best}[side].value, _DIGITS)
 
     def to_csv(self) -> str:
         """Return each :class:`Measure` as a line; unknown values are empty."""
@@ -318,9 +338,11 @@ def _read_side(
     samples = np.vstack([np.arange(len(studies)), drawn])
     side = Side(name, np.maximum.accumulate(values, axis=1), seconds, samples)
     if not math.isfinite(side.after(n_trials)[0]):
+        some = "half of its studies or more have" if len(studies) > 1 else "it has"
         raise HistoryError(
-            f"{name!r} has no value to compare: half of its studies or more have no finite value "
-            f"within {n_trials} trials. Run more trials, or leave it out."
+            f"{name!r} has no value to compare: {some} no complete trial with a finite value "
+            f"among the first {n_trials} (pruned trials have none). Run more trials, or leave it "
+            "out."
         )
     return side
 
@@ -364,7 +386,7 @@ def _best_values(sides: Sequence[Side], confidence: float, sign: float) -> Itera
             yield Measure("best value", side.name, "", n, value, *interval)
 
 
-def _savings(other: Side, side: Side, confidence: float) -> Iterator[Measure]:
+def _savings(side: Side, other: Side, confidence: float) -> Iterator[Measure]:
     target = other.after(other.n_trials)
     n_other, n_side = other.reached(target), side.reached(target)
     seconds = other.reached(target, other.seconds) - side.reached(target, side.seconds)
@@ -389,15 +411,34 @@ def _estimate(samples: Floats, confidence: float) -> tuple[float, float, float]:
     return value, others[cut], others[-1 - cut]
 
 
+def _format_saving(saving: Measure, words: tuple[str, str, str]) -> str:
+    """Format what is saved, such as "8 fewer (4 fewer to 9 fewer)", or lost: "8 more"."""
+    value, low, high = (_in_words(n, words) for n in (saving.value, saving.low, saving.high))
+    if math.isfinite(saving.value) and not math.isnan(saving.low):
+        return f"{value} ({low} to {high})"
+    return f"{value} (at best {high})" if math.isfinite(saving.high) else value
+
+
+def _in_words(saved: float, words: tuple[str, str, str]) -> str:
+    if not math.isfinite(saved):
+        return "unknown" if math.isnan(saved) else "not reached"
+    less, equal, more = words
+    number = format_number(abs(saved), 3)
+    return f"{number} {less}" if saved > 0 else f"{number} {more}" if saved < 0 else equal
+
+
+def _count_trials(n: int) -> str:
+    return f"{n} trial" if n == 1 else f"{n} trials"
+
+
 def _format(measure: Measure) -> str:
     numbers = (measure.value, measure.low, measure.high)
     value, low, high = (format_number(number, _DIGITS) for number in numbers)
-    if not math.isfinite(measure.value):
-        missing = "none yet" if measure.measure == "best value" else "unknown"
-        value = missing if math.isnan(measure.value) else "not reached"
+    if math.isnan(measure.value):
+        value = "none yet"
     if math.isfinite(measure.low) and math.isfinite(measure.high):
         return f"{value} ({low} to {high})"
-    # An infinite end belongs to samples that do not reach a value.
+    # An infinite end belongs to samples that have no value yet.
     if math.isfinite(measure.high):
         return f"{value} (at most {high})"
     return f"{value} (at least {low})" if math.isfinite(measure.low) else value

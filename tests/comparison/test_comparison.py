@@ -94,9 +94,13 @@ def test_trials_and_seconds_saved_at_equal_quality(direction: str, sign: float) 
     assert values_of(quick) == (2, 2, 60)
     assert {row.after_trials for row in slow.values()} == {2}
     assert math.isnan(quick["trials saved"].low)
-    assert f"| soon | late | {sign * 8:g} | 2 trials instead of 4 | 2 | 60 |" in (
-        comparison.to_markdown()
-    )
+    markdown, value = comparison.to_markdown(), f"{sign * 8:g}"
+    assert f"| soon | late | {value} | 2 trials instead of 4 | 2 fewer | 60 s less |" in markdown
+    assert f"| late | soon | {value} | 4 trials instead of 2 | 2 more | 60 s more |" in markdown
+    assert str(comparison).splitlines() == [
+        f"soon reached the best value of late ({value}) after 2 trials instead of 4.",
+        f"late reached the best value of soon ({value}) after 4 trials instead of 2.",
+    ]
 
 
 def test_a_value_that_is_not_reached_has_infinite_trials() -> None:
@@ -104,18 +108,33 @@ def test_a_value_that_is_not_reached_has_infinite_trials() -> None:
     assert values_of(saving(comparison, "bad", "good")) == (math.inf, -math.inf, -math.inf)
     row = "| bad | good | 9 | not reached in 3 trials (good: 2) | not reached | not reached |"
     assert row in comparison.to_markdown()
-    assert "| good | bad | 3 | 2 trials instead of 3 | 1 | 10 |" in comparison.to_markdown()
+    row = "| good | bad | 3 | 2 trials instead of 3 | 1 fewer | 10 s less |"
+    assert row in comparison.to_markdown()
+    assert "bad did not reach the best value of good (9) in 3 trials." in str(comparison)
     soon = compare(study("good", [9.0]), study("bad", [1.0, 2.0]))
     assert "| good | bad | 2 | 1 trial instead of 2 |" in soon.to_markdown()
+    assert "| bad | good | 9 | not reached in 2 trials (good: 1) |" in soon.to_markdown()
+    assert "bad did not reach the best value of good (9) in 1 trial." in str(
+        compare(study("good", [9.0]), study("bad", [1.0]))
+    )
 
 
-def test_interval_without_a_lower_end_is_at_most_its_upper_end() -> None:
+def test_equal_sides_save_nothing() -> None:
+    row = "| 2 trials instead of 2 | as many | as long |"
+    assert row in compare(study("a", [1.0, 2.0]), study("b", [0.0, 2.0])).to_markdown()
+
+
+def test_interval_of_samples_that_reach_nothing_says_so() -> None:
     mixed = {"mixed": [study("x", [9.0]), study("y", [9.0]), study("z", [1.0])]}
     comparison = compare(mixed, study("plain", [0.0, 0.0, 9.0]))
     trials = saving(comparison, "mixed", "plain")["trials saved"]
     assert (trials.value, trials.low, trials.high) == (2, -math.inf, 2)
-    assert "| 1 trial instead of 3 | 2 (at most 2) |" in comparison.to_markdown()
-    assert "inf" not in comparison.to_markdown()
+    markdown = comparison.to_markdown()
+    assert "| 1 trial instead of 3 | 2 fewer (not reached to 2 fewer) |" in markdown
+    assert "inf" not in markdown
+    mostly = {"mixed": [study("x", [9.0]), study("y", [1.0]), study("z", [1.0])]}
+    markdown = compare(mostly, study("plain", [0.0, 0.0, 9.0])).to_markdown()
+    assert "| not reached in 1 trial (plain: 3) | not reached (at best 2 fewer) |" in markdown
 
 
 def test_trials_without_a_value_count_and_reach_nothing() -> None:
@@ -201,6 +220,7 @@ def two_objectives() -> optuna.Study:
         (lambda: study("empty", []), "Study 'empty' in InMemoryStorage has no finished trial"),
         (lambda: study("begun", [None]), "'begun' in InMemoryStorage has no finished trial"),
         (lambda: study("broken", ["failed", math.inf]), "'broken' has no value to compare"),
+        (lambda: study("all", ["pruned"] * 2), "it has no complete trial with a finite value"),
         (lambda: study("down", [1.0], None, "minimize"), "'down' is to minimize. Compare"),
     ],
 )
@@ -278,7 +298,7 @@ def test_missing_plotly_is_named_with_the_command_to_install_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
     comparison = compare(study("a", [1.0]), study("b", [2.0]))
-    with pytest.raises(MetaLLMiXError, match=r'pip install "optuna-metallmix\[dashboard\]"'):
+    with pytest.raises(MetaLLMiXError, match="pip install plotly"):
         comparison.plot()
 
 
