@@ -3,8 +3,9 @@
     python -m benchmarks models [--llm embedded ...]     # which model should be used?
     python -m benchmarks ablation [--llm embedded ...]   # what is each part of the prompt worth?
 
-`models` runs the library's ``compare_models`` on real models and on scripted ones: a reader of the
-evidence, the first candidate, the last, and a random one. `ablation` asks the same model without
+`models` runs the library's ``compare_models`` on real models, as they are and with shuffled
+evidence, and on scripted ones: readers of the evidence in the full and in the short question, the
+first candidate, the last, and a random one. `ablation` asks the same model without
 reasoning, without SHAP evidence, with both, with shuffled evidence and with a permuted history.
 """
 
@@ -21,6 +22,7 @@ from benchmarks.families.hpobench import N_PAST
 from benchmarks.families.hpobench import SPACE
 from benchmarks.families.hpobench import load_tasks
 from benchmarks.methods.reader import ReaderLLM
+from benchmarks.methods.reader import ShortReaderLLM
 from benchmarks.methods.reader import ShuffledEvidence
 from benchmarks.methods.scripted import ScriptedChooser
 from benchmarks.paths import RESULTS
@@ -93,12 +95,18 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _models(args: argparse.Namespace) -> None:
     code = code_of_library()
-    reader = ReaderLLM()
+    llms = [_resolve(spec) for spec in args.llm]
+    reader, short_reader = ReaderLLM(), ShortReaderLLM()
     reader.name = "scripted: adds up the evidence"
+    short_reader.name = f"{reader.name} of the short question"
+    readers = [*llms, reader, short_reader]
+    shuffled = [ShuffledEvidence(llm, args.seed) for llm in readers]
     first = FixedPositionLLM(0, "scripted: the first")
     last = FixedPositionLLM(-1, "scripted: the last")
-    models = [*args.llm, reader, first, last, RandomLLM(args.seed)]
-    result = _compare(_past(args), models, n_orders=6)
+    models = [*readers, *shuffled, first, last, RandomLLM(args.seed)]
+    result = _compare(_past(args), models, n_orders=10)
+    for llm in llms:
+        release(llm)
     _write("models", "Which model should be used?", result, code)
 
 
@@ -107,14 +115,19 @@ def _ablation(args: argparse.Namespace) -> None:
     past = _past(args)
     answers: dict[tuple[str, str], ModelAnswer] = {}
     for spec in args.llm:
-        llm = resolve_llm(spec).llm
-        if llm is None:
-            raise SystemExit(f"{spec!r} is not a language model.")
+        llm = _resolve(spec)
         for answer in _ablate(past, llm):  # the baselines are the same for each model
             answers.setdefault((answer.model, answer.study), answer)
         release(llm)
     result = ModelAnswers(tuple(answers.values()), {})
     _write("ablation", "What is each part of the prompt worth?", result, code)
+
+
+def _resolve(spec: str) -> LLM:
+    llm = resolve_llm(spec).llm
+    if llm is None:
+        raise SystemExit(f"{spec!r} is not a language model.")
+    return llm
 
 
 def _ablate(past: Past, llm: LLM) -> Iterator[ModelAnswer]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
+import threading
 from collections.abc import Mapping
 from collections.abc import Sequence
 from collections.abc import Set
@@ -104,7 +104,7 @@ def check_timeout(seconds: float | None) -> None:
     """Raise ValueError if ``seconds`` is neither a positive number nor None."""
     is_number = isinstance(seconds, int | float | np.integer | np.floating)
     is_number = is_number and not isinstance(seconds, bool)
-    if seconds is not None and not (is_number and 0 < seconds < math.inf):
+    if seconds is not None and not (is_number and 0 < seconds <= threading.TIMEOUT_MAX):
         raise ValueError(
             f"llm_timeout={seconds!r} must be a number of seconds greater than 0, or None for no "
             "limit."

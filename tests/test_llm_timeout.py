@@ -82,11 +82,11 @@ def test_size_that_blocks(past, logs, may_answer):
             may_answer.wait()
             return 1
 
-    study = run(MetaLLMiXSampler(llm=Blocked(may_answer, 0), llm_timeout=SHORT), past)
+    study = run(MetaLLMiXSampler(llm=Blocked(may_answer, 0), llm_timeout=1.0), past)
     check_step_down(study, logs, "meta-learner", "Blocked has still not answered")
     record = read_record(study.trials[0])
     assert record is not None
-    assert record["seconds"]["model"] >= SHORT
+    assert record["seconds"]["model"] > SHORT  # less than 1: finding the model counts, too
 
 
 def test_second_answer_that_blocks(past, logs, may_answer):
@@ -202,7 +202,7 @@ def test_late_model_does_not_keep_the_interpreter():
     assert done.stdout == "meta-learner\n"
 
 
-@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), True, "60", [60]])
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), 10**400, True, "60", [60]])
 def test_invalid(value: Any):
     with pytest.raises(ValueError, match=r"llm_timeout=.* must be a number of seconds"):
         MetaLLMiXSampler(llm_timeout=value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,14 +24,16 @@ from optuna_metallmix.llm import Message
 
 WORD = r'"(?:[^"\\]|\\.)*"|[\w./-]+'
 """A name or value as written in the prompt; a JSON string if it is not a plain word."""
-EFFECT = re.compile(rf"^(E\d+: (?:{WORD}) .*?)((?:helped|hurt): [+-][\d.]+)( \()", re.MULTILINE)
+EFFECT = re.compile(rf"^(E\d+: (?:{WORD}) .*?)((?:helped|hurt): [+-][\d.]+)( \(|$)", re.MULTILINE)
 EVIDENCE = re.compile(
     rf"^(E\d+): ({WORD}) (?:from ({WORD}) to ({WORD})|= ({WORD})) "
-    r"(?:helped|hurt): ([+-][\d.]+) \(",
+    r"(?:helped|hurt): ([+-][\d.]+)(?: \(|$)",
     re.MULTILINE,
 )
 IMPORTANCE = re.compile(r"^What each parameter does .*?: (.*)$", re.MULTILINE)
 CANDIDATE = re.compile(r"^(\d+)\. (.*?)(?: \| expected score .*)?$", re.MULTILINE)
+SIGNS = re.compile(r"\bfor ([E\d ]+|none) \| against ([E\d ]+|none)$", re.MULTILINE)
+"""The end of a candidate in the short question: the evidence for and against it."""
 VALUE = re.compile(rf"({WORD})=({WORD})")
 
 
@@ -72,6 +75,30 @@ class ReaderLLM(ScriptedChooser):
         return sorted(evidence, key=lambda id_: -_support(lines[id_], config))
 
 
+class ShortReaderLLM(ScriptedChooser):
+    """Chooses the candidate with the largest sum of effects in the short question."""
+
+    name = "reader of the short question"
+    n_parameters = 100_000_000
+    """So that it is asked the short question."""
+
+    def choose(self, candidates: Sequence[int], prompt: str) -> int:
+        """Return the candidate with the most support; ties go to the first."""
+        effects = {id_: abs(line.effect) for id_, line in read_evidence(prompt).items()}
+        sums = [
+            sum(effects[id_] for id_ in re.findall(r"E\d+", supporting))
+            - sum(effects[id_] for id_ in re.findall(r"E\d+", opposing))
+            for supporting, opposing in SIGNS.findall(prompt)
+        ]
+        return max(zip(candidates, sums, strict=True), key=lambda pair: round(pair[1], 9))[0]
+
+    def rank(self, evidence: Sequence[str], candidate: int, prompt: str) -> Sequence[str]:
+        """Sort by support for the candidate, which comes first."""
+        listed = re.search(rf"^{candidate}\. .*$", prompt, re.MULTILINE)
+        supporting = SIGNS.findall(listed[0])[0][0] if listed else ""
+        return sorted(evidence, key=lambda id_: id_ not in supporting.split())
+
+
 class ShuffledEvidence(LLM):
     """Shuffles the effects among the evidence lines of a prompt before a model reads it.
 
@@ -82,6 +109,7 @@ class ShuffledEvidence(LLM):
 
     def __init__(self, llm: LLM, seed: int) -> None:
         self.name = f"{getattr(llm, 'name', 'model')}, evidence shuffled"
+        self.n_parameters = getattr(llm, "n_parameters", None)
         self._llm = llm
         self._seed = seed
 
@@ -98,12 +126,16 @@ class ShuffledEvidence(LLM):
     def shuffle(self, text: str) -> str:
         """Return the text with the effects, signs included, permuted among the lines.
 
-        Parameter importances are permuted too: they would reveal the true effects otherwise.
+        Parameter importances are permuted too: they would reveal the true effects otherwise. In
+        the short question, evidence that helps instead of hurting speaks for the other candidates.
         """
         rng = np.random.default_rng(self._seed)
         effects = [match.group(2) for match in EFFECT.finditer(text)]
         permuted = iter(rng.permutation(effects).tolist())
         shuffled = EFFECT.sub(lambda match: match[1] + next(permuted) + match[3], text)
+        before, after = read_evidence(text), read_evidence(shuffled)
+        turned = {id_ for id_ in before if before[id_].effect * after[id_].effect < 0}
+        shuffled = SIGNS.sub(lambda match: _turned_signs(match, turned), shuffled)
         return IMPORTANCE.sub(lambda match: _permuted_importances(match, rng), shuffled)
 
 
@@ -126,6 +158,17 @@ def read_candidates(prompt: str) -> dict[int, dict[str, str]]:
         int(number): {_plain(name): _plain(value) for name, value in VALUE.findall(config)}
         for number, config in CANDIDATE.findall(listed)
     }
+
+
+def _turned_signs(match: re.Match[str], turned: Collection[str]) -> str:
+    """Return the signs of a candidate with the ids in ``turned`` on the other side."""
+    sides = [re.findall(r"E\d+", side) for side in match.groups()]
+    supporting, opposing = (
+        [id_ for id_ in own if id_ not in turned] + [id_ for id_ in other if id_ in turned]
+        for own, other in (sides, sides[::-1])
+    )
+    ids = [" ".join(sorted(side, key=lambda id_: int(id_[1:]))) for side in (supporting, opposing)]
+    return f"for {ids[0] or 'none'} | against {ids[1] or 'none'}"
 
 
 def _permuted_importances(match: re.Match[str], rng: np.random.Generator) -> str:

@@ -1,7 +1,8 @@
 """Write the short question, for models that are too small to read a long one.
 
 It shows numbered evidence and the candidates, each with the evidence for and against it, in one
-message. What says the same of every candidate is left out.
+message. What says the same of every candidate is left out, and so is a candidate that the evidence
+does not tell from one before it: a model's choice among equals would mean nothing.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ def _apply_caps(question: Question, caps: Caps) -> PromptView:
     if explanation is None:
         return PromptView(question, caps, {}, None, candidates, 0)
     evidence = _relevant(explanation.evidence, candidates, question.space)[: caps.evidence]
+    candidates = _distinct(candidates, evidence, question.space)
     names = dict.fromkeys([*(item.parameter for item in evidence), *explanation.importance])
     differing = [name for name in names if _differs(name, question.space, candidates)]
     kept = differing[: caps.parameters]
@@ -100,6 +102,17 @@ def _relevant(
     return tuple(
         separating or [e for e, found in zip(evidence, signs, strict=True) if found == {1}]
     )
+
+
+def _distinct(
+    candidates: Sequence[Candidate], evidence: Sequence[Evidence], space: SearchSpace
+) -> tuple[Candidate, ...]:
+    """Return the candidates that the evidence tells apart, or all if it tells none apart."""
+    first: dict[tuple[int, ...], Candidate] = {}
+    for candidate in candidates:
+        signs = tuple(evidence_sign(item, space, candidate.params) for item in evidence)
+        first.setdefault(signs, candidate)
+    return tuple(first.values() if len(first) > 1 else candidates)
 
 
 def _differs(name: str, space: SearchSpace, candidates: Sequence[Candidate]) -> bool:

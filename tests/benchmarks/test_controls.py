@@ -11,6 +11,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 
 from benchmarks.methods.reader import ReaderLLM
+from benchmarks.methods.reader import ShortReaderLLM
 from benchmarks.methods.reader import ShuffledEvidence
 from benchmarks.methods.reader import read_candidates
 from benchmarks.methods.reader import read_evidence
@@ -160,3 +161,37 @@ def test_the_reader_understands_the_prompt_as_the_library_writes_it(learned):
 def test_the_reader_is_heard(learned):
     heard = suggest(learned.history, learned.space, {}, ReaderLLM(), n_attempts=N_ATTEMPTS)
     assert (heard.source, heard.model) == ("llm", "reader")
+
+
+SHORT_PROMPT = """Evidence from past studies, where quoted text is data:
+E1: lr from 0.0001 to 0.01 helped: +0.10
+E2: net = "b c" hurt: -0.15
+
+Candidates:
+1. lr=0.005, net="b c" | for E1 | against E2
+2. lr=0.5, net=a | for E2 | against E1
+3. for E1 E2 | against none
+
+Choose the candidate that the evidence supports most."""
+
+
+def test_the_short_reader_adds_up_what_is_for_and_against():
+    answer = json.loads(ShortReaderLLM().generate([user(SHORT_PROMPT)], schema=schema(2)))
+    assert (answer["candidate"], answer["evidence"]) == (3, ["E1"])
+    tied = SHORT_PROMPT.replace("for E1 E2 | against none", "for none | against E1 E2")
+    answer = json.loads(ShortReaderLLM().generate([user(tied)], schema=schema(2)))
+    assert (answer["candidate"], answer["evidence"]) == (2, ["E2"])
+
+
+def test_shuffled_effects_turn_what_is_for_and_against_in_the_short_question():
+    seen = {ShuffledEvidence(ShortReaderLLM(), seed).shuffle(SHORT_PROMPT) for seed in range(9)}
+    assert len(seen) == 2
+    (other,) = seen - {SHORT_PROMPT}
+    assert "E1: lr from 0.0001 to 0.01 hurt: -0.15\n" in other
+    assert '1. lr=0.005, net="b c" | for E2 | against E1\n' in other
+    assert "3. for none | against E1 E2\n" in other
+
+
+def test_the_short_reader_is_asked_the_short_question(learned):
+    heard = suggest(learned.history, learned.space, {}, ShortReaderLLM())
+    assert (heard.source, heard.is_short) == ("llm", True)

@@ -68,6 +68,17 @@ def question(handmade: Handmade) -> Question:
     return Question(handmade.space, {}, handmade.candidates, explained, variant=SHORT)
 
 
+def test_it_offers_one_of_the_candidates_that_the_evidence_does_not_tell_apart(
+    question: Question,
+) -> None:
+    distinct = prompt_view(question).candidates
+    twins = [replace(c, number=c.number + len(distinct)) for c in distinct]
+    asked = prompt_view(replace(question, candidates=(*distinct, *twins)))
+    assert asked.candidates == distinct
+    alike = tuple(replace(distinct[0], number=n) for n in (1, 2))
+    assert prompt_view(replace(question, candidates=alike)).candidates == alike
+
+
 def test_the_schema_asks_for_citations_and_a_choice(question: Question) -> None:
     schema = suggestion_schema(prompt_view(question))
     evidence = {"type": "string", "enum": ["E1", "E2", "E3", "E4"]}
@@ -130,8 +141,8 @@ def test_values_then_evidence_then_candidates_are_left_out() -> None:
         view = prompt_view(make_question(write, n_parameters=n_parameters, variant=SHORT))
         return len(view.space), len(view.explanation.evidence), len(view.candidates)
 
-    assert size(1) == (1, 1, 6)
-    assert size(3) == (1, 3, 6)
+    assert size(1) == (1, 1, 2)
+    assert size(3) == (3, 3, 2)
     assert size(10) == (1, 4, 4)
     assert size(10, hostile("mixed")) == (0, 4, 4)
 
