@@ -25,7 +25,7 @@ build_meta.build_sdist("dist")
 build_meta.build_wheel("dist")
 """
 NOT_NEEDED = ("PIL", "contourpy", "fontTools", "graphviz", "kiwisolver", "matplotlib", "plotly")
-"""What CatBoost requires and the core never imports; see docs/how-to/install.md."""
+"""What CatBoost requires and the core never imports; see docs/install.md."""
 SEARCH = f"""
 import sys
 sys.modules.update(dict.fromkeys({NOT_NEEDED}))
