@@ -18,7 +18,7 @@ author = "The optuna-metallmix authors"
 version = release = optuna_metallmix.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "figures"]
 
 myst_heading_anchors = 3
 myst_enable_extensions = ["deflist"]
@@ -28,7 +28,7 @@ smartquotes = False  # they turn --option into a dash
 nitpicky = True
 # Annotations name types of other projects, whose inventories would need the network, and types
 # of modules that are not public. All other links are checked.
-nitpick_ignore_regex = [("py:class", ".*")]
+nitpick_ignore_regex = [("py:(class|exc)", ".*")]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"

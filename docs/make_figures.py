@@ -8,12 +8,15 @@ The study on the screenshots is the tutorial's: its code blocks are run in a tem
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
+import pandas as pd
 
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,6 +33,7 @@ from dashboard_server import find_chromium  # noqa: E402
 from dashboard_server import serve_dashboard  # noqa: E402
 
 from optuna_metallmix import compare  # noqa: E402
+from optuna_metallmix.cli import main as main_of_cli  # noqa: E402
 
 FAMILIES = {
     "xgboost": "XGBoost, 10 tasks",
@@ -51,10 +55,14 @@ def main(folder: Path = ROOT / "docs" / "figures") -> None:
     """Write all pictures to ``folder``."""
     folder.mkdir(exist_ok=True)
     plot_regret(folder / "regret.png")
+    (folder / "regret.md").write_text(regret_table(), encoding="utf-8")
     with tempfile.TemporaryDirectory() as work:
         storage = make_studies(Path(work))
         with serve_dashboard(storage, Path(work)) as address:
             take_screenshots(address, storage, folder)
+        for name in ("effects.png", "suggestion.png"):
+            (picture,) = Path(work).glob(f"metallmix-pictures/*-{name}")
+            shutil.copy(picture, folder / name)
 
 
 def plot_regret(path: Path) -> None:
@@ -76,6 +84,23 @@ def plot_regret(path: Path) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
+
+
+def regret_table() -> str:
+    """Return a table of the regrets in the figure, with the mean over the benchmarks."""
+    columns = [(method, n) for n in (1, 5, 10, 50) for method in reversed(METHODS)]
+    means = pd.DataFrame({title: _means(name) for name, title in FAMILIES.items()}).T[columns]
+    means.loc["mean of the five"] = means.mean()
+    rows = [["", *(f"trial {n}" for n in (1, 5, 10, 50))], ["---"] * 5]
+    for title, values in means.iterrows():
+        cells = [" / ".join(f"{value:.3f}" for value in values[i : i + 3]) for i in (0, 3, 6, 9)]
+        rows.append([str(title), *cells])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _means(name: str) -> pd.Series[float]:
+    table = frame(read_csv(RESULTS / f"{name}.csv", Row), CLIP)
+    return table[list(METHODS)].groupby(level="task").mean().mean()
 
 
 def _draw_family(axes: Any, name: str) -> None:
@@ -109,6 +134,8 @@ def make_studies(work: Path) -> str:
         sampler=optuna.samplers.TPESampler(seed=0),
     )
     study.optimize(tutorial["make_objective"](tutorial["datasets"].load_digits), n_trials=10)
+    words = ["--study", "digits", "--format", "md", "--out", "why.md"]
+    assert main_of_cli(["explain", "--storage", storage, *words]) == 0
     return storage
 
 
@@ -120,18 +147,30 @@ def take_screenshots(address: str, storage: str, folder: Path) -> None:
     study = f"{address}/dashboard/studies/{ours._study_id}"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium())
-        page = browser.new_page(viewport={"width": 1280, "height": 1600})
+        page = browser.new_page(viewport={"width": 1280, "height": 680})
         page.set_default_timeout(PATIENCE)
-        page.goto(f"{study}/note")
-        page.locator("table").first.wait_for()
-        page.screenshot(path=folder / "note.png", full_page=True)
-        page.goto(study)
-        page.locator(".js-plotly-plot").nth(3).wait_for()
-        page.screenshot(path=folder / "study.png", full_page=True)
         page.goto(f"{address}{compare(ours, tpe).dashboard_path}")
         page.locator(".legendtext").first.wait_for()
-        page.screenshot(path=folder / "compare.png", full_page=True)
+        page.screenshot(path=folder / "compare.png")
+        page.set_viewport_size({"width": 1280, "height": 3000})  # the note scrolls by itself
+        page.goto(f"{study}/note")
+        page.locator("table").first.wait_for()
+        end = page.locator("li").last.bounding_box()
+        page.screenshot(path=folder / "note.png", clip=_clip([{"x": 0, "y": 0, "width": 1280, "height": 0}, end]))
+        page.goto(study)
+        figures = page.locator(".js-plotly-plot").filter(has=page.locator(".gtitle"))
+        figures.nth(3).wait_for()
+        boxes = [figures.nth(i).bounding_box() for i in range(4)]
+        page.screenshot(path=folder / "study.png", clip=_clip(boxes))
         browser.close()
+
+
+def _clip(boxes: Sequence[Any]) -> Any:
+    """Return the smallest box around boxes, with a margin."""
+    left, top = (min(box[key] for box in boxes) for key in ("x", "y"))
+    right = max(box["x"] + box["width"] for box in boxes)
+    bottom = max(box["y"] + box["height"] for box in boxes)
+    return {"x": left, "y": top, "width": right - left, "height": bottom - top + 16}
 
 
 if __name__ == "__main__":
