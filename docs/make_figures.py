@@ -11,8 +11,9 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from contextlib import chdir
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Any
 
 import optuna
@@ -22,18 +23,23 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from benchmarks.paths import RESULTS  # noqa: E402
-from benchmarks.report.numbers import frame  # noqa: E402
-from benchmarks.report.numbers import interval  # noqa: E402
-from benchmarks.report.rows import Row  # noqa: E402
-from benchmarks.report.rows import read_csv  # noqa: E402
 from code_blocks import run_page  # noqa: E402
 from dashboard_server import PATIENCE  # noqa: E402
 from dashboard_server import find_chromium  # noqa: E402
 from dashboard_server import serve_dashboard  # noqa: E402
 
+from benchmarks.paths import RESULTS  # noqa: E402
+from benchmarks.report.numbers import frame  # noqa: E402
+from benchmarks.report.numbers import interval  # noqa: E402
+from benchmarks.report.rows import Row  # noqa: E402
+from benchmarks.report.rows import read_csv  # noqa: E402
 from optuna_metallmix import compare  # noqa: E402
 from optuna_metallmix.cli import main as main_of_cli  # noqa: E402
+
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator
+    from playwright.sync_api import Page
 
 FAMILIES = {
     "xgboost": "XGBoost, 10 tasks",
@@ -49,6 +55,8 @@ METHODS = {
 }
 CLIP = 3.0
 """As on the pages of the benchmarks."""
+MARGIN = 16
+"""Pixels below what a screenshot shows."""
 
 
 def main(folder: Path = ROOT / "docs" / "figures") -> None:
@@ -124,18 +132,19 @@ def _draw_family(axes: Any, name: str) -> None:
 def make_studies(work: Path) -> str:
     """Run the tutorial and a search by TPE in ``work``, and return the storage's URL."""
     os.environ["OLLAMA_HOST"] = "127.0.0.1:1"  # the pictures show a machine without Ollama
-    os.chdir(work)
-    tutorial = run_page(ROOT / "docs" / "tutorial.md")
     storage = f"sqlite:///{work}/hpo.db"
-    study = optuna.create_study(
-        study_name="digits-tpe",
-        storage=storage,
-        direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=0),
-    )
-    study.optimize(tutorial["make_objective"](tutorial["datasets"].load_digits), n_trials=10)
-    words = ["--study", "digits", "--format", "md", "--out", "why.md"]
-    assert main_of_cli(["explain", "--storage", storage, *words]) == 0
+    with chdir(work):
+        tutorial = run_page(ROOT / "docs" / "tutorial.md")
+        study = optuna.create_study(
+            study_name="digits-tpe",
+            storage=storage,
+            direction="maximize",
+            sampler=optuna.samplers.TPESampler(seed=0),
+        )
+        objective = tutorial["make_objective"](tutorial["datasets"].load_digits)
+        study.optimize(objective, n_trials=10)
+        words = ["--study", "digits", "--format", "md", "--out", "why.md"]
+        assert main_of_cli(["explain", "--storage", storage, *words]) == 0
     return storage
 
 
@@ -143,7 +152,9 @@ def take_screenshots(address: str, storage: str, folder: Path) -> None:
     """Save what the dashboard shows of the studies."""
     from playwright.sync_api import sync_playwright
 
-    ours, tpe = (optuna.load_study(study_name=n, storage=storage) for n in ("digits", "digits-tpe"))
+    ours, tpe = (
+        optuna.load_study(study_name=name, storage=storage) for name in ("digits", "digits-tpe")
+    )
     study = f"{address}/dashboard/studies/{ours._study_id}"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium())
@@ -154,23 +165,30 @@ def take_screenshots(address: str, storage: str, folder: Path) -> None:
         page.screenshot(path=folder / "compare.png")
         page.set_viewport_size({"width": 1280, "height": 3000})  # the note scrolls by itself
         page.goto(f"{study}/note")
-        page.locator("table").first.wait_for()
-        end = page.locator("li").last.bounding_box()
-        page.screenshot(path=folder / "note.png", clip=_clip([{"x": 0, "y": 0, "width": 1280, "height": 0}, end]))
+        _shoot_above(page, page.locator("li").last, folder / "note.png")
         page.goto(study)
-        figures = page.locator(".js-plotly-plot").filter(has=page.locator(".gtitle"))
-        figures.nth(3).wait_for()
-        boxes = [figures.nth(i).bounding_box() for i in range(4)]
-        page.screenshot(path=folder / "study.png", clip=_clip(boxes))
+        _shoot_figures(page, folder / "study.png")
         browser.close()
 
 
-def _clip(boxes: Sequence[Any]) -> Any:
-    """Return the smallest box around boxes, with a margin."""
-    left, top = (min(box[key] for box in boxes) for key in ("x", "y"))
-    right = max(box["x"] + box["width"] for box in boxes)
-    bottom = max(box["y"] + box["height"] for box in boxes)
-    return {"x": left, "y": top, "width": right - left, "height": bottom - top + 16}
+def _shoot_above(page: Page, last: Locator, path: Path) -> None:
+    """Save the page down to an element."""
+    last.wait_for()
+    end = last.bounding_box()
+    assert end
+    height = end["y"] + end["height"] + MARGIN
+    page.screenshot(path=path, clip={"x": 0, "y": 0, "width": 1280, "height": height})
+
+
+def _shoot_figures(page: Page, path: Path) -> None:
+    """Save the part of the page that has the figures of the suggestion."""
+    figures = page.locator(".js-plotly-plot").filter(has=page.locator(".gtitle"))
+    figures.nth(3).wait_for()
+    boxes = [box for figure in figures.all() if (box := figure.bounding_box())]
+    x, y = min(box["x"] for box in boxes), min(box["y"] for box in boxes)
+    width = max(box["x"] + box["width"] for box in boxes) - x
+    height = max(box["y"] + box["height"] for box in boxes) - y + MARGIN
+    page.screenshot(path=path, clip={"x": x, "y": y, "width": width, "height": height})
 
 
 if __name__ == "__main__":
