@@ -25,6 +25,7 @@ from optuna_metallmix.errors import LLMError
 from optuna_metallmix.explain import explain
 from optuna_metallmix.history import History
 from optuna_metallmix.history import MetaFeatures
+from optuna_metallmix.history import check_aliases
 from optuna_metallmix.history import own_features
 from optuna_metallmix.history import read_past
 from optuna_metallmix.history import with_own_trials
@@ -70,6 +71,7 @@ def suggest(
     seed: int = 0,
     cost_aware: bool = False,
     prompt: str = DEFAULT_VARIANT.name,
+    aliases: Mapping[str, str] | None = None,
 ) -> Suggestion:
     """Suggest a first configuration; too little history or a failing model does not raise.
 
@@ -90,18 +92,21 @@ def suggest(
         prompt: The prompt variant: ``"plain"``, ``"cot"`` or ``"cot+shap"``. Instead of the last,
             a model that is known to have fewer than 1.5 billion parameters is asked a short
             question, once and without a review.
+        aliases: The present names of past parameters, by past name.
 
     Raises:
-        ValueError: ``prompt`` is not a known variant.
+        TypeError, ValueError: ``aliases`` are invalid, or ``prompt`` is not a known variant.
     """
     variant = variant_named(prompt)
+    history = history.with_aliases(check_aliases(aliases))
     suggestion = Suggestion(SOURCE_BASE_SAMPLER, {}, search_space, meta_features, history)
-    suggestion = replace(suggestion, prompt_version=variant.version)
+    suggestion = replace(suggestion, prompt_version=variant.version, reasons=history.problems)
     try:
         suggestion = _learn_from_past(suggestion, seed, cost_aware)
     except HistoryError as error:
         candidates = candidates_without_history(search_space, np.random.default_rng(seed))
-        suggestion = replace(suggestion, candidates=candidates, reasons=(str(error),))
+        reasons = (*suggestion.reasons, str(error))
+        suggestion = replace(suggestion, candidates=candidates, reasons=reasons)
     if llm is not None:
         budget = budget or TimeBudget(None)
         limited, reviewing = budget.limit(llm), None
@@ -136,7 +141,7 @@ def _learn_from_past(suggestion: Suggestion, seed: int, cost_aware: bool) -> Sug
             try:
                 suggestion = replace(suggestion, costs=fit_cost_model(learner))
             except HistoryError as error:
-                suggestion = replace(suggestion, reasons=(str(error),))
+                suggestion = replace(suggestion, reasons=(*suggestion.reasons, str(error)))
     with timed_stage(seconds, "candidates", "Proposing candidates"):
         rng = np.random.default_rng(seed)
         candidates = propose_candidates(learner, history, rng, costs=suggestion.costs)
@@ -283,7 +288,9 @@ def suggest_for_study(
 
 def _read_history(study: Study, settings: Settings, reasons: list[str]) -> History:
     try:
-        history = read_past(study, settings.source_storage, settings.source_study_names)
+        history = read_past(
+            study, settings.source_storage, settings.source_study_names, settings.aliases
+        )
     except HistoryError as error:
         reasons.append(str(error))
         history = History()
@@ -320,7 +327,7 @@ def _find_model(spec: LLMSpec, budget: TimeBudget, reasons: list[str]) -> LLM | 
 
 
 def _why_nothing_is_known(history: History, reasons: list[str], settings: Settings) -> str:
-    why = [*reasons] or ["There are no past studies to learn from."]
+    why = [*reasons, *history.problems] or ["There are no past studies to learn from."]
     why += [f"Study {name!r} is left out: {reason}." for name, reason in history.left_out.items()]
     later, otherwise = "", ""
     if settings.llm is not False:

@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 
 from optuna_metallmix import trial_claim
 from optuna_metallmix.errors import HistoryError
+from optuna_metallmix.history import History
 from optuna_metallmix.history import Source
 from optuna_metallmix.llm import LLMSpec
 from optuna_metallmix.optuna_access import is_in_memory
@@ -35,6 +36,7 @@ from optuna_metallmix.settings import DEFAULT_TIMEOUT
 from optuna_metallmix.settings import Settings
 from optuna_metallmix.settings import check_base_sampler
 from optuna_metallmix.settings import check_features
+from optuna_metallmix.settings import check_past_names
 from optuna_metallmix.settings import check_seed
 from optuna_metallmix.settings import check_source
 from optuna_metallmix.settings import check_space
@@ -74,6 +76,10 @@ class MetaLLMiXSampler(PerStudySampler):
         source_storage: The past studies: a journal or SQLite file, a database URL or a storage
             object. Default: the study's own storage. It is read, never written.
         source_study_names: The names of the past studies to use. Default: all usable studies.
+            Those that do not exist are named in a warning, and the others are used.
+        aliases: The present names of past parameters, by past name, such as
+            ``{"lr": "learning_rate"}``. Default: none were renamed. A past study in which two
+            parameters would have the same name is left out.
         search_space: Distributions by parameter name. Required only if past studies do not have
             them; if given, exactly these parameters are suggested.
         meta_features: What is known of the task, as scalars by name. Past studies are described
@@ -109,8 +115,7 @@ class MetaLLMiXSampler(PerStudySampler):
             ``--artifact-dir ./artifacts``. Default: none; the interactive figures need no store.
 
     Raises:
-        HistoryError: ``source_storage`` is not an Optuna storage, or has no study of a name in
-            ``source_study_names``.
+        HistoryError: ``source_storage`` is not an Optuna storage.
         LLMError: ``llm`` names a model file that cannot be loaded.
         TypeError, ValueError: An argument is invalid; the message says what is accepted.
     """
@@ -120,6 +125,7 @@ class MetaLLMiXSampler(PerStudySampler):
         *,
         source_storage: Source | None = None,
         source_study_names: Sequence[str] | None = None,
+        aliases: Mapping[str, str] | None = None,
         search_space: SearchSpace | None = None,
         meta_features: Mapping[str, float | int | str] | None = None,
         llm: LLMSpec = None,
@@ -132,9 +138,11 @@ class MetaLLMiXSampler(PerStudySampler):
         prompt: str = DEFAULT_VARIANT.name,
         artifact_store: ArtifactStore | None = None,
     ) -> None:
+        names = check_source(source_storage, source_study_names)
         self._settings = Settings(
             source_storage=source_storage,
-            source_study_names=check_source(source_storage, source_study_names),
+            source_study_names=names,
+            aliases=check_past_names(source_storage, names, aliases),
             search_space=check_space(search_space),
             meta_features=check_features(meta_features),
             llm=llm,
@@ -150,7 +158,8 @@ class MetaLLMiXSampler(PerStudySampler):
             check_base_sampler(base_sampler)
             or TransferSampler(
                 source_storage=source_storage,
-                source_study_names=source_study_names,
+                source_study_names=names,
+                aliases=aliases,
                 seed=self._settings.seed,  # so that both share a cached meta-learner
                 warn_without_past=False,  # the suggestion already warns
             )
@@ -159,11 +168,12 @@ class MetaLLMiXSampler(PerStudySampler):
         self._unmarked: set[tuple[str, str, int]] = set()  # their mark could not be written
         self._claimed: set[tuple[str, str, int, int]] = set()
         self._reports: dict[tuple[str, str, int, int], StudyReport | None] = {}
+        self._histories: dict[tuple[str, str, int], History] = {}  # to find renamed parameters
         self._log = SuggestionLog()
 
     def __getstate__(self) -> dict[str, Any]:
-        # Claims and reports are process-local.
-        return {**self.__dict__, "_claimed": set(), "_reports": {}}
+        # Claims, reports and histories are process-local.
+        return {**self.__dict__, "_claimed": set(), "_reports": {}, "_histories": {}}
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Claim the suggestion unless another trial has it.
@@ -214,6 +224,7 @@ class MetaLLMiXSampler(PerStudySampler):
         """Add the projected values to the note, and discard the trial's state."""
         key = trial_key(study, trial)
         self._claimed.discard(key)
+        self._warn_renamed(study, trial, state)
         report = self._reports.pop(key, None)
         if report and report.projected and study_key(study) not in self._unmarked:
             self._record_problems(trial, report, report.write_note())
@@ -240,6 +251,7 @@ class MetaLLMiXSampler(PerStudySampler):
         write_record(storage_of(study), trial_id_of(trial), suggestion)
         deferred = study_key(study) in self._deferred
         self._log.log_suggestion(study, trial, suggestion, postponed=deferred)
+        self._histories[study_key(study)] = suggestion.history
         if suggestion.learner is None:
             self._skip_base_warning(study)
         report = StudyReport(study, trial.number, suggestion)
@@ -281,6 +293,14 @@ class MetaLLMiXSampler(PerStudySampler):
         record_missing(storage_of(study), trial_id_of(trial), reason)
         self._log.warn_missing(study, trial, reason)
         self._skip_base_warning(study)
+
+    def _warn_renamed(self, study: Study, trial: FrozenTrial, state: TrialState) -> None:
+        """Warn of parameters that were renamed once a trial has asked for all of its own."""
+        history = self._histories.get(study_key(study))
+        if history is None or state is TrialState.FAIL:
+            return
+        if self._log.warn_renamed(study, trial.distributions, history.past_space):
+            del self._histories[study_key(study)]
 
     def _skip_base_warning(self, study: Study) -> None:
         """Let the default base sampler not repeat why past studies are not used."""

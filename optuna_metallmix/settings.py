@@ -15,10 +15,13 @@ import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 
+from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history import MetaFeatures
 from optuna_metallmix.history import Source
-from optuna_metallmix.history import check_names
+from optuna_metallmix.history import check_aliases
 from optuna_metallmix.history import open_source
+from optuna_metallmix.history import read_history
+from optuna_metallmix.history import rename_study
 from optuna_metallmix.history import scalar_features
 from optuna_metallmix.history import study_names
 from optuna_metallmix.llm import LLMSpec
@@ -49,6 +52,7 @@ class Settings:
 
     source_storage: Source | None = None
     source_study_names: tuple[str, ...] | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict)
     search_space: SearchSpace | None = None
     meta_features: MetaFeatures = field(default_factory=dict)
     llm: LLMSpec = None
@@ -83,7 +87,9 @@ def numpy_defaults() -> np.errstate:
 
 
 def check_source(source: Source | None, names: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Check that the source exists and contains the named studies; return the names as a tuple.
+    """Check that the source exists and can be read; return the names of studies as a tuple.
+
+    Whether the studies exist is checked when they are read, as without a source.
 
     Raises:
         HistoryError, TypeError, ValueError: See :class:`MetaLLMiXSampler`.
@@ -96,8 +102,37 @@ def check_source(source: Source | None, names: Sequence[str] | None) -> tuple[st
     if source is not None:
         with open_source(source) as storage:
             if names is not None:
-                check_names(tuple(names), study_names(storage), storage)
+                study_names(storage)  # raises if the storage cannot be read
     return None if names is None else tuple(names)
+
+
+def check_past_names(
+    source: Source | None, names: Sequence[str] | None, aliases: Mapping[str, str] | None
+) -> dict[str, str]:
+    """Return ``aliases`` as a dict, empty if there are none.
+
+    Raises:
+        TypeError: They do not map strings to strings.
+        ValueError: A name is empty, or both a past and a present one, or a trial of the source has
+            two parameters with the same present name.
+    """
+    checked = check_aliases(aliases)
+    if source is None or not checked:
+        return checked
+    try:
+        with open_source(source) as storage:
+            history = read_history(storage, names=names)
+    except HistoryError:  # logged when it is needed: the source may be readable by then
+        return checked
+    for study in history.studies:
+        try:
+            rename_study(study, checked)
+        except HistoryError as error:
+            raise ValueError(
+                f"aliases={checked!r} cannot be used for study {study.name!r}: {error}. Correct "
+                "them, or leave the study out of `source_study_names`."
+            ) from error
+    return checked
 
 
 def check_timeout(seconds: float | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import optuna
 import pytest
 from end_to_end import SPACE
+from end_to_end import accuracy
+from end_to_end import check_step_down
 from end_to_end import choose
 from end_to_end import fill_past
 from end_to_end import memory_past
@@ -22,11 +25,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from optuna_metallmix import HistoryError
 from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix import read_record
 from optuna_metallmix.llm import Message
 from optuna_metallmix.llm import ScriptedLLM
+from optuna_metallmix.report import restore_suggestion
 
 
 @pytest.fixture
@@ -91,8 +94,89 @@ def test_source_study_names(past):
     record = read_record(study.trials[0])
     assert record is not None
     assert list(record["past_studies"]) == ["past-0", "past-2"]
-    with pytest.raises(HistoryError, match="no study 'past-9'"):
-        MetaLLMiXSampler(source_storage=past, source_study_names=["past-9"])
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_names_of_studies_that_do_not_exist_are_logged_once(past, logs, is_own):
+    source = None if is_own else past
+    sampler = MetaLLMiXSampler(
+        source_storage=source, source_study_names=["past_0", "past-2"], llm=False
+    )
+    study = new_study(sampler, past if is_own else None)
+    study.optimize(objective, n_trials=3)
+    record = read_record(study.trials[0])
+    assert record is not None
+    assert list(record["past_studies"]) == ["past-2"]
+    (warning,) = logs.warnings
+    assert "has no study 'past_0' (did you mean 'past-0'" in warning
+    assert "'past_0'" in study.trials[0].user_attrs["metallmix:reason"]
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_no_existing_name_is_logged_once_and_uses_no_past(past, logs, is_own):
+    source = None if is_own else past
+    sampler = MetaLLMiXSampler(source_storage=source, source_study_names=["gone"], llm=False)
+    study = new_study(sampler, past if is_own else None)
+    study.optimize(objective, n_trials=3)
+    check_step_down(study, logs, "base-sampler", "has no study 'gone'. It has: ")
+
+
+def renamed_objective(trial):
+    params = {
+        "optimizer": trial.suggest_categorical("optimizer", ["sgd", "adam", "adamw"]),
+        "learning_rate": trial.suggest_float("lr", 1e-5, 1e-1, log=True),
+        "depth": trial.suggest_int("n_layers", 1, 8),
+    }
+    return accuracy(params)
+
+
+def test_aliases_apply_to_everything_that_is_shown(past, logs):
+    aliases = {"learning_rate": "lr", "depth": "n_layers"}
+    study = new_study(MetaLLMiXSampler(source_storage=past, llm=False, seed=0, aliases=aliases))
+    study.optimize(renamed_objective, n_trials=3)
+    record = read_record(study.trials[0])
+    assert record is not None
+    assert {"lr", "n_layers"} <= record["params"].keys()
+    assert record["aliases"] == aliases
+    assert {name: study.trials[0].params[name] for name in ("lr", "n_layers")} == {
+        name: record["params"][name] for name in ("lr", "n_layers")
+    }
+    shown = json.dumps([record[part] for part in ("evidence", "nearest", "importance")])
+    assert "n_layers" in shown
+    assert '"depth"' not in shown
+    assert not [line for line in [*logs.warnings, *logs.infos] if "no trial with" in line]
+    restored = restore_suggestion(study, past)
+    assert restored is not None
+    assert restored.suggestion.learner is not None  # fitted on the renamed past again
+
+
+def test_renamed_parameters_are_logged_once(past, logs):
+    sampler = MetaLLMiXSampler(source_storage=past, llm=False, seed=0)
+    study = new_study(sampler)
+    study.optimize(renamed_objective, n_trials=4)
+    (warning,) = logs.warnings
+    assert "no parameter 'lr', but 'learning_rate'." in warning
+    assert "pass aliases={'learning_rate': 'lr'}" in warning
+    other = optuna.create_study(study_name="other", direction="maximize", sampler=sampler)
+    other.optimize(renamed_objective, n_trials=2)
+    assert len(logs.warnings) == 2
+
+
+def test_renamed_parameters_are_logged_after_a_failed_trial(past, logs):
+    def fail(trial):
+        trial.suggest_categorical("optimizer", ["sgd", "adam", "adamw"])
+        raise ValueError
+
+    study = new_study(
+        MetaLLMiXSampler(
+            source_storage=past, llm=False, base_sampler=optuna.samplers.RandomSampler(seed=0)
+        )
+    )
+    study.optimize(fail, n_trials=1, catch=ValueError)
+    assert logs.warnings == []
+    study.optimize(renamed_objective, n_trials=2)
+    (warning,) = logs.warnings
+    assert "'learning_rate': 'lr'" in warning
 
 
 @pytest.mark.parametrize("name", ["past.db", "past.jsonl"])

@@ -77,6 +77,14 @@ def test_no_seed_draws_another_each_time() -> None:
         ({"source_study_names": 5}, TypeError, "source_study_names=5 must be a list"),
         ({"source_study_names": [1]}, TypeError, "source_study_names=[1] must be a list"),
         ({"source_study_names": []}, ValueError, "source_study_names is empty"),
+        ({"aliases": [("lr", "rate")]}, TypeError, "aliases=[('lr', 'rate')] must map past names"),
+        ({"aliases": "lr=rate"}, TypeError, "aliases='lr=rate' must map past names"),
+        ({"aliases": {"lr": 1}}, TypeError, "aliases={'lr': 1} must map past names"),
+        ({"aliases": {1: "lr"}}, TypeError, "aliases={1: 'lr'} must map past names"),
+        ({"aliases": {"lr": ""}}, ValueError, "aliases={'lr': ''} has an empty name"),
+        ({"aliases": {"lr": "lr"}}, ValueError, "'lr' is both a past and a present name"),
+        ({"aliases": {"a": "b", "b": "c"}}, ValueError, "'b' is both a past and a present name"),
+        ({"aliases": {"a": "b", "b": "a"}}, ValueError, "'b' is both a past and a present name"),
         ({"search_space": {}}, TypeError, "search_space={} must map parameter names"),
         ({"search_space": ["lr"]}, TypeError, "search_space=['lr'] must map parameter names"),
         ({"search_space": {"lr": (0, 1)}}, TypeError, "{'lr': (0, 1)} must map parameter names"),
@@ -110,9 +118,15 @@ def test_a_bad_argument_is_an_error(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_study_is_an_error(past_storage: InMemoryStorage) -> None:
-    with pytest.raises(HistoryError, match=r"no study 'bone'\. It has: 'chest', 'retina', 'skin'"):
-        _check(source_storage=past_storage, source_study_names=["bone"])
+def test_aliases_are_checked_on_the_past(past_storage: InMemoryStorage) -> None:
+    given = {"lr": "learning_rate", "gone": "x"}
+    settings = _check(source_storage=past_storage, aliases=given)
+    assert settings.aliases == given
+    assert settings.aliases is not given
+    for aliases in ({"lr": "depth"}, {"lr": "rate", "depth": "rate"}):
+        with pytest.raises(ValueError, match="cannot be used for study 'skin': it has a trial"):
+            _check(source_storage=past_storage, aliases=aliases)
+        assert _check(aliases=aliases).aliases == aliases  # nothing is known of the past yet
 
 
 class _Broken(InMemoryStorage):

@@ -10,13 +10,16 @@ from optuna import Study
 from optuna.storages import BaseStorage
 
 from optuna_metallmix.errors import HistoryError
+from optuna_metallmix.errors import MetaLLMiXError
 from optuna_metallmix.history import study_names
+from optuna_metallmix.history import unknown_names
 from optuna_metallmix.llm import LLMSpec
 from optuna_metallmix.llm import check_spec
 from optuna_metallmix.optuna_access import describe_storage
 from optuna_metallmix.optuna_access import is_single_objective
 from optuna_metallmix.settings import DEFAULT_TIMEOUT
 from optuna_metallmix.settings import Settings
+from optuna_metallmix.settings import check_past_names
 from optuna_metallmix.settings import check_seed
 from optuna_metallmix.settings import check_source
 from optuna_metallmix.settings import check_timeout
@@ -27,7 +30,7 @@ _MAX_NAMES = 20
 
 
 def add_study_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--storage``, ``--study``, ``--past`` and ``--seed``."""
+    """Add ``--storage``, ``--study``, ``--past``, ``--seed`` and ``--alias``."""
     metavar = "URL-or-file"
     parser.add_argument("--storage", metavar=metavar, required=True, help="storage of the study")
     parser.add_argument("--study", metavar="NAME", required=True, help="name of the study")
@@ -35,6 +38,11 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         "--past", metavar=metavar, help="storage of the past studies (default: --storage)"
     )
     parser.add_argument("--seed", type=_seed, default=0, help="meta-learner seed (default: 0)")
+    parser.add_argument(
+        "--alias", metavar="PAST=PRESENT", dest="aliases", action="append", default=[],
+        type=_alias,
+        help='present name of a renamed past parameter, as in "lr=learning_rate"; may be repeated',
+    )  # fmt: skip
 
 
 def add_timeout_option(parser: argparse.ArgumentParser) -> None:
@@ -61,10 +69,22 @@ def make_settings(
     space: SearchSpace | None = None,
     llm_timeout: float | None = DEFAULT_TIMEOUT,
 ) -> Settings:
-    """Build the settings from the options that :func:`add_study_options` adds."""
+    """Build the settings from the options that :func:`add_study_options` adds.
+
+    Raises:
+        MetaLLMiXError: The past studies cannot be opened, or the aliases are invalid.
+    """
+    aliases = dict(arguments.aliases)
+    try:
+        if len(aliases) < len(set(arguments.aliases)):
+            raise ValueError("a past parameter has two present names. Name one.")
+        checked = check_past_names(arguments.past, None, aliases)
+    except ValueError as error:
+        raise MetaLLMiXError(f"--alias: {error}") from error
     return Settings(
         source_storage=arguments.past,
         source_study_names=check_source(arguments.past, None),
+        aliases=checked,
         search_space=space,
         llm=llm,
         llm_timeout=llm_timeout,
@@ -81,9 +101,10 @@ def load_study(storage: BaseStorage, name: str) -> Study:
     names = sorted(study_names(storage))
     if name not in names:
         listed = ", ".join(map(repr, names[:_MAX_NAMES])) or "none"
+        missing = unknown_names([name], names)
         raise HistoryError(
-            f"{describe_storage(storage)} has no study {name!r}. Its studies: {listed}. Check the "
-            f"name, or create it: `optuna create-study --storage ... --study-name {name!r}`."
+            f"{describe_storage(storage)} has no study {missing}. Its studies: {listed}. Check "
+            f"the name, or create it: `optuna create-study --storage ... --study-name {name!r}`."
         )
     return optuna.load_study(study_name=name, storage=storage)
 
@@ -101,6 +122,13 @@ def check_single_objective(study: Study) -> None:
 def print_message(message: str) -> None:
     """Print to standard error, so that standard output holds only the result."""
     print(f"optuna-metallmix: {message}", file=sys.stderr)
+
+
+def _alias(text: str) -> tuple[str, str]:
+    past, _, present = text.partition("=")
+    if not (past.strip() and present.strip()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not PAST=PRESENT, as in lr=learning_rate.")
+    return past.strip(), present.strip()
 
 
 def _timeout(text: str) -> float | None:

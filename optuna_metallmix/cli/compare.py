@@ -19,6 +19,7 @@ from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.errors import MetaLLMiXError
 from optuna_metallmix.history import open_source
 from optuna_metallmix.history import study_names
+from optuna_metallmix.history import unknown_names
 from optuna_metallmix.text import escape_markdown
 from optuna_metallmix.text import html_page
 
@@ -96,7 +97,8 @@ def _find(text: str, names: Sequence[str]) -> list[str]:
         studies = [part] if part in names else [n for n in names if fnmatchcase(n, part)]
         if not studies:
             listed = ", ".join(map(repr, names[:_MAX_NAMES])) or "none"
-            raise HistoryError(f"There is no study {part!r}. Studies in --storage: {listed}.")
+            missing = unknown_names([part], names)
+            raise HistoryError(f"There is no study {missing}. Studies in --storage: {listed}.")
         found += studies
     return found
 

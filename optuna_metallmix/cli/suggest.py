@@ -21,6 +21,8 @@ from optuna_metallmix.cli.common import make_settings
 from optuna_metallmix.cli.common import model_spec
 from optuna_metallmix.cli.common import print_message
 from optuna_metallmix.errors import HistoryError
+from optuna_metallmix.history import describe_renamed
+from optuna_metallmix.history import find_renamed
 from optuna_metallmix.history import open_source
 from optuna_metallmix.history import study_names
 from optuna_metallmix.optuna_access import all_trials
@@ -80,6 +82,10 @@ def _suggest(storage: BaseStorage, arguments: argparse.Namespace) -> int:
     suggestion = suggest_for_study(study, {}, settings)
     for reason in suggestion.reasons:
         print_message(reason)
+    past = suggestion.history.past_space
+    if renamed := find_renamed(space or suggestion.history.target_space, past):
+        options = " ".join(f"--alias {old}={new}" for old, new in renamed.items())
+        print_message(f"{describe_renamed(renamed)} On the command line: {options}")
     record = json.loads(as_json(suggestion))
     shown = record if arguments.json == "full" else record["params"]
     if shown:

@@ -22,7 +22,7 @@ from optuna_metallmix.explain import evidence_sign
 from optuna_metallmix.history import History
 from optuna_metallmix.history import PastStudy
 from optuna_metallmix.history import Source
-from optuna_metallmix.history import check_names
+from optuna_metallmix.history import describe_unknown
 from optuna_metallmix.history import open_source
 from optuna_metallmix.history import read_history
 from optuna_metallmix.judge import Dialogue
@@ -170,7 +170,8 @@ def compare_models(
         models: As for ``MetaLLMiXSampler(llm=)``: ``"ollama:qwen3:8b"``, ``"embedded"``, or
             objects with ``generate``.
         source: Storage of the past studies, which are only read.
-        studies: Names of the studies to hold out; ``None`` for all.
+        studies: Names of the studies to hold out; ``None`` for all. Those that do not exist or
+            are of no use are reported, and the others are held out.
         evaluate: Returns the true value of a configuration; ``None`` if it is unknown.
         judge: The reviewing model; ``None`` for each model itself, ``False`` for no review.
         llm_timeout: Seconds, above 0, for all answers and reviews about a study; ``None`` for no
@@ -182,7 +183,7 @@ def compare_models(
         report: Called with a line of text before each step.
 
     Raises:
-        HistoryError: The storage cannot be read, has fewer than two usable studies, or lacks a
+        HistoryError: The storage cannot be read, has fewer than two usable studies, or no usable
             study of ``studies``.
         LLMError: A model is unavailable: its server does not answer or does not have it.
         ValueError: Two models have the same name, ``prompt`` is unknown, or ``llm_timeout`` is not
@@ -192,7 +193,7 @@ def compare_models(
     variant = variant_named(prompt)
     resolved = _resolve(models)
     reviewer = _resolve_judge(judge, models, resolved)
-    history = _read_history(source, studies)
+    history = _read_history(source, studies, report)
     for asked in {id(llm): llm for llm in (*resolved.values(), reviewer)}.values():
         if isinstance(asked, OllamaLLM | OpenAILLM):
             asked.check_available()
@@ -257,18 +258,26 @@ def _resolve_judge(
     return resolve_llm(judge, "judge").llm
 
 
-def _read_history(source: Source, names: Sequence[str] | None) -> History:
+def _read_history(
+    source: Source, names: Sequence[str] | None, report: Callable[[str], None]
+) -> History:
+    """Read all past studies; report those in ``names`` that cannot be held out."""
     with open_source(source) as storage:
         history = read_history(storage)
-        if names is not None:
-            present = [*(study.name for study in history.studies), *history.left_out]
-            check_names(names, present, storage, "studies")
-    for name in names or ():
-        if name in history.left_out:
-            raise HistoryError(
-                f"Nothing can be learned from study {name!r}: {history.left_out[name]}. "
-                "Leave it out of `studies`."
-            )
+        if names is None:
+            return history
+        present = [*(study.name for study in history.studies), *history.left_out]
+        problems = [*describe_unknown(names, present, storage, "studies")]
+    problems += [
+        f"Nothing can be learned from study {name!r}: {history.left_out[name]}. "
+        "Leave it out of `studies`."
+        for name in names
+        if name in history.left_out
+    ]
+    if not any(study.name in names for study in history.studies):
+        raise HistoryError(" ".join(problems))
+    for problem in problems:
+        report(problem)
     return history
 
 

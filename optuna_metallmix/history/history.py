@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 
 import optuna
 from cachetools import LRUCache
+from cachetools import cached
 from optuna import Study
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
@@ -31,6 +32,8 @@ from optuna.trial import TrialState
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history.meta_features import MetaFeatures
 from optuna_metallmix.history.meta_features import scalar_features
+from optuna_metallmix.history.names import rename
+from optuna_metallmix.history.names import unknown_names
 from optuna_metallmix.history.open_storage import Source
 from optuna_metallmix.history.open_storage import open_source
 from optuna_metallmix.history.rdb_reader import describe_error
@@ -100,6 +103,9 @@ class History:
         tried: The configuration and value of each complete trial of the target study; the value
             is ``None`` if the trial is infeasible.
         is_own_storage: Whether the past studies are in the target study's own storage.
+        aliases: The present names of past parameters, by past name.
+        problems: What was asked for but does not exist, a sentence each: studies and parameters.
+        unrelated: Usable studies that are left out because they share no parameter.
     """
 
     studies: tuple[PastStudy, ...] = ()
@@ -107,11 +113,48 @@ class History:
     target_space: SearchSpace = field(default_factory=dict)
     tried: tuple[tuple[Config, float | None], ...] = ()
     is_own_storage: bool = False
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    unrelated: tuple[PastStudy, ...] = ()
 
     @property
     def n_trials(self) -> int:
         """The number of past trials in all studies."""
         return sum(len(study.trials) for study in self.studies)
+
+    @property
+    def past_space(self) -> SearchSpace:
+        """The search space of all usable past studies, also of unrelated ones."""
+        studies = [study for study in self.studies if not study.is_target]
+        return merge_spaces(study.space for study in [*studies, *self.unrelated])
+
+    def with_aliases(self, aliases: Mapping[str, str]) -> History:
+        """Rename parameters of the past studies; see :func:`check_aliases`.
+
+        A study in which two parameters would have the same name is left out.
+        """
+        if not aliases:
+            return self
+        studies: list[PastStudy] = []
+        left_out: dict[str, str] = {}
+        for study in self.studies:
+            try:
+                studies.append(study if study.is_target else rename_study(study, aliases))
+            except UnusableStudyError as error:
+                left_out[study.name] = str(error)
+        problems = [f"Past study {n!r} is left out: {why}." for n, why in left_out.items()][:3]
+        present = {name for study in self.studies for name in study.space}
+        if self.studies and (missing := unknown_names(aliases, present)):
+            problems.append(
+                f"`aliases` names past parameters that no past study has: {missing}. Check them."
+            )
+        return replace(
+            self,
+            studies=tuple(studies),
+            left_out={**self.left_out, **left_out},
+            aliases=aliases,
+            problems=(*self.problems, *problems),
+        )
 
     def sharing(self, names: Iterable[str]) -> History:
         """Keep the studies that share a parameter with ``names``, or all if no study does."""
@@ -120,20 +163,30 @@ class History:
         if all(study.is_target for study in kept):
             return self
         reason = "it has no parameter that your objective asks for"
-        dropped = {study.name: reason for study in self.studies if study not in kept}
-        return replace(self, studies=kept, left_out={**self.left_out, **dropped})
+        dropped = [study for study in self.studies if study not in kept]
+        return replace(
+            self,
+            studies=kept,
+            left_out={**self.left_out, **{study.name: reason for study in dropped}},
+            unrelated=tuple(dropped),
+        )
 
 
-def read_past(study: Study, source: Source | None, names: Sequence[str] | None) -> History:
+def read_past(
+    study: Study,
+    source: Source | None,
+    names: Sequence[str] | None,
+    aliases: Mapping[str, str] | None = None,
+) -> History:
     """Read the past studies for ``study`` from ``source``, by default its own storage.
 
     Raises:
-        HistoryError: The source cannot be read, or lacks a study in ``names``.
+        HistoryError: The source cannot be read.
     """
     with open_source(storage_of(study) if source is None else source) as storage:
         study_id = _find_study(study, storage)
         exclude = None if study_id is None else study.study_name
-        history = read_history(storage, names=names, exclude=exclude)
+        history = read_history(storage, names=names, exclude=exclude, aliases=aliases)
     return replace(history, is_own_storage=study_id == study_id_of(study))
 
 
@@ -179,21 +232,23 @@ def read_history(
     *,
     names: Sequence[str] | None = None,
     exclude: str | None = None,
+    aliases: Mapping[str, str] | None = None,
 ) -> History:
     """Read the past studies of a storage.
 
     Args:
         storage: The storage to read; nothing is written to it.
-        names: The studies to read; all if ``None``.
+        names: The studies to read; all if ``None``. Those that do not exist are named in
+            :attr:`History.problems`.
         exclude: The name of a study to skip, such as the target study.
+        aliases: The present names of past parameters, by past name.
 
     Raises:
-        HistoryError: The storage cannot be read, or lacks a study in ``names``. A study that
-            cannot be read is left out, unless that is true of all.
+        HistoryError: The storage cannot be read. A study that cannot be read is left out, unless
+            that is true of all.
     """
     listed = _list_studies(storage)
-    if names is not None:
-        check_names(names, list(listed), storage)
+    problems = describe_unknown(names or (), listed, storage)
     wanted = [name for name in listed if name != exclude and (names is None or name in names)]
     studies: list[PastStudy] = []
     left_out: dict[str, str] = {}
@@ -206,7 +261,7 @@ def read_history(
             unreadable += [name] * isinstance(error, UnreadableStudyError)
     if unreadable:
         _report_unreadable({name: left_out[name] for name in unreadable}, wanted, storage)
-    return History(tuple(studies), left_out)
+    return History(tuple(studies), left_out, problems=problems).with_aliases(aliases or {})
 
 
 def _report_unreadable(
@@ -301,16 +356,44 @@ def read_storage(storage: BaseStorage, call: Callable[..., _T], *args: Any) -> _
         ) from error
 
 
-def check_names(
+def describe_unknown(
     names: Sequence[str],
-    present: Sequence[str],
+    present: Iterable[str],
     storage: BaseStorage,
     argument: str = "source_study_names",
-) -> None:
-    """Raise :class:`HistoryError` if a study named in ``argument`` is not in the storage."""
-    if missing := [name for name in names if name not in present]:
-        raise HistoryError(
-            f"{describe_storage(storage)} has no study {', '.join(map(repr, missing))}. "
-            f"It has: {', '.join(map(repr, sorted(present)[:20])) or 'no study at all'}. "
-            f"Check `{argument}`."
-        )
+) -> tuple[str, ...]:
+    """Return a sentence on the studies named in ``argument`` that are not in the storage."""
+    if not (missing := unknown_names(names, present)):
+        return ()
+    return (
+        f"{describe_storage(storage)} has no study {missing}. "
+        f"It has: {', '.join(map(repr, sorted(present)[:20])) or 'no study at all'}. "
+        f"Check `{argument}`.",
+    )
+
+
+def rename_study(study: PastStudy, aliases: Mapping[str, str]) -> PastStudy:
+    """Return a past study with the present names of its parameters.
+
+    Raises:
+        UnusableStudyError: Two parameters of a trial would have the same name.
+    """
+    if study.space.keys().isdisjoint(aliases):
+        return study
+    _, trials = _rename_trials(study.trials, tuple(sorted(aliases.items())))
+    space = merge_spaces({aliases.get(n, n): dist} for n, dist in study.space.items())
+    return replace(study, space=space, trials=trials)
+
+
+@cached(
+    LRUCache(_CACHE_SIZE),
+    key=lambda trials, aliases: (id(trials), aliases),  # safe: the trials are kept in the result
+    lock=Lock(),
+)
+def _rename_trials(
+    trials: tuple[PastTrial, ...], aliases: tuple[tuple[str, str], ...]
+) -> tuple[tuple[PastTrial, ...], tuple[PastTrial, ...]]:
+    """Return the trials as they are, and renamed: meta-learners are cached by their id."""
+    names = dict(aliases)
+    renamed = tuple(replace(trial, params=rename(trial.params, names)) for trial in trials)
+    return trials, renamed

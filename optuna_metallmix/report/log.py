@@ -7,9 +7,12 @@ import optuna
 from optuna import Study
 from optuna.trial import FrozenTrial
 
+from optuna_metallmix.history import describe_renamed
+from optuna_metallmix.history import find_renamed
 from optuna_metallmix.metalearner import FULL_WEIGHT
 from optuna_metallmix.metalearner import NO_PAST
 from optuna_metallmix.report.note import describe_past
+from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.suggestion import SOURCE_BASE_SAMPLER
 from optuna_metallmix.suggestion import SOURCE_LLM
 from optuna_metallmix.suggestion import Suggestion
@@ -78,6 +81,18 @@ class SuggestionLog:
             return suggestion.reasons
         said = " ".join([*self._said.get(study.study_name, ()), NO_PAST])
         return tuple(reason for reason in suggestion.reasons if reason not in said)
+
+    def warn_renamed(self, study: Study, space: SearchSpace, past: SearchSpace) -> bool:
+        """Warn, once for each study, of parameters that past studies may have under other names.
+
+        Returns:
+            Whether there are any.
+        """
+        aliases = find_renamed(space, past)
+        if aliases:
+            name = study.study_name
+            self.warn_once(f"Study {name!r}: {describe_renamed(aliases)}", key=f"{name} renamed")
+        return bool(aliases)
 
     def warn_once(self, message: str, key: str | None = None) -> None:
         """Warn, unless there was a warning with the same ``key`` (default: the message)."""

@@ -146,6 +146,7 @@ def as_record(suggestion: Suggestion) -> dict[str, Any]:
         "meta_features": dict(suggestion.meta_features),
         "past_studies": _trial_counts(suggestion.history),
         "left_out": dict(suggestion.history.left_out),
+        "aliases": dict(suggestion.history.aliases),
         # `asdict` would copy the objects among the choices
         "candidates": [vars(candidate) for candidate in suggestion.candidates],
         "evidence": [asdict(item) for item in explanation.evidence] if explanation else [],
@@ -272,7 +273,7 @@ def _from_record(record: Mapping[str, Any]) -> Suggestion:
     return Suggestion(
         **{name: record[name] for name in (*unchanged, "prompt_version")},
         space=space,
-        history=History(studies, record["left_out"]),
+        history=History(studies, record["left_out"], aliases=record.get("aliases", {})),
         candidates=_parse(tuple[Candidate, ...], record["candidates"]),
         explanation=explanation,
         model_build=record.get("model_build"),
@@ -296,7 +297,7 @@ def _unchanged_past(
 ) -> History | None:
     """Read the recorded past studies; ``None`` if their trial counts have changed."""
     counts = record["past_studies"]
-    past = read_past(study, source, None)
+    past = read_past(study, source, None, record.get("aliases"))
     past = replace(past, studies=tuple(kept for kept in past.studies if kept.name in counts))
     past = with_own_trials(past, study, before=trial.number)
     return replace(past, left_out=record["left_out"]) if _trial_counts(past) == counts else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
@@ -24,6 +25,8 @@ from optuna_metallmix.candidates import fit_into
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history import History
 from optuna_metallmix.history import Source
+from optuna_metallmix.history import describe_renamed
+from optuna_metallmix.history import find_renamed
 from optuna_metallmix.history import read_past
 from optuna_metallmix.metalearner import Floats
 from optuna_metallmix.optuna_access import all_trials
@@ -34,6 +37,7 @@ from optuna_metallmix.optuna_access import study_key
 from optuna_metallmix.optuna_access import trial_id_of
 from optuna_metallmix.optuna_access import trial_key
 from optuna_metallmix.settings import check_base_sampler
+from optuna_metallmix.settings import check_past_names
 from optuna_metallmix.settings import check_seed
 from optuna_metallmix.settings import check_source
 from optuna_metallmix.settings import numpy_defaults
@@ -62,7 +66,7 @@ _REVEALING = (TrialState.COMPLETE, TrialState.PRUNED)
 """States of trials that have asked for their parameters; others may have stopped at the first."""
 
 _NOTHING_SHARED = (
-    "none of them has a parameter of this study ({}). If its parameters were renamed, pass "
+    "none of them has a parameter of this study ({}). If parameters were renamed, pass "
     "aliases={{past name: present name}}."
 )
 
@@ -81,6 +85,7 @@ class _StudyState:
         space: The merged space of the trials in ``merged``.
         merged: Numbers of finished trials.
         logged: Parameters with values that are logged to be unknown to the past.
+        is_renaming_logged: Whether parameters that may have been renamed are logged.
     """
 
     past: History | None = None
@@ -90,6 +95,7 @@ class _StudyState:
     space: SearchSpace = field(default_factory=dict)
     merged: set[int] = field(default_factory=set)
     logged: set[str] = field(default_factory=set)
+    is_renaming_logged: bool = False
 
     def space_of(self, trials: Sequence[FrozenTrial]) -> SearchSpace:
         """Return the merged space of trials; finished ones are merged only once."""
@@ -129,10 +135,12 @@ class TransferSampler(PerStudySampler):
     Args:
         source_storage: Storage with the past studies. Default: the study's own storage.
         source_study_names: Names of the past studies to use. Default: all.
+        aliases: The present names of past parameters, by past name. Default: none were renamed.
         base_sampler: Sampler for everything else. Default: ``TPESampler(seed)``.
         seed: Seeds the meta-learner, the candidates and the default base sampler.
         warn_without_past: Whether to log a warning, instead of information, if nothing can be
-            learned from past studies.
+            learned from past studies, and a warning of each study and parameter that is named but
+            does not exist.
 
     Raises:
         HistoryError, TypeError, ValueError: As :class:`MetaLLMiXSampler`.
@@ -143,12 +151,14 @@ class TransferSampler(PerStudySampler):
         *,
         source_storage: Source | None = None,
         source_study_names: Sequence[str] | None = None,
+        aliases: Mapping[str, str] | None = None,
         base_sampler: BaseSampler | None = None,
         seed: int | None = None,
         warn_without_past: bool = True,
     ) -> None:
-        self._level = logging.WARNING if warn_without_past else logging.INFO
+        self._warns = warn_without_past
         self._names = check_source(source_storage, source_study_names)
+        self._aliases = check_past_names(source_storage, self._names, aliases)
         self._source = source_storage
         self._seed = check_seed(seed)
         super().__init__(check_base_sampler(base_sampler) or TPESampler(seed=seed))
@@ -212,10 +222,15 @@ class TransferSampler(PerStudySampler):
         state = self._state(study)
         if state.past is None:
             try:
-                state.past = read_past(study, self._source, self._names)
+                state.past = read_past(study, self._source, self._names, self._aliases)
             except HistoryError as error:
                 state.past = History()
                 self._log_once(study, error)
+            problems = " ".join(state.past.problems)
+            if problems and not state.past.studies:
+                self._log_once(study, HistoryError(problems))
+            elif problems and self._warns:
+                _logger.warning(problems)
         return state.past
 
     @numpy_defaults()
@@ -231,6 +246,8 @@ class TransferSampler(PerStudySampler):
         state = self._state(study)
         known = {**state.space_of(observed), **first_param}
         is_revealed = any(other.state in _REVEALING for other in observed)
+        if is_revealed and self._warns:
+            self._warn_renamed(study, known)
         model = self._model(study, known, is_revealed=is_revealed)
         if model is None:
             return None
@@ -288,12 +305,21 @@ class TransferSampler(PerStudySampler):
                 "Some trials explore this."
             )
 
+    def _warn_renamed(self, study: Study, known: SearchSpace) -> None:
+        """Warn, once, of parameters that past studies may have under other names."""
+        state = self._state(study)
+        if not state.is_renaming_logged and (
+            aliases := find_renamed(known, self._past(study).past_space)
+        ):
+            state.is_renaming_logged = True
+            _logger.warning(f"Study {study.study_name!r}: {describe_renamed(aliases)}")
+
     def skip_warning(self, study: Study) -> None:
         """Do not log why past studies are not used if ``warn_without_past`` is false.
 
         For samplers that have logged it.
         """
-        if self._level == logging.INFO:
+        if not self._warns:
             self._warned.add(study_key(study))
 
     def _log_once(self, study: Study, error: HistoryError) -> None:
@@ -303,7 +329,7 @@ class TransferSampler(PerStudySampler):
         base = type(self._base_sampler).__name__
         name = study.study_name
         message = f"Past studies are not used for study {name!r}; falling back to {base}: {error}"
-        _logger.log(self._level, message)
+        _logger.log(logging.WARNING if self._warns else logging.INFO, message)
 
 
 def _is_pending(other: FrozenTrial, trial: FrozenTrial) -> bool:

@@ -62,6 +62,7 @@ def test_studies_and_sides(place: str, capsys: pytest.CaptureFixture[str]) -> No
             ["--studies", "ours-0,gone"],
             "no study 'gone'. Studies in --storage: 'ours-0', 'ours-1', 'tpe-0'",
         ),
+        (["--studies", "ours-0,tpe0"], "no study 'tpe0' (did you mean 'tpe-0'"),
         (["--studies", "ours-0"], "Nothing to compare in 'ours-0'. Pass at least two sides"),
         (["--studies", "ours-0,tpe-0", "--out", "no/folder/x.md"], "No such file or directory"),
     ],

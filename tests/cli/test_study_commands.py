@@ -118,6 +118,51 @@ def test_two_objectives_are_a_message(
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * n_trials
 
 
+def test_aliases_of_the_command_line(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["suggest", "--storage", place, "--study", "new", "--llm", "none"]
+    words += ["--alias", "learning_rate=lr", "--alias", "depth=n_layers"]
+    assert main(words) == 0
+    assert {"lr", "n_layers"} <= json.loads(capsys.readouterr().out).keys()
+    words = ["explain", "--storage", place, "--study", "past-0", "--format", "md"]
+    assert main([*words, "--alias", "learning_rate=lr"]) == 0
+    shown = capsys.readouterr().out
+    assert "| lr |" in shown
+
+
+@pytest.mark.parametrize(
+    ("aliases", "message"),
+    [
+        (["depth=a", "depth=b"], "--alias: a past parameter has two present names"),
+        (["depth=a", "a=b"], "'a' is both a past and a present name"),
+        (["depth=learning_rate"], "both 'learning_rate' and 'depth'"),
+        (["detph=a"], "(did you mean 'depth'?)"),
+    ],
+)
+def test_wrong_aliases_are_a_message(
+    place: str, aliases: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for alias in aliases for word in ("--alias", alias)]
+    main(["suggest", "--storage", place, "--study", "new", "--llm", "none", *words])
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("alias", ["depth", "=a", "depth="])
+def test_half_an_alias_is_a_message(alias: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["suggest", "--storage", "a.db", "--study", "new", "--alias", alias])
+    assert "is not PAST=PRESENT" in capsys.readouterr().err
+
+
+def test_renamed_parameters_of_a_given_space_are_a_message(
+    place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = new_study(optuna.samplers.RandomSampler(seed=0), _open(place), study_name="mine")
+    study.optimize(lambda trial: trial.suggest_float("lr", 0.1, 1.0), n_trials=1)
+    words = ["suggest", "--storage", place, "--study", "new", "--llm", "none"]
+    assert main([*words, "--search-space-from", "mine"]) in (0, 1)
+    assert "On the command line: --alias learning_rate=lr" in capsys.readouterr().err
+
+
 def test_the_space_of_a_study_with_two_objectives_can_be_used(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -155,6 +155,18 @@ def test_wrong_arguments_are_errors(past_storage: InMemoryStorage) -> None:
         compare_models([Reads()], past_storage, prompt="loud")
 
 
+def test_studies_that_cannot_be_held_out_are_reported(add_study: AddStudy) -> None:
+    storage, lines = InMemoryStorage(), list[str]()
+    for name in ("skin", "chest"):
+        add_study(storage, name)
+    add_study(storage, "empty", n_trials=0)
+    names = ["skni", "chest", "empty"]
+    result = compare_models([Reads()], storage, studies=names, n_orders=0, report=lines.append)
+    assert {answer.study for answer in result.answers} == {"chest"}
+    assert "no study 'skni' (did you mean 'skin'?)" in lines[0]
+    assert "Nothing can be learned from study 'empty'" in lines[1]
+
+
 def test_one_study_cannot_be_held_out(add_study: AddStudy) -> None:
     storage = InMemoryStorage()
     add_study(storage, "only")

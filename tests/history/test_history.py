@@ -219,9 +219,64 @@ def test_names_select_and_exclude_passes_over(past_storage: BaseStorage) -> None
     assert names == ["chest", "retina"]
 
 
-def test_a_missing_study_is_an_error_that_lists_the_others(past_storage: BaseStorage) -> None:
-    with pytest.raises(HistoryError, match=r"no study 'bone'.*It has: 'chest', 'retina', 'skin'"):
-        read_history(past_storage, names=["bone", "chest"])
+def test_missing_studies_are_named_and_the_others_read(past_storage: BaseStorage) -> None:
+    history = read_history(past_storage, names=["bone", "chest", "Skin", "retin"])
+    assert [study.name for study in history.studies] == ["chest"]
+    assert history.problems == (
+        "InMemoryStorage has no study 'bone', 'Skin' (did you mean 'skin'?), 'retin' (did you "
+        "mean 'retina'?). It has: 'chest', 'retina', 'skin'. Check `source_study_names`.",
+    )
+    assert read_history(past_storage, names=["bone"]).studies == ()
+
+
+def _named(*trials: dict[str, float]) -> InMemoryStorage:
+    """A storage with a study whose trials have these parameters."""
+    storage = InMemoryStorage()
+    study = optuna.create_study(storage=storage, study_name="a")
+    for i, params in enumerate(trials):
+        space: dict[str, Any] = {name: FloatDistribution(0, i + 1) for name in params}
+        study.add_trial(create_trial(params=params, distributions=space, value=i))
+    return storage
+
+
+def test_past_parameters_are_renamed() -> None:
+    storage = _named({"lr": 0.5, "depth": 1.0}, {"eta": 0.25}, {"rate": 2.0})
+    history = read_history(storage, aliases={"lr": "rate", "eta": "rate"})
+    (study,) = history.studies
+    params = [trial.params for trial in study.trials]
+    assert params == [{"rate": 0.5, "depth": 1.0}, {"rate": 0.25}, {"rate": 2.0}]
+    assert study.space == {"rate": FloatDistribution(0, 3), "depth": FloatDistribution(0, 1)}
+    assert history.aliases == {"lr": "rate", "eta": "rate"}
+    assert history.problems == ()
+    (again,) = read_history(storage, aliases=history.aliases).studies
+    assert again.trials is study.trials  # meta-learners are cached by their id
+
+
+def test_a_study_with_two_parameters_of_the_same_present_name_is_left_out() -> None:
+    storage = _named({"lr": 0.5, "rate": 1.0}, {"rate": 0.25})
+    history = read_history(storage, aliases={"lr": "rate"})
+    assert history.studies == ()
+    assert history.left_out["a"] == (
+        "it has a trial with both 'lr' and 'rate', which have the same name 'rate' by `aliases`"
+    )
+    (problem,) = history.problems
+    assert problem.startswith("Past study 'a' is left out: it has a trial with both")
+
+
+def test_an_alias_of_a_parameter_that_no_past_study_has_is_named(
+    past_storage: BaseStorage,
+) -> None:
+    history = read_history(past_storage, aliases={"depht": "n_layers", "lr": "rate"})
+    assert "rate" in history.past_space
+    (problem,) = history.problems
+    assert "'depht' (did you mean 'depth'?)" in problem
+
+
+def test_the_study_s_own_parameters_keep_their_names(past_storage: BaseStorage) -> None:
+    study = optuna.create_study()
+    study.add_trials([create_trial(params={"x": v}, distributions=X, value=v) for v in (0.0, 1.0)])
+    history = with_own_trials(read_history(past_storage, aliases={"lr": "x"}), study)
+    assert history.with_aliases({"x": "y"}).studies[-1].space == X
 
 
 class _Broken(InMemoryStorage):
