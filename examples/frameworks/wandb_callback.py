@@ -28,9 +28,12 @@ def objective(trial: optuna.Trial) -> float:
     """Return the loss of a training run."""
     lr = trial.suggest_float("lr", 1e-5, 1e-1, log=True)
     n_layers = trial.suggest_int("n_layers", 1, 8)
-    if wandb.run:  # the past is not logged
-        wandb.run.summary.update(trial.user_attrs)
     return (math.log10(lr) + 3) ** 2 + 0.1 * abs(n_layers - 4)
+
+
+def log_reason(_: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+    """Add the sampler's attributes to the trial's run, before the callback ends it."""
+    wandb.run.summary.update(trial.user_attrs)
 
 
 def main() -> None:
@@ -44,7 +47,7 @@ def main() -> None:
         metric_name="loss", wandb_kwargs={"project": "hpo"}, as_multirun=True
     )
     tracked = callback.track_in_wandb()(objective)
-    study.optimize(tracked, n_trials=5, callbacks=[callback])
+    study.optimize(tracked, n_trials=5, callbacks=[log_reason, callback])
     suggested = [trial.number for trial in study.trials if "metallmix:source" in trial.user_attrs]
     print(f"{len(study.trials)} trials, suggested: {suggested}, best: {study.best_value:.3f}")
 
