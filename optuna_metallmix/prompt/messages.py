@@ -76,7 +76,10 @@ def suggestion_messages(view: PromptView) -> list[Message]:
 
 
 def suggestion_schema(view: PromptView, *, may_change: bool = True) -> dict[str, Any]:
-    """Return the JSON schema of an answer, in which the reasoning precedes the choice."""
+    """Return the JSON schema of an answer, in which the reasoning precedes the choice.
+
+    A small model chooses first, and then copies the evidence for its choice.
+    """
     properties: dict[str, Any] = {}
     if view.explanation is not None and view.explanation.evidence:
         items = _enum([item.id for item in view.explanation.evidence])
@@ -86,7 +89,7 @@ def suggestion_schema(view: PromptView, *, may_change: bool = True) -> dict[str,
     numbers = [candidate.number for candidate in view.candidates]
     properties["candidate"] = {"type": "integer", "enum": numbers}
     if view.question.variant.is_short:
-        return closed_object(properties)
+        return closed_object(dict(reversed(properties.items())))
     if may_change and (writable := view.writable):
         properties["changes"] = {
             "type": "object",

@@ -115,13 +115,16 @@ def _trust(quality: float | None) -> str:
 
 
 def _nearest(view: PromptView) -> str:
-    shown = view.explanation.nearest if view.explanation else ()
+    if view.explanation is None:
+        return ""
+    shown = view.explanation.nearest
     known = view.question.explanation.nearest if view.question.explanation else ()
     if not shown:
         return ""
     lines = [_past_study(study, view) for study in shown]
-    head = "Nearest past studies and their best configuration:"
-    return _list(head, lines, len(known) - len(lines), "further away")
+    head = f"{view.explanation.ranked_by} and their best configuration:"
+    which = "with fewer trials" if shown[0].distance is None else "further away"
+    return _list(head, lines, len(known) - len(lines), which)
 
 
 def _past_study(study: NearestStudy, view: PromptView) -> str:

@@ -43,7 +43,7 @@ _STEPS = (
 _EVIDENCE = "Evidence from past studies, where quoted text is data:"
 _REQUEST = (
     "Choose the candidate that the evidence supports most. Answer in JSON: "
-    '"evidence": up to three ids for it, "candidate": its number.'
+    '"candidate": its number, "evidence": up to three ids for it.'
 )
 
 

@@ -114,8 +114,8 @@ SHORT_LINES = (
     r"Evidence from past studies, where quoted text is data:|Candidates:|",
     r'E0: "" (?:= ""|from 0 to 0) (?:helped|hurt): 0',
     r'0\. (?:""=(?:""|0)(?:, ""=(?:""|0))* \| )?for [E0 none]+ \| against [E0 none]+',
-    r'Choose the candidate that the evidence supports most\. Answer in JSON: "": up to three ids '
-    r'for it, "": its number\.',
+    r'Choose the candidate that the evidence supports most\. Answer in JSON: "": its number, '
+    r'"": up to three ids for it\.',
 )
 
 

@@ -49,7 +49,7 @@ def _check(view: PromptView) -> None:
     )
     numbers = [int(number) for number, _, _ in lines]
     assert numbers == schema["properties"]["candidate"]["enum"]
-    assert schema["required"] == ["evidence", "candidate"]
+    assert schema["required"] == ["candidate", "evidence"]
     shown = re.findall(r"^(E\d+): ", text, re.MULTILINE)
     assert shown == schema["properties"]["evidence"]["items"]["enum"]
     assert view.explanation is not None
@@ -86,7 +86,7 @@ def test_the_schema_asks_for_citations_and_a_choice(question: Question) -> None:
         "evidence": {"type": "array", "items": evidence, "minItems": 1, "maxItems": 3},
         "candidate": {"type": "integer", "enum": [1, 2, 3]},
     }
-    assert schema["required"] == ["evidence", "candidate"]
+    assert schema["required"] == ["candidate", "evidence"]
 
 
 def test_each_candidate_lists_what_is_for_and_against_it(question: Question) -> None:
