@@ -19,6 +19,7 @@ from optuna_metallmix.cli import make_parser
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
+FILES = "https://github.com/optuna-metallmix/optuna-metallmix/blob/main/"
 
 
 class Page(HTMLParser):
@@ -74,6 +75,13 @@ def _broken(pages: dict[Path, Page]) -> Iterator[str]:
                 found = unquote(parts.fragment) in pages[target].anchors
             if not found:
                 yield f"{path.name}: {link}"
+
+
+def test_links_to_files_of_the_repository_lead_somewhere(pages: dict[Path, Page]) -> None:
+    links = {link for page in pages.values() for link in page.links if link.startswith(FILES)}
+    paths = {urlsplit(link.removeprefix(FILES)).path for link in links}
+    assert "examples/timm_objective.py" in paths
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
 
 
 def test_pages_load_nothing_from_elsewhere(pages: dict[Path, Page]) -> None:
