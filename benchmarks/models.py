@@ -1,11 +1,12 @@
-"""Measure what a language model adds on HPOBench's grid, where every true value is known.
+"""Measure what a language model adds on complete tables, where every true value is known.
 
     python -m benchmarks models [--llm embedded ...]     # which model should be used?
     python -m benchmarks ablation [--llm embedded ...]   # what is each part of the prompt worth?
 
-`models` runs the library's ``compare_models`` on real models, as they are and with shuffled
-evidence, and on scripted ones: readers of the evidence in the full and in the short question, the
-first candidate, the last, and a random one. `ablation` asks the same model without
+`models` runs the library's ``compare_models`` on HPOBench, HPOLib and NAS-Bench-201 with real
+models, as they are and with shuffled evidence, and with scripted ones: readers of the evidence in
+the full and in the short question, the first candidate, the last, and a random one. `ablation`,
+on HPOBench alone, asks the same model without
 reasoning, without SHAP evidence, with both, with shuffled evidence and with a permuted history.
 """
 
@@ -13,14 +14,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.families.hpobench import N_PAST
-from benchmarks.families.hpobench import SPACE
-from benchmarks.families.hpobench import load_tasks
+from benchmarks.families import hpobench
+from benchmarks.families import hpolib
+from benchmarks.families import nasbench201
 from benchmarks.methods.reader import ReaderLLM
 from benchmarks.methods.reader import ShortReaderLLM
 from benchmarks.methods.reader import ShuffledEvidence
@@ -36,6 +38,7 @@ from benchmarks.tasks.past import random_trials
 from benchmarks.tasks.space import Config
 from optuna_metallmix import LLM
 from optuna_metallmix.evaluation import NO_MODEL
+from optuna_metallmix.evaluation import Choice
 from optuna_metallmix.evaluation import ModelAnswer
 from optuna_metallmix.evaluation import ModelAnswers
 from optuna_metallmix.evaluation import as_frame
@@ -45,6 +48,10 @@ from optuna_metallmix.evaluation import draw
 from optuna_metallmix.llm import release
 from optuna_metallmix.llm import resolve_llm
 from optuna_metallmix.prompt import PROMPT_VERSION
+
+
+N_PAST = 60
+FAMILIES = {"HPOBench": hpobench, "HPOLib": hpolib, "NAS-Bench-201": nasbench201}
 
 
 class FixedPositionLLM(ScriptedChooser):
@@ -104,15 +111,31 @@ def _models(args: argparse.Namespace) -> None:
     first = FixedPositionLLM(0, "scripted: the first")
     last = FixedPositionLLM(-1, "scripted: the last")
     models = [*readers, *shuffled, first, last, RandomLLM(args.seed)]
-    result = _compare(_past(args), models, n_orders=10)
+    results = {name: _compare(_past(args, name), models, n_orders=10) for name in FAMILIES}
     for llm in llms:
         release(llm)
-    _write("models", "Which model should be used?", result, code)
+    title = "Which model should be used? HPOBench, HPOLib and NAS-Bench-201"
+    _write("models", title, _merge(results), code)
+
+
+def _merge(results: Mapping[str, ModelAnswers]) -> ModelAnswers:
+    """Join the answers of families, whose studies may have the same names."""
+    answers = [
+        replace(answer, study=f"{family} {answer.study}")
+        for family, result in results.items()
+        for answer in result.answers
+    ]
+    choices: dict[str, list[Choice]] = {}
+    for family, result in results.items():
+        for model, chosen in result.choices.items():
+            named = [replace(choice, study=f"{family} {choice.study}") for choice in chosen]
+            choices.setdefault(model, []).extend(named)
+    return ModelAnswers(tuple(answers), {name: tuple(own) for name, own in choices.items()})
 
 
 def _ablation(args: argparse.Namespace) -> None:
     code = code_of_library()
-    past = _past(args)
+    past = _past(args, "HPOBench")
     answers: dict[tuple[str, str], ModelAnswer] = {}
     for spec in args.llm:
         llm = _resolve(spec)
@@ -120,7 +143,7 @@ def _ablation(args: argparse.Namespace) -> None:
             answers.setdefault((answer.model, answer.study), answer)
         release(llm)
     result = ModelAnswers(tuple(answers.values()), {})
-    _write("ablation", "What is each part of the prompt worth?", result, code)
+    _write("ablation", "What is each part of the prompt worth? HPOBench", result, code)
 
 
 def _resolve(spec: str) -> LLM:
@@ -165,23 +188,25 @@ def _compare(
         past.storage,
         evaluate=evaluate,
         n_orders=n_orders,
+        llm_timeout=None,
         seed=past.seed,
         report=lambda text: print(text, flush=True),
         **options,  # type: ignore[arg-type]
     )
 
 
-def _past(args: argparse.Namespace) -> Past:
-    tasks = list(load_tasks().values())[: args.tasks]
-    return past_of(tasks, SPACE, random_trials, args.seed, N_PAST)
+def _past(args: argparse.Namespace, name: str) -> Past:
+    family = FAMILIES[name]
+    tasks = list(family.load_tasks().values())[: args.tasks]
+    return past_of(tasks, family.SPACE, random_trials, args.seed, N_PAST)
 
 
 def _write(name: str, title: str, result: ModelAnswers, code: str) -> None:
     RESULTS.mkdir(exist_ok=True)
     parts = [
         f"# {name}",
-        f"{title} HPOBench, MLP tasks, exact grid, {N_PAST} random past trials on each; regrets "
-        "are relative to the held-out study's own trials.",
+        f"{title}, exact tables, {N_PAST} random past trials on each task; regrets are relative "
+        "to the held-out study's own trials.",
         f"{ran_with()}, library code {code}, prompt version {PROMPT_VERSION}. "
         f"Written by:\n\n    {typed_command()}",
         as_markdown(result),

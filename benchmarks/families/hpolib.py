@@ -12,6 +12,7 @@ from benchmarks.families.tables import load_tables
 from benchmarks.families.tables import table_space
 from benchmarks.tasks.family import Family
 from benchmarks.tasks.family import Options
+from benchmarks.tasks.past import Task
 
 
 SPACE = table_space(
@@ -46,12 +47,16 @@ N_TRIALS = 50
 def family(options: Options) -> Family:
     """Load the tables and return the family."""
     n_past = 30 if options.quick else N_PAST
-    tasks = load_tables("HPOLib", "val_loss", "minimize", SPACE)
     return search_family(
-        Searches("hpolib", tasks, SPACE, DEFAULT, n_past),
+        Searches("hpolib", load_tasks(), SPACE, DEFAULT, n_past),
         quick=options.quick,
         title=f"HPOLib, 4 regression tasks, exact grid; the past is {n_past} random trials on "
         "each of the other 3.",
         unit="(value - best) / (median - best) over the grid",
         n_trials=10 if options.quick else N_TRIALS,
     )
+
+
+def load_tasks() -> dict[str, Task]:
+    """Return the tasks by name."""
+    return load_tables("HPOLib", "val_loss", "minimize", SPACE)

@@ -12,6 +12,7 @@ from benchmarks.families.tables import load_tables
 from benchmarks.families.tables import table_space
 from benchmarks.tasks.family import Family
 from benchmarks.tasks.family import Options
+from benchmarks.tasks.past import Task
 
 
 EDGES = tuple(f"Op{i}" for i in range(6))
@@ -26,12 +27,16 @@ N_TRIALS = 50
 def family(options: Options) -> Family:
     """Load the tables and return the family."""
     n_past = 30 if options.quick else N_PAST
-    tasks = load_tables("NASBench201", "val_acc", "maximize", SPACE)
     return search_family(
-        Searches("nasbench201", tasks, SPACE, DEFAULT, n_past),
+        Searches("nasbench201", load_tasks(), SPACE, DEFAULT, n_past),
         quick=options.quick,
         title=f"NAS-Bench-201, 3 image sets, exact table; the past is {n_past} random trials on "
         "each of the other 2.",
         unit="(best - value) / (best - median) over the table",
         n_trials=10 if options.quick else N_TRIALS,
     )
+
+
+def load_tasks() -> dict[str, Task]:
+    """Return the tasks by name."""
+    return load_tables("NASBench201", "val_acc", "maximize", SPACE)

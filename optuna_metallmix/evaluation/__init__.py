@@ -5,6 +5,7 @@ from optuna_metallmix.evaluation.models import Evaluate
 from optuna_metallmix.evaluation.models import ModelAnswer
 from optuna_metallmix.evaluation.models import ModelAnswers
 from optuna_metallmix.evaluation.models import compare_models
+from optuna_metallmix.evaluation.order_bias import Choice
 from optuna_metallmix.evaluation.render import as_frame
 from optuna_metallmix.evaluation.render import as_markdown
 from optuna_metallmix.evaluation.render import draw
@@ -12,6 +13,7 @@ from optuna_metallmix.evaluation.render import draw
 
 __all__ = [
     "NO_MODEL",
+    "Choice",
     "Evaluate",
     "ModelAnswer",
     "ModelAnswers",
