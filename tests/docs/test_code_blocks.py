@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from code_blocks import SHOWN
 from code_blocks import read_blocks
 from code_blocks import run_page
+
+from optuna_metallmix.cli import make_parser
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,6 +24,30 @@ def test_blocks_are_run_or_say_why_not(page: Path) -> None:
     for block in read_blocks((ROOT / "docs" / page).read_text(encoding="utf-8")):
         known = block.language in {"python", "bash"} | SHOWN or block.language.startswith("{")
         assert known, f"{page}:{block.line}: write `python`, `bash` or `text`"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_commands_that_cannot_run_are_valid(page: Path) -> None:
+    for block in read_blocks((ROOT / "docs" / page).read_text(encoding="utf-8")):
+        if block.language == "bash" and not block.is_run:
+            for line in block.code.replace("\\\n", " ").splitlines():
+                program, *arguments = shlex.split(line, comments=True)
+                if program == "optuna-metallmix":
+                    make_parser().parse_args(arguments)
+                elif program == "python" and arguments[0].startswith("examples/"):
+                    check_example(*arguments)
+
+
+def check_example(script: str, *arguments: str) -> None:
+    """Check that an example has these options, without running it."""
+    helped = subprocess.run(
+        [sys.executable, "examples/finetune_timm.py", "--help"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    options = {word for word in arguments if word.startswith("--") and word != "--"}
+    assert (ROOT / script).is_file()
+    assert [option for option in options - {"--gpus"} if option not in helped] == []
 
 
 @pytest.mark.slow
