@@ -84,6 +84,15 @@ def test_links_to_files_of_the_repository_lead_somewhere(pages: dict[Path, Page]
     assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
 
 
+def test_all_measurements_have_a_page() -> None:
+    results = {path.name for path in ROOT.glob("benchmarks/results/*.md")}
+    results.remove("medical-notes.md")  # the end of medical.md
+    pages = {path.name: path for path in ROOT.glob("docs/concepts/results/*.md")}
+    assert set(pages) == results
+    for name, path in pages.items():
+        assert f"../../../benchmarks/results/{name}\n" in path.read_text(encoding="utf-8")
+
+
 def test_pages_load_nothing_from_elsewhere(pages: dict[Path, Page]) -> None:
     assert [link for page in pages.values() for link in page.loaded if urlsplit(link).netloc] == []
 
