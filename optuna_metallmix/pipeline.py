@@ -18,7 +18,6 @@ from optuna import Study
 from optuna.distributions import BaseDistribution
 
 from optuna_metallmix.candidates import candidates_without_history
-from optuna_metallmix.candidates import cost_tradeoff
 from optuna_metallmix.candidates import propose_candidates
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.errors import LLMError
@@ -38,7 +37,6 @@ from optuna_metallmix.llm import TimeBudget
 from optuna_metallmix.llm import model_build
 from optuna_metallmix.llm import model_name
 from optuna_metallmix.llm import resolve_llm
-from optuna_metallmix.metalearner import MetaLearner
 from optuna_metallmix.metalearner import fit_cost_model
 from optuna_metallmix.metalearner import fit_meta_learner
 from optuna_metallmix.progress import timed_stage
@@ -220,20 +218,7 @@ def _choose(suggestion: Suggestion) -> Suggestion:
         if learner is not None:
             best = suggestion.candidates[0].params
             suggestion = replace(suggestion, source=SOURCE_META_LEARNER, params=best)
-    return suggestion if learner is None else _with_effects(suggestion, learner)
-
-
-def _with_effects(suggestion: Suggestion, learner: MetaLearner) -> Suggestion:
-    """Add the expected score of the configuration and the SHAP effect of each value."""
-    values, base = learner.shap_values([suggestion.params])
-    effects = dict(zip(learner.space, values[0].tolist(), strict=True))
-    predicted = base + float(values[0].sum())
-    return replace(
-        suggestion,
-        predicted=predicted,
-        effects={name: effects[name] for name in suggestion.space},
-        trade=cost_tradeoff(suggestion.costs, suggestion.params, predicted, suggestion.candidates),
-    )
+    return suggestion.with_effects()
 
 
 def suggest_for_study(

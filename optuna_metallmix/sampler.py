@@ -30,7 +30,6 @@ from optuna_metallmix.report import StudyReport
 from optuna_metallmix.report import SuggestionLog
 from optuna_metallmix.report import record_missing
 from optuna_metallmix.report import record_missing_note
-from optuna_metallmix.report import record_projected
 from optuna_metallmix.report import write_record
 from optuna_metallmix.settings import DEFAULT_TIMEOUT
 from optuna_metallmix.settings import Settings
@@ -43,7 +42,6 @@ from optuna_metallmix.settings import check_space
 from optuna_metallmix.settings import check_store
 from optuna_metallmix.settings import numpy_defaults
 from optuna_metallmix.space import SearchSpace
-from optuna_metallmix.space import contains
 from optuna_metallmix.transfer import PerStudySampler
 from optuna_metallmix.transfer import TransferSampler
 
@@ -208,11 +206,7 @@ class MetaLLMiXSampler(PerStudySampler):
             return self._base(study).sample_independent(
                 study, trial, param_name, param_distribution
             )
-        used, suggested = values
-        if not contains(param_distribution, suggested):
-            report.projected[param_name] = (suggested, used)
-            record_projected(storage_of(study), trial_id_of(trial), report.projected)
-        return used
+        return values[0]
 
     def after_trial(
         self,
@@ -221,15 +215,14 @@ class MetaLLMiXSampler(PerStudySampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        """Add the projected values to the note, and discard the trial's state."""
+        """Describe the configuration that ran, and discard the trial's state."""
         key = trial_key(study, trial)
         self._claimed.discard(key)
-        self._warn_renamed(study, trial, state)
-        report = self._reports.pop(key, None)
-        if report and report.projected and study_key(study) not in self._unmarked:
-            self._record_problems(trial, report, report.write_note())
+        if report := self._reports.pop(key, None):
+            self._report_run(trial, report, is_whole=state is not TrialState.FAIL)
         self._base(study).after_trial(study, trial, state, values)
 
+        self._warn_renamed(study, trial, state)
     def _is_own(self, study: Study, trial: FrozenTrial) -> bool:
         return trial_key(study, trial) in self._claimed
 
@@ -261,6 +254,19 @@ class MetaLLMiXSampler(PerStudySampler):
         if not problems and is_in_memory(storage_of(study)):
             self._log.log_note_in_memory(study)
         return report
+
+    @numpy_defaults()
+    def _report_run(self, trial: FrozenTrial, report: StudyReport, *, is_whole: bool) -> None:
+        """Report the configuration that ran, unless it is the suggested one."""
+        study, suggested = report.study, report.suggestion
+        ran = suggested.as_run(trial, is_whole=is_whole)
+        if ran is suggested:
+            return
+        report.suggestion = ran
+        write_record(storage_of(study), trial_id_of(trial), ran)
+        self._log.log_run(study, trial, ran)
+        if study_key(study) not in self._unmarked:
+            self._record_problems(trial, report, report.write(self._artifact_store))
 
     def _settle(self, study: Study, trial: FrozenTrial) -> list[str]:
         """Settle the suggestion; return why the study has no mark of it.

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
 
 from optuna_metallmix.candidates import RANDOM
 from optuna_metallmix.candidates import Candidate
 from optuna_metallmix.candidates import CostTradeoff
+from optuna_metallmix.candidates import cost_tradeoff
 from optuna_metallmix.candidates import known_choices
 from optuna_metallmix.explain import Evidence
 from optuna_metallmix.explain import Explanation
+from optuna_metallmix.explain import evidence_sign
 from optuna_metallmix.explain import shap_view
 from optuna_metallmix.history import History
 from optuna_metallmix.history import MetaFeatures
@@ -25,15 +29,19 @@ from optuna_metallmix.judge import Verdict
 from optuna_metallmix.llm import Attempt
 from optuna_metallmix.metalearner import CostModel
 from optuna_metallmix.metalearner import MetaLearner
+from optuna_metallmix.metalearner import evenly_spaced
 from optuna_metallmix.prompt import DEFAULT_VARIANT
 from optuna_metallmix.prompt import SHORT
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import choices_of
+from optuna_metallmix.space import config_key
 from optuna_metallmix.space import contains
 from optuna_metallmix.space import is_ordered
 from optuna_metallmix.space import label_of
+from optuna_metallmix.space import merge_spaces
 from optuna_metallmix.space import project
+from optuna_metallmix.space import value_key
 from optuna_metallmix.text import escape_markdown
 from optuna_metallmix.text import markdown_table
 from optuna_metallmix.text import markdown_to_html
@@ -46,15 +54,22 @@ SOURCE_LLM = "llm"
 SOURCE_META_LEARNER = "meta-learner"
 SOURCE_BASE_SAMPLER = "base-sampler"
 
+_N_BACKGROUND = 30
+"""Number of past trials over which the values of parameters that did not run are averaged."""
+
 
 @dataclass(frozen=True, repr=False)
 class Suggestion:
     """A first configuration, and everything that led to it.
 
+    It is first made as suggested. :meth:`as_run` returns it with the configuration of its trial,
+    and with what is expected of that.
+
     Attributes:
         source: ``"llm"``, ``"meta-learner"`` or ``"base-sampler"``: who made the choice.
         params: The configuration; empty where the base sampler has to make it.
         space: The search space it was made for.
+        moved: The suggested values that the objective does not allow, by name: (suggested, used).
         meta_features: The target's meta-features, as shown to the model.
         history: The past studies that were used, and why others were left out.
         candidates: What the model chose from.
@@ -70,7 +85,7 @@ class Suggestion:
         verdict: The judge's verdict on the last answer that could be parsed.
         attempts: All answers, in order.
         predicted: The expected score of ``params``, about [0, 1]; ``None`` without a past.
-        effects: The SHAP value of each of ``params``, in score units; with
+        effects: The SHAP value of each parameter of the past, in score units; with
             ``explanation.base`` they add up to ``predicted``.
         trade: The training cost of ``params`` and the expected score given up for it; ``None``
             without ``costs``.
@@ -83,6 +98,7 @@ class Suggestion:
     space: SearchSpace
     meta_features: MetaFeatures
     history: History
+    moved: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     candidates: tuple[Candidate, ...] = ()
     explanation: Explanation | None = None
     learner: MetaLearner | None = None
@@ -112,15 +128,34 @@ class Suggestion:
         """
         if not self.params:
             return "nothing is known yet"
-        chosen = self.candidates[0]
-        if self.proposal is not None:
-            chosen = self.candidates[self.proposal.candidate - 1]
-        changed = " with changes" if self.proposal and self.proposal.changes else ""
         expected = "" if self.predicted is None else f", expected score {self.predicted:.2f} of 1"
+        return f"{self.basis}{expected}{self.cited_reason}"
+
+    @property
+    def basis(self) -> str:
+        """Where the configuration comes from, and how it was changed."""
+        changes = ["changes"] if self.proposal and self.proposal.changes else []
+        if n := len(self.moved):
+            changes.append(f"{n} value{'s' * (n > 1)} moved into the objective's space")
+        changed = f" with {' and '.join(changes)}" if changes else ""
+        return f"{self._basis_of(self.chosen)}{changed}"
+
+    @property
+    def chosen(self) -> Candidate:
+        """The candidate that the configuration is made from."""
+        return self.candidates[self.proposal.candidate - 1 if self.proposal else 0]
+
+    @property
+    def suggested(self) -> Config:
+        """The configuration as suggested, whatever the objective made of it."""
+        return self.proposal.params if self.proposal else self.chosen.params
+
+    @property
+    def cited_reason(self) -> str:
+        """The cited evidence that supports the configuration, to end a sentence with."""
         cited = "; ".join(self.citations.values())
         author = " (written by code from the evidence that the model cited)" * self.is_short
-        reason = f"; cited: {cited}{author}" if cited else ""
-        return f"{self._basis_of(chosen)}{changed}{expected}{reason}"
+        return f"; cited: {cited}{author}" if cited else ""
 
     def _basis_of(self, candidate: Candidate) -> str:
         """Say what speaks for a candidate: that it was drawn at random is no reason."""
@@ -170,10 +205,57 @@ class Suggestion:
 
     @property
     def citations(self) -> dict[str, str]:
-        """The sentences of the cited evidence by id; accepted citations support the choice."""
+        """The sentences of the cited evidence by id, without evidence about moved values.
+
+        Accepted citations support the choice.
+        """
         return {
-            item.id: item.sentence + ", avoided here" * (item.effect < 0) for item in self.cited
+            item.id: item.sentence + ", avoided here" * (item.effect < 0)
+            for item in self.cited
+            if not self._was_changed(item)
         }
+
+    def _was_changed(self, item: Evidence) -> bool:
+        """Return whether the trial ran another value, or none, than the one cited for."""
+        if item.parameter in self.moved:
+            return evidence_sign(item, self.space, self.params) <= 0
+        return item.parameter in self.suggested and item.parameter not in self.params
+
+    def with_effects(self) -> Suggestion:
+        """Add the expected score of the configuration and the SHAP effect of each value."""
+        if self.learner is None or not self.params:
+            return self
+        rows, base = self.learner.shap_values(_explained_configs(self.learner, self.params))
+        values = rows.mean(axis=0)
+        predicted, trade = base + float(values.sum()), self.trade
+        if self.costs is not None:
+            trade = cost_tradeoff(self.costs, self.params, predicted, self.candidates)
+        effects = dict(zip(self.learner.space, values.tolist(), strict=True))
+        return replace(self, predicted=predicted, effects=effects, trade=trade)
+
+    def as_run(self, trial: FrozenTrial, *, is_whole: bool) -> Suggestion:
+        """Return the suggestion with the configuration that its trial ran.
+
+        The objective may not allow a value, may not ask for a parameter, and may ask for others,
+        which the base sampler samples. All that is expected of the configuration changes with it.
+
+        Args:
+            trial: The trial.
+            is_whole: Whether the trial has asked for all of its parameters.
+        """
+        params = {**({} if is_whole else self.params), **trial.params}
+        if not self.params or config_key(params) == config_key(self.params):
+            return self
+        moved: dict[str, tuple[Any, Any]] = {}
+        for name, distribution in trial.distributions.items():
+            found = self.value_for(name, distribution)
+            if found and not contains(distribution, found[1]):
+                moved[name] = found[1], trial.params[name]
+        new = {name: d for name, d in trial.distributions.items() if name not in self.space}
+        choices = {n: trial.distributions[n] for n in moved if choices_of(self.space[n])}
+        choices = {name: d for name, d in choices.items() if choices_of(d)}
+        space = {**merge_spaces([self.space, choices]), **new}
+        return replace(self, params=params, space=space, moved=moved).with_effects()
 
     def value_for(self, name: str, distribution: BaseDistribution) -> tuple[Any, Any] | None:
         """Return a parameter's value within ``distribution``, and the value as suggested.
@@ -205,3 +287,30 @@ class Suggestion:
         known = known_choices(self.learner, name, choices)
         means = self.learner.predict_mean([{**self.params, name: choice} for choice in known])
         return known[int(means.argmax())]
+
+
+def _explained_configs(learner: MetaLearner, params: Config) -> list[Config]:
+    """Return the configuration, with past values of parameters that only the objective lacks.
+
+    Trees would take their absence for that of another branch of a conditional space, or for an
+    extreme value; so the effects are averaged over values in past trials.
+    """
+    lacking = _lacking(learner, params)
+    having = [config for config in learner.dataset.configs if lacking <= config.keys()]
+    if not (lacking and having):
+        return [params]
+    background = [having[i] for i in evenly_spaced(len(having), _N_BACKGROUND)]
+    return [{**params, **{name: config[name] for name in lacking}} for config in background]
+
+
+def _lacking(learner: MetaLearner, params: Config) -> set[str]:
+    """Return the absent parameters that all past trials have, or all with one of the choices."""
+    configs = learner.dataset.configs
+    chosen = {n: value_key(v) for n, v in params.items() if n in learner.space}
+    groups = [configs] + [
+        [config for config in configs if name in config and value_key(config[name]) == key]
+        for name, key in chosen.items()
+        if not is_ordered(learner.space[name])
+    ]
+    always = [set.intersection(*map(set, group)) for group in groups if group]
+    return (learner.space.keys() - params.keys()) & set().union(*always)

@@ -17,6 +17,9 @@ from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
 from html import escape
+from itertools import takewhile
+from string import ascii_letters
+from string import digits
 from typing import Any
 
 import numpy as np
@@ -38,6 +41,7 @@ _TOKEN_START = re.compile(r"[<＜](?=\S)|\[(?=[A-Za-z/|])")
 _SIMPLE_NAME = re.compile(r"-?[A-Za-z0-9_]+(?:[./-]+[A-Za-z0-9_]+){0,3}")
 _MAX_WORDS = 5
 """A name with more words may be a sentence, and is quoted."""
+_WORD = ascii_letters + digits
 _MARKUP = re.compile(r"[\\|`*\[\]<>#~]|(?<!\w)_|_(?!\w)")
 """Characters that Markdown may interpret; an underscore inside a word is not among them."""
 
@@ -134,6 +138,36 @@ def sanitize(text: str, limit: int) -> str:
         return clean
     tail = (limit - 1) // 2
     return f"{clean[: limit - 1 - tail]}…{clean[len(clean) - tail :]}"
+
+
+def shorten(texts: Iterable[str], limit: int) -> dict[str, str]:
+    """Return each text on one line of at most ``limit`` characters, as :func:`sanitize` does.
+
+    If cutting them in the middle makes texts equal, those that are too long keep what tells them
+    apart, instead of what they start and end with.
+    """
+    distinct = list(dict.fromkeys(texts))
+    short = {text: sanitize(text, limit) for text in distinct}
+    if len(set(short.values())) == len(distinct):
+        return short
+    long = [text for text in distinct if len(text) > limit]
+    shared = _shared_start(long)
+    start = len(shared.rstrip(_WORD))
+    end = len(_shared_start([text[len(shared) :][::-1] for text in long]))
+    for text in long:
+        context = max(limit - 2 - (len(text) - start - end), 0) // 2
+        first, last = max(start - context, 0), min(len(text) - end + context, len(text))
+        short[text] = sanitize(
+            f"{'…' * (first > 0)}{text[first:last]}{'…' * (last < len(text))}", limit
+        )
+    if len(set(short.values())) == len(distinct):
+        return short
+    return {text: f"#{i} {sanitize(text, limit)}" for i, text in enumerate(distinct, start=1)}
+
+
+def _shared_start(texts: Sequence[str]) -> str:
+    start = takewhile(lambda column: len(set(column)) == 1, zip(*texts, strict=False))
+    return "".join(column[0] for column in start)
 
 
 def is_verbatim(text: str, limit: int = MAX_TEXT) -> bool:

@@ -58,8 +58,8 @@ def test_a_parameter_that_no_study_has_is_the_base_samplers(past):
     study.optimize(wider, n_trials=2)
     record = read_record(study.trials[0])
     assert record is not None
-    assert "new" not in record["params"]
-    assert 0 <= study.trials[0].params["new"] <= 5
+    assert "new" not in record["candidates"][0]["params"]
+    assert 0 <= record["params"]["new"] <= 5
 
 
 def test_ranges_are_clipped_and_put_on_the_step(past):
@@ -78,9 +78,10 @@ def test_ranges_are_clipped_and_put_on_the_step(past):
     assert (first.params["learning_rate"], first.params["depth"]) == (2e-1, 20)
     moved = first.user_attrs["metallmix:projected"]
     assert set(moved) == {"learning_rate", "depth"}
-    assert moved["depth"] == f"{record['params']['depth']} -> 20"
+    assert moved["depth"] == f"{record['moved']['depth'][0]} -> 20"
+    assert record["params"] == first.params
     note = dashboard.get_note(study)
-    assert "moved to 20" in note
+    assert f"| depth | 20 | moved from {record['moved']['depth'][0]} |" in note
     assert note.count("optuna-metallmix begin") == 1
 
 
@@ -128,7 +129,8 @@ def test_an_absent_choice_gives_way_to_the_best_present_one(past):
     study.optimize(without, n_trials=1)
     record = read_record(study.trials[0])
     assert record is not None
-    assert record["params"]["optimizer"] == "adamw"
+    assert record["moved"]["optimizer"] == ["adamw", "adam"]
+    assert record["params"]["optimizer"] == "adam"
     assert study.trials[0].params["optimizer"] == "adam"
     assert study.trials[0].user_attrs["metallmix:projected"] == {"optimizer": "'adamw' -> 'adam'"}
 

@@ -224,7 +224,9 @@ def test_object_moved_into_the_objectives_space_is_named() -> None:
     assert moved in {"identity -> ReLU", "identity -> Norm.BATCH"}
     restored = restore_suggestion(study)
     assert restored is not None
-    assert restored.projected["c"][0] is identity
+    assert restored.suggestion.moved["c"][0] is identity
+    assert restored.suggestion.params == study.trials[0].params
+    assert restored.suggestion.learner is not None
 
 
 def test_recreated_choices_are_the_pasts() -> None:

@@ -98,9 +98,7 @@ def _section(report: StudyReport, arguments: argparse.Namespace, prefix: str) ->
             addresses = _write_pictures(arguments.out, figures, prefix)
     except MetaLLMiXError as error:
         print_message(str(error))
-    return render_note(
-        report.suggestion, report.number, report.projected, addresses, is_linked=False
-    )
+    return render_note(report.suggestion, report.number, addresses, is_linked=False)
 
 
 def _write_pictures(out: Path, figures: tuple[FigureSpec, ...], prefix: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Explain the meta-learner's predictions with SHAP values."""
 
+from optuna_metallmix.explain.explanation import MIN_EFFECT
 from optuna_metallmix.explain.explanation import Evidence
 from optuna_metallmix.explain.explanation import Explanation
 from optuna_metallmix.explain.explanation import NearestStudy
@@ -10,6 +11,7 @@ from optuna_metallmix.explain.shap_adapter import shap_view
 
 
 __all__ = [
+    "MIN_EFFECT",
     "Evidence",
     "Explanation",
     "NearestStudy",

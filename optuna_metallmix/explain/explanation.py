@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from optuna_metallmix.candidates import Candidate
 from optuna_metallmix.explain.shap_adapter import shap_view
+from optuna_metallmix.history import BY_FEATURES
 from optuna_metallmix.history import History
 from optuna_metallmix.history import MetaFeatures
-from optuna_metallmix.history import distances
+from optuna_metallmix.history import study_distances
 from optuna_metallmix.metalearner import MIN_TRUST
 from optuna_metallmix.metalearner import Floats
 from optuna_metallmix.metalearner import MetaLearner
@@ -94,11 +95,11 @@ class Evidence:
 
 @dataclass(frozen=True)
 class NearestStudy:
-    """A past study similar to the current one, with its best configuration.
+    """A past study, if possible similar to the current one, with its best configuration.
 
     Attributes:
         name: Name of the study.
-        distance: Distance of the meta-features, 0 if equal; ``None`` if unknown.
+        distance: Its distance, see :class:`StudyDistances`; ``None`` if unknown.
         best: Best configuration of the study.
         n_trials: Number of its trials that the meta-learner was given.
         study_id: Its id if it is in the current study's storage, else ``None``.
@@ -122,9 +123,10 @@ class Explanation:
         space: Search space, in the order of the columns of ``values``.
         importance: Mean absolute SHAP value by parameter, in descending order.
         evidence: Evidence in the prompt, most relevant first.
-        nearest: Most similar past studies, nearest first.
+        nearest: Most similar past studies, nearest first, then those with the most trials.
         quality: See :attr:`MetaLearner.quality`.
         parts: All evidence, without ids, including what is not in the prompt.
+        distance_basis: What the distances of ``nearest`` compare, see :class:`StudyDistances`.
     """
 
     base: float
@@ -136,6 +138,16 @@ class Explanation:
     nearest: tuple[NearestStudy, ...]
     quality: float | None
     parts: tuple[Evidence, ...] = ()
+    distance_basis: str = BY_FEATURES
+
+    @property
+    def ranked_by(self) -> str:
+        """What the order of ``nearest`` is, as the head of a list without a colon."""
+        if all(study.distance is None for study in self.nearest[:1]):
+            return "Past studies with the most trials"
+        if self.distance_basis == BY_FEATURES:
+            return "Nearest past studies"
+        return "Past studies whose results are most like this study's own trials"
 
     @property
     def shap_values(self) -> shap.Explanation:
@@ -165,7 +177,7 @@ class Explanation:
             "**What mattered in the past**",
             markdown_table(("parameter", "mean absolute SHAP effect (score units)"), rows),
             "\n".join(f"- {item.id}: {escape_markdown(item.sentence)}" for item in self.evidence),
-            f"Nearest past studies: {', '.join(names)}",
+            f"{self.ranked_by}: {', '.join(names)}",
             self.trust,
         ]
         return markdown_to_html("\n\n".join(shown))
@@ -182,6 +194,7 @@ def explain(
     values, base = learner.past_shap_values
     means = dict(zip(learner.space, np.abs(values).mean(axis=0).tolist(), strict=True))
     parts = _find_evidence(learner, configs)
+    nearest, basis = _nearest(history, meta_features)
     return Explanation(
         base=base,
         values=values,
@@ -189,9 +202,10 @@ def explain(
         space=learner.space,
         importance=dict(sorted(means.items(), key=lambda item: -item[1])),
         evidence=_rank(parts, learner.space, candidates[0].params),
-        nearest=_nearest(history, meta_features),
+        nearest=nearest,
         quality=learner.quality,
         parts=parts,
+        distance_basis=basis,
     )
 
 
@@ -259,13 +273,15 @@ def _rank(evidence: Sequence[Evidence], space: SearchSpace, best: Config) -> tup
     return tuple(replace(item, id=f"E{i}") for i, item in enumerate(top, start=1))
 
 
-def _nearest(history: History, meta_features: MetaFeatures) -> tuple[NearestStudy, ...]:
-    past = [study for study in history.studies if not study.is_target]
-    by_study = distances(meta_features, [study.meta_features for study in past])
-    ids = [study.study_id if history.is_own_storage else None for study in past]
-    nearest = [
-        NearestStudy(study.name, distance, study.trials[0].params, len(study.trials), study_id)
-        for study, distance, study_id in zip(past, by_study, ids, strict=True)
-    ]
-    nearest.sort(key=lambda near: (near.distance is None, near.distance or 0.0, -near.n_trials))
-    return tuple(nearest[:N_NEAREST])
+def _nearest(
+    history: History, meta_features: MetaFeatures
+) -> tuple[tuple[NearestStudy, ...], str]:
+    """Return the nearest past studies and what their distances compare."""
+    distances = study_distances(history, meta_features)
+    nearest = []
+    for i in distances.order[:N_NEAREST]:
+        study, distance = distances.studies[i], distances.to_target[i]
+        study_id = study.study_id if history.is_own_storage else None
+        best, n_trials = study.trials[0].params, len(study.trials)
+        nearest.append(NearestStudy(study.name, distance, best, n_trials, study_id))
+    return tuple(nearest), distances.basis

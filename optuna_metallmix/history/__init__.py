@@ -21,14 +21,21 @@ from optuna_metallmix.history.names import unknown_names
 from optuna_metallmix.history.open_storage import Source
 from optuna_metallmix.history.open_storage import open_source
 from optuna_metallmix.history.scores import PastTrial
+from optuna_metallmix.history.similarity import BY_FEATURES
+from optuna_metallmix.history.similarity import BY_RESULTS
+from optuna_metallmix.history.similarity import StudyDistances
+from optuna_metallmix.history.similarity import study_distances
 
 
 __all__ = [
+    "BY_FEATURES",
+    "BY_RESULTS",
     "History",
     "MetaFeatures",
     "PastStudy",
     "PastTrial",
     "Source",
+    "StudyDistances",
     "check_aliases",
     "describe_renamed",
     "describe_unknown",
@@ -42,6 +49,7 @@ __all__ = [
     "read_storage",
     "rename_study",
     "scalar_features",
+    "study_distances",
     "study_names",
     "unknown_names",
     "with_own_trials",

@@ -121,22 +121,27 @@ def scalar_features(attributes: Mapping[str, object]) -> dict[str, float | int |
 
 
 def distances(target: MetaFeatures, others: Sequence[MetaFeatures]) -> list[float | None]:
-    """Return the distance of each of ``others`` to ``target``, in [0, 3].
+    """Return the :func:`feature_distance` of each of ``others`` to ``target``."""
+    scales = feature_scales([target, *others])
+    return [feature_distance(target, other, scales) for other in others]
+
+
+def feature_distance(
+    first: MetaFeatures, second: MetaFeatures, scales: Mapping[str, float]
+) -> float | None:
+    """Return the distance of two studies, in [0, 3].
 
     It is the mean over the features they share, ``None`` if they share none. Numbers differ by
-    their logarithms (sizes and counts span orders of magnitude), in standard deviations over all
-    studies and at most 3; strings differ by 0 if equal, else by 1.
+    their logarithms (sizes and counts span orders of magnitude), in units of their scale and at
+    most 3; strings differ by 0 if equal, else by 1.
+
+    Args:
+        first, second: The meta-features of the studies.
+        scales: The :func:`feature_scales` of all studies that are compared.
     """
-    scales = {name: _spread(name, [target, *others]) for name in target}
-    return [_distance(target, other, scales) for other in others]
-
-
-def _distance(
-    target: MetaFeatures, other: MetaFeatures, scales: Mapping[str, float]
-) -> float | None:
     parts: list[float] = []
-    for name, value in target.items():
-        theirs = other.get(name)
+    for name, value in first.items():
+        theirs = second.get(name)
         if isinstance(value, str) and isinstance(theirs, str):
             parts.append(0.0 if value.casefold() == theirs.casefold() else 1.0)
         elif isinstance(value, int | float) and isinstance(theirs, int | float):
@@ -144,10 +149,13 @@ def _distance(
     return fmean(parts) if parts else None
 
 
-def _spread(name: str, studies: Sequence[MetaFeatures]) -> float:
-    values = (features.get(name) for features in studies)
-    logs = [_log(value) for value in values if isinstance(value, int | float)]
-    return (pstdev(logs) if len(logs) > 1 else 0.0) or 1.0
+def feature_scales(studies: Iterable[MetaFeatures]) -> dict[str, float]:
+    """Return the standard deviation, over studies, of the logarithm of each numeric feature."""
+    logs: dict[str, list[float]] = {}
+    for name, value in (item for features in studies for item in features.items()):
+        if isinstance(value, int | float):
+            logs.setdefault(name, []).append(_log(value))
+    return {name: pstdev(values) or 1.0 for name, values in logs.items()}
 
 
 def _log(value: float) -> float:

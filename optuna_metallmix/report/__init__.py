@@ -10,7 +10,6 @@ from optuna_metallmix.report.record import as_json
 from optuna_metallmix.report.record import read_record
 from optuna_metallmix.report.record import record_missing
 from optuna_metallmix.report.record import record_missing_note
-from optuna_metallmix.report.record import record_projected
 from optuna_metallmix.report.record import restore_suggestion
 from optuna_metallmix.report.record import write_record
 
@@ -24,7 +23,6 @@ __all__ = [
     "read_record",
     "record_missing",
     "record_missing_note",
-    "record_projected",
     "render_note",
     "restore_suggestion",
     "save_figures",

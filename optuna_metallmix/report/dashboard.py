@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
@@ -26,6 +27,7 @@ from optuna_metallmix.errors import requires
 from optuna_metallmix.optuna_access import real_study
 from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import study_id_of
+from optuna_metallmix.report.drawing import FigureSpec
 from optuna_metallmix.report.figures import describe_figures
 from optuna_metallmix.report.note import render_note
 from optuna_metallmix.suggestion import Suggestion
@@ -46,18 +48,16 @@ class StudyReport:
         study: The study.
         number: The number of the trial made from the suggestion; ``None`` without one.
         suggestion: The suggestion.
-        projected: The values outside the objective's own space: (suggested, used) by name.
-        addresses: URL paths of the pictures on the dashboard, by title.
+        pictures: The pictures by title: their PNG files, and the ids of their artifacts.
     """
 
     study: Study
     number: int | None
     suggestion: Suggestion
-    projected: dict[str, tuple[Any, Any]] = field(default_factory=dict)
-    addresses: dict[str, str] = field(default_factory=dict)
+    pictures: dict[str, tuple[bytes, str]] = field(default_factory=dict)
 
     def write(self, store: ArtifactStore | None) -> list[str]:
-        """Write the pictures, the note and the figures.
+        """Write the pictures, the note and the figures; those written before are replaced.
 
         Args:
             store: Artifact store for the pictures; ``None`` for no pictures.
@@ -70,10 +70,8 @@ class StudyReport:
         if store is not None:
             with _collecting(problems):
                 for figure in figures:
-                    png = figure.to_png()
-                    artifact = _call("pictures", _upload, study, figure.name, png, store)
-                    self.addresses[figure.title] = f"/artifacts/{study_id_of(study)}/{artifact}"
-        if failures := self.write_note():
+                    self._write_picture(figure, store)
+        if failures := self._write_note():
             return problems + failures  # the figures would fail for the same reason
         with _collecting(problems):
             save = _dashboard().save_plotly_graph_object
@@ -82,12 +80,22 @@ class StudyReport:
                 _call("figures", save, study, figure.to_plotly(), **options)
         return problems
 
-    def write_note(self) -> list[str]:
-        """Write only the note; return why it could not be written, like :meth:`write`."""
+    def _write_picture(self, figure: FigureSpec, store: ArtifactStore) -> None:
+        study, png = real_study(self.study), figure.to_png()
+        old, outdated = self.pictures.get(figure.title, (b"", ""))
+        if png == old:
+            return
+        artifact = _call("pictures", _upload, study, figure.name, png, store)
+        self.pictures[figure.title] = png, artifact
+        if outdated:
+            _call("pictures", _remove, study, outdated, store)
+
+    def _write_note(self) -> list[str]:
         problems: list[str] = []
-        note = render_note(self.suggestion, self.number, self.projected, self.addresses)
+        folder = f"/artifacts/{study_id_of(self.study)}"
+        addresses = {title: f"{folder}/{id_}" for title, (_, id_) in self.pictures.items()}
         with _collecting(problems):
-            write_note(self.study, note)
+            write_note(self.study, render_note(self.suggestion, self.number, addresses))
         return problems
 
 
@@ -147,6 +155,15 @@ def _upload(study: Study, name: str, png: bytes, store: ArtifactStore) -> str:
             for entry in _listed_artifacts(study) - listed_before:
                 storage_of(study).set_study_system_attr(study_id_of(study), entry, "null")
             raise
+
+
+def _remove(study: Study, artifact: str, store: ArtifactStore) -> None:
+    """Remove a picture and its entry in the study."""
+    from optuna.artifacts.exceptions import ArtifactNotFound
+
+    storage_of(study).set_study_system_attr(study_id_of(study), f"artifacts:{artifact}", "null")
+    with suppress(ArtifactNotFound):
+        store.remove(artifact)
 
 
 def _listed_artifacts(study: Study) -> set[str]:

@@ -26,6 +26,18 @@ if TYPE_CHECKING:
 INK, PAPER, GRID = "#222222", "#ffffff", "#dddddd"
 """Dark on white in every theme: optuna-dashboard (0.21) draws a stored figure as it is."""
 
+_KEY_STEP = 0.06
+"""Height of a line of the list of names, as a share of the height of the axes."""
+_KEY_LINE = {
+    "xref": "paper",
+    "yref": "paper",
+    "x": 1.03,
+    "xanchor": "left",
+    "yanchor": "top",
+    "showarrow": False,
+    "font": {"size": 11},
+}
+
 _LOCK = threading.Lock()
 """matplotlib's caches of fonts and formulas are shared by all threads."""
 
@@ -86,7 +98,8 @@ class Points:
         size: The diameter in pixels.
         edge: The color of the outline; ``None`` for no outline.
         is_star: Whether they are stars instead of circles.
-        names: Labels above stars or below circles, shape (n,); empty for none.
+        names: Names of the first markers, shape (at most n,). Circles get numbers, and a list of
+            names beside the figure: names of any length would overlap.
     """
 
     x: Floats
@@ -112,11 +125,11 @@ class Points:
             marker |= {"cmin": 0, "cmax": 1, "showscale": True}
         return {
             "type": "scatter",
-            "mode": "markers+text" if self.names else "markers",
+            "mode": "markers+text" if self.numbers else "markers",
             "x": self.x.tolist(),
             "y": self.y.tolist(),
-            "text": [_plotly_text(name) for name in self.names],
-            "textposition": "top center" if self.is_star else "bottom center",
+            "text": self.numbers,
+            "textfont": {"color": PAPER, "size": 11},
             "hovertext": [_plotly_text(text) for text in self.texts],
             "hoverinfo": "text+x",
             "marker": marker,
@@ -137,17 +150,21 @@ class Points:
         if not isinstance(self.color, str):
             bar = axes.figure.colorbar(drawn, label="value, low to high", ticks=[0, 1])
             bar.ax.set_yticklabels(["low", "high"])
-        side, alignment = (1, "bottom") if self.is_star else (-1, "top")
-        for name, x, y in zip(self.names, self.x, self.y, strict=False):
-            axes.annotate(
-                _matplotlib_text(name),
-                (x, y),
-                xytext=(0, side * (self.size / 2 + 1)),
-                textcoords="offset points",
-                ha="center",
-                va=alignment,
-                color=INK,
+        for number, x, y in zip(self.numbers, self.x, self.y, strict=False):
+            axes.text(
+                x, y, number, color=PAPER, fontsize=8, ha="center", va="center_baseline", zorder=4
             )
+
+    @property
+    def numbers(self) -> list[str]:
+        """The numbers in the markers, shape (n_names,)."""
+        return [] if self.is_star else [str(i) for i in range(1, len(self.names) + 1)]
+
+    @property
+    def key(self) -> list[str]:
+        """The lines that name the markers, shape (n_names,)."""
+        marks = ["★"] * len(self.names) if self.is_star else self.numbers
+        return [f"{mark}  {name}" for mark, name in zip(marks, self.names, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -174,6 +191,8 @@ class Bars:
             "base": self.starts.tolist(),
             "x": self.lengths.tolist(),
             "text": list(self.texts),
+            "textposition": "outside",
+            "cliponaxis": False,
             "hoverinfo": "text",
             "marker": {"color": list(self.colors)},
         }
@@ -254,7 +273,7 @@ class FigureSpec:
             from plotly.graph_objects import Figure
 
         title = {"text": _plotly_text(self.title), "font": {"size": 15}}
-        layout = {
+        layout: dict[str, Any] = {
             "title": {**title, "y": 0.91, "yanchor": "top"},  # below plotly's buttons
             "xaxis": self.x.to_plotly(),
             "yaxis": self.y.to_plotly() | ({"scaleanchor": "x"} if self.is_equal else {}),
@@ -264,9 +283,20 @@ class FigureSpec:
             "font": {"color": INK},
             "margin": {"l": 10, "r": 10, "t": 75, "b": 10},
         }
+        if key := self.key:
+            layout["annotations"] = [
+                {**_KEY_LINE, "y": 1 - _KEY_STEP * i, "text": _plotly_text(line)}
+                for i, line in enumerate(key)
+            ]
+            layout["margin"]["r"] = 20 + 7 * max(map(len, key))
         figure = Figure(data=[layer.to_plotly() for layer in self.layers], layout=layout)
         figure.layout.template = None  # it would be most of the figure's size
         return figure
+
+    @property
+    def key(self) -> list[str]:
+        """The lines of the list of named markers."""
+        return [line for layer in self.layers if isinstance(layer, Points) for line in layer.key]
 
     def to_png(self) -> bytes:
         """Draw the figure with matplotlib, and return the content of a PNG file.
@@ -294,6 +324,10 @@ class FigureSpec:
         self.y.draw(axes, "y")
         for layer in self.layers:
             layer.draw(axes)
+        for i, line in enumerate(self.key):
+            axes.text(
+                1.03, 1 - _KEY_STEP * i, _matplotlib_text(line), transform=axes.transAxes, va="top"
+            )
         low, high = axes.get_xlim()
         if low < 0 < high and not self.x.ticks:
             axes.axvline(0, color=INK, linewidth=1, zorder=0.8)  # below the layers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +12,10 @@ from optuna.distributions import BaseDistribution
 
 from optuna_metallmix.explain import Explanation
 from optuna_metallmix.explain import encode
-from optuna_metallmix.history import PastStudy
-from optuna_metallmix.history import distances
+from optuna_metallmix.history import BY_FEATURES
+from optuna_metallmix.history import BY_RESULTS
+from optuna_metallmix.history import StudyDistances
+from optuna_metallmix.history import study_distances
 from optuna_metallmix.metalearner import Floats
 from optuna_metallmix.metalearner import evenly_spaced
 from optuna_metallmix.report.drawing import INK
@@ -31,9 +34,9 @@ from optuna_metallmix.space import is_number
 from optuna_metallmix.space import is_ordered
 from optuna_metallmix.space import label_of
 from optuna_metallmix.space import labels_of
-from optuna_metallmix.space import to_unit
 from optuna_metallmix.suggestion import Suggestion
 from optuna_metallmix.text import sanitize
+from optuna_metallmix.text import shorten
 
 
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#777777"
@@ -44,13 +47,24 @@ MAX_POINTS = 120
 """Past trials in the beeswarm: a figure is stored with its study, in pieces of 2 kB."""
 MAX_STUDIES = 60
 MAX_NAMED = 15
-"""Maximum number of studies whose names are written on the map; more would overlap."""
+"""Maximum number of studies that are named beside the map: those that are nearest."""
 MAX_BESTS = 20
-_MAX_NAME = 40
+_MAX_NAME = 32
+"""Maximum length of a name on an axis: in optuna-dashboard a figure is 560 pixels wide."""
+_MAX_VALUE = 22
+"""Maximum length of a choice on an axis, and of a study's name beside the map."""
+_MAX_SHORT_NAME, _MAX_SHORT_VALUE = 24, 16
+"""Maximum lengths of a parameter's name and its value if they are beside each other."""
 _N_GRID = 15
 _N_BACKGROUND = 30
-_N_BEST = 3
 _GOLDEN = 0.6180339887  # its multiples modulo 1 spread evenly, and are the same in every run
+_MARKER = 0.07
+"""Diameter of a numbered marker, as a share of the width of the map."""
+_MAX_MOVES = 200
+_UNITS = {
+    BY_FEATURES: "meta-features (in standard deviations)",
+    BY_RESULTS: "results (0 = same order, 1 = opposite)",
+}
 _SCORE_AXIS = "expected score (0 = worst, 1 = best)"
 
 
@@ -77,14 +91,14 @@ def _effects(explanation: Explanation | None) -> FigureSpec | None:
     x = explanation.values[sampled][:, columns].round(4)
     jitter = (np.arange(len(configs))[:, None] * _GOLDEN % 1 - 0.5) * 0.6
     y = (np.arange(len(names))[::-1] + jitter).round(2)  # the most important at the top
-    texts = np.array([[_label(space, c, name) for name in names] for c in configs], object)
+    texts = np.array([[_value(space, c, name) for name in names] for c in configs], object)
     shades = _shades(encode(space, configs)).round(2)
     is_active = ~np.isnan(shades)
     layers = tuple(
         Points(x[mask], y[mask], tuple(texts[mask]), color, size=5)
         for mask, color in ((~is_active, GREY), (is_active, shades[is_active]))
     )
-    rows = Axis("", tuple(_short(name) for name in reversed(names)))
+    rows = Axis("", _short(reversed(names)))
     x_axis = Axis("SHAP effect (score units, 0 = worst, 1 = best)")
     title = "Effect of parameter values on the score in past studies"
     return FigureSpec("effects", title, x_axis, rows, layers)
@@ -103,23 +117,39 @@ def _waterfall(suggestion: Suggestion) -> FigureSpec | None:
     explanation, predicted = suggestion.explanation, suggestion.predicted
     if explanation is None or predicted is None:
         return None
-    ordered = sorted(suggestion.effects.items(), key=lambda item: -abs(item[1]))
-    steps = [
-        (f"{name} = {_label(suggestion.space, suggestion.params, name)}", effect)
-        for name, effect in ordered[:MAX_PARAMETERS]
-    ]
-    if rest := ordered[MAX_PARAMETERS:]:
-        steps.append((f"{len(rest)} more", sum(effect for _, effect in rest)))
+    steps = _steps(suggestion)
+    if rest := steps[MAX_PARAMETERS:]:
+        steps[MAX_PARAMETERS:] = [(f"{len(rest)} more", sum(effect for _, effect in rest))]
     rows = [("average of past trials", 0.0, explanation.base, f"{explanation.base:.3f}", GREY)]
     for label, effect in steps:
         color = BLUE if effect >= 0 else VERMILION
-        rows.append((_short(label), rows[-1][1] + rows[-1][2], effect, f"{effect:+.3f}", color))
+        rows.append((label, rows[-1][1] + rows[-1][2], effect, f"{effect:+.3f}", color))
     rows.append(("suggestion", 0.0, predicted, f"{predicted:.3f}", GREY))
     labels, starts, lengths, texts, colors = zip(*reversed(rows), strict=True)
     bars = Bars(np.array(starts), np.array(lengths), texts, colors)
     x = Axis(_SCORE_AXIS, limits=_with_margin(bars.starts + bars.lengths))
     title = "From the average of past trials to the suggestion"
     return FigureSpec("suggestion", title, x, Axis("", labels), (bars,))
+
+
+def _steps(suggestion: Suggestion) -> list[tuple[str, float]]:
+    """Return the label and the effect of each step, largest first.
+
+    Parameters without a value are a single step: a conditional space can have many.
+    """
+    params, effects, space = suggestion.params, suggestion.effects, suggestion.space
+    names = shorten(effects, _MAX_SHORT_NAME)
+    inactive = [name for name in effects if name not in params]
+    if len(inactive) == 1:
+        params, inactive = {**params, inactive[0]: ABSENT}, []
+    steps = []
+    for name in (name for name in effects if name in params):
+        value = _value(space, params, name, _MAX_SHORT_VALUE)
+        steps.append((f"{names[name]} = {value}", effects[name]))
+    if inactive:
+        label = f"{len(inactive)} parameters without a value"
+        steps.append((label, sum(effects[name] for name in inactive)))
+    return sorted(steps, key=lambda step: -abs(step[1]))
 
 
 def _with_margin(ends: Floats) -> tuple[float, float]:
@@ -156,7 +186,7 @@ def _chosen_points(
 ) -> tuple[Points, Points]:
     """Return the best past configurations and the suggestion, if they are on both axes."""
     past = [study for study in suggestion.history.studies[:MAX_BESTS] if study.trials]
-    texts = np.array([*(f"best of {_short(s.name)}" for s in past), "suggestion"], object)
+    texts = np.array([*(f"best of {sanitize(s.name, 80)}" for s in past), "suggestion"], object)
     configs = [*(study.trials[0].params for study in past), suggestion.params]
     x, y = (
         _axis_positions(suggestion.space[name], values, [c.get(name, ABSENT) for c in configs])
@@ -190,7 +220,8 @@ def _shown_values(suggestion: Suggestion, name: str) -> list[Any]:
 def _parameter_axis(name: str, distribution: BaseDistribution, shown: Sequence[Any]) -> Axis:
     labels = labels_of(distribution, shown) if choices_of(distribution) else []
     is_log = bool(getattr(distribution, "log", False))
-    return Axis(_short(name), tuple(_short(label) for label in labels), is_log)
+    ticks = tuple(shorten(labels, _MAX_VALUE)[label] for label in labels)
+    return Axis(sanitize(name, _MAX_NAME), ticks, is_log)
 
 
 def _axis_positions(
@@ -205,61 +236,74 @@ def _axis_positions(
 
 def _study_map(suggestion: Suggestion) -> FigureSpec | None:
     """Describe a map of past studies; ``None`` with fewer than two."""
+    distances = study_distances(suggestion.history, suggestion.meta_features)
     # Restored studies whose trials were not read have no space.
-    past = [study for study in suggestion.history.studies if not study.is_target and study.space]
-    if len(past) < 2:
+    order = [i for i in distances.order if distances.studies[i].space]
+    if len(order) < 2:
         return None
-    distance = distances(suggestion.meta_features, [study.meta_features for study in past])
-    order = sorted(range(len(past)), key=lambda i: (distance[i] is None, distance[i] or 0.0))
-    kept = [past[i] for i in order[:MAX_STUDIES]]
-    pairwise, unit = _distances_between(suggestion, kept)
-    x, y = _classical_scaling(pairwise).round(4).T
-    n_own = len(pairwise) - len(kept)
-    names = tuple(_short(study.name) for study in kept)
-    texts = tuple(f"{name}, {len(s.trials)} trials" for name, s in zip(names, kept, strict=True))
+    known = [i for i in order if distances.to_target[i] is not None]
+    shown = (known or order)[:MAX_STUDIES]
+    x, y = _positions(distances, shown, is_target_known=bool(known)).round(4).T
+    n_own, studies = len(x) - len(shown), [distances.studies[i] for i in shown]
+    texts = tuple(_study_text(distances, i) for i in shown)
+    short = shorten((study.name for study in studies[:MAX_NAMED]), _MAX_VALUE)
+    named, others = slice(n_own, n_own + MAX_NAMED), slice(n_own + MAX_NAMED, None)
     own_names = ("this study",) * n_own
-    shown_names = names if len(names) <= MAX_NAMED else ()
     layers = (
-        Points(x[n_own:], y[n_own:], texts, BLUE, size=10, names=shown_names),
-        Points(x[:n_own], y[:n_own], own_names, VERMILION, 16, is_star=True, names=own_names),
+        Points(x[named], y[named], texts[:MAX_NAMED], BLUE, 18, names=tuple(short.values())),
+        Points(x[:n_own], y[:n_own], own_names, VERMILION, 18, is_star=True, names=own_names),
+        *([Points(x[others], y[others], texts[MAX_NAMED:], GREY, 7)] * (len(shown) > MAX_NAMED)),
     )
-    more = f", {len(past) - len(kept)} more left out" if len(past) > len(kept) else ""
+    more = f", {len(order) - len(shown)} more left out" if len(order) > len(shown) else ""
     title = f"Map of past studies (closer = more similar){more}"
-    return FigureSpec("studies", title, Axis(f"distance ({unit})"), Axis(""), layers, True)
+    unit = _UNITS[distances.basis]
+    return FigureSpec("studies", title, Axis(f"distance by {unit}"), Axis(""), layers, True)
 
 
-def _distances_between(suggestion: Suggestion, past: Sequence[PastStudy]) -> tuple[Floats, str]:
-    """Return the distances between the current and past studies, with their unit.
+def _study_text(distances: StudyDistances, i: int) -> str:
+    study, distance = distances.studies[i], distances.to_target[i]
+    shown = "" if distance is None else f", distance {distance:.2f}"
+    return f"{sanitize(study.name, 80)}, {len(study.trials)} trials{shown}"
 
-    They are those of the meta-features. If any is unknown, they are those of the best
-    configurations, without the current study, which has none.
+
+def _positions(
+    distances: StudyDistances, shown: Sequence[int], *, is_target_known: bool
+) -> Floats:
+    """Place the studies in the plane, shape (n, 2), after the target if its distances are known.
+
+    Their distances to the target are exact, and those to each other approximate. Named studies
+    are moved apart where their markers would overlap.
     """
-    features = [suggestion.meta_features, *(study.meta_features for study in past)]
-    pairwise = np.array([distances(f, features) for f in features], float)  # None becomes NaN
-    if not np.isnan(pairwise).any():
-        return (pairwise + pairwise.T) / 2, "meta-features, mean difference in standard deviations"
-    pairwise = np.array([[_config_distance(a, b, suggestion.space) for b in past] for a in past])
-    return pairwise, "best configurations, mean difference of their values, 0..1"
+    target = [len(distances.studies)] * is_target_known
+    pairwise = distances.between([*target, *shown])
+    pairwise = np.where(np.isnan(pairwise), np.nanmax(pairwise), pairwise)
+    points = _classical_scaling(pairwise)
+    if is_target_known:
+        offsets = points - points[0]
+        angles = np.arctan2(offsets[:, 1], offsets[:, 0])
+        points = pairwise[0][:, None] * np.column_stack([np.cos(angles), np.sin(angles)])
+    n_named = len(target) + MAX_NAMED
+    points[:n_named] = _moved_apart(
+        points[:n_named], _MARKER * max(np.ptp(points, axis=0).max(), 1e-3)
+    )
+    return points
 
 
-def _config_distance(first: PastStudy, second: PastStudy, space: SearchSpace) -> float:
-    """Return how much the best configurations of two studies differ, in [0, 1]."""
-    if first is second:
-        return 0.0
-    parts = [
-        _difference(space[name], a.params[name], b.params[name])
-        for a, b in zip(first.trials[:_N_BEST], second.trials[:_N_BEST], strict=False)
-        for name in a.params
-        if name in b.params and name in space
-    ]
-    return float(np.mean(parts)) if parts else 1.0
-
-
-def _difference(distribution: BaseDistribution, first: Any, second: Any) -> float:
-    if is_ordered(distribution) and is_number(first) and is_number(second):
-        low, high = (to_unit(distribution, float(value)) for value in (first, second))
-        return min(abs(low - high), 1.0)
-    return float(label_of(distribution, first) != label_of(distribution, second))
+def _moved_apart(points: Floats, gap: float) -> Floats:
+    """Move points apart, except the first, until the gap between any two is large enough."""
+    turns = 2 * np.pi * _GOLDEN * np.arange(len(points))
+    tiny = 1e-6 * gap * np.column_stack([np.cos(turns), np.sin(turns)])  # equal points
+    points = points + np.where(np.arange(len(points))[:, None] > 0, tiny, 0.0)
+    for _ in range(_MAX_MOVES):
+        offsets = points[:, None] - points[None]
+        lengths = np.hypot(*np.moveaxis(offsets, 2, 0))
+        np.fill_diagonal(lengths, np.inf)
+        pushes = np.clip(gap - lengths, 0.0, None) / 2
+        if pushes.max() < 0.01 * gap:
+            break
+        moves = (pushes / lengths)[..., None] * offsets
+        points[1:] += moves.sum(axis=1)[1:]
+    return points
 
 
 def _classical_scaling(pairwise: Floats) -> Floats:
@@ -272,9 +316,14 @@ def _classical_scaling(pairwise: Floats) -> Floats:
     return points[:, ::-1] * np.where(signs == 0, 1.0, signs)[::-1]
 
 
-def _label(space: SearchSpace, config: Config, name: str) -> str:
-    return _short(label_of(space[name], config[name]) if name in config else ABSENT)
+def _value(space: SearchSpace, config: Config, name: str, limit: int = _MAX_NAME) -> str:
+    """Return how a value is written on at most ``limit`` characters, unlike any other choice."""
+    if name not in config or config[name] is ABSENT:
+        return ABSENT
+    label = label_of(space[name], config[name])
+    return shorten([*labels_of(space[name], choices_of(space[name])), label], limit)[label]
 
 
-def _short(text: str) -> str:
-    return sanitize(text, _MAX_NAME)
+def _short(names: Iterable[str]) -> tuple[str, ...]:
+    names = list(names)
+    return tuple(shorten(names, _MAX_NAME)[name] for name in names)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import optuna
 from optuna import Study
@@ -12,11 +14,15 @@ from optuna_metallmix.history import find_renamed
 from optuna_metallmix.metalearner import FULL_WEIGHT
 from optuna_metallmix.metalearner import NO_PAST
 from optuna_metallmix.report.note import describe_past
+from optuna_metallmix.report.note import label_value
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.suggestion import SOURCE_BASE_SAMPLER
 from optuna_metallmix.suggestion import SOURCE_LLM
 from optuna_metallmix.suggestion import Suggestion
 
+
+_MAX_NAMED = 5
+"""Maximum number of changes in a line of the log."""
 
 _logger = optuna.logging.get_logger("optuna.metallmix")
 
@@ -33,6 +39,8 @@ class SuggestionLog:
     ) -> None:
         """Log a suggestion, as a warning if any step fell back.
 
+        The expected score is left to :meth:`log_run`, as the objective may move values.
+
         Args:
             study: The study.
             trial: The trial made from the suggestion.
@@ -48,19 +56,33 @@ class SuggestionLog:
         message = (
             f"Study {study.study_name!r}, trial {trial.number}: suggested by "
             f"{suggestion.model if is_llm else f'the {suggestion.source}'} from "
-            f"{_describe_past(suggestion)}: {suggestion.why}."
+            f"{_describe_past(suggestion)}: {suggestion.basis}{suggestion.cited_reason}."
         )
         if reasons and not (postponed and is_llm):
             self.warn_once(f"{message} {reasons}")
         else:
             _logger.info(message)
 
+    def log_run(self, study: Study, trial: FrozenTrial, suggestion: Suggestion) -> None:
+        """Log how the configuration that a trial ran differs from the suggested one."""
+        parts = list(_differences(suggestion))
+        if len(parts) > _MAX_NAMED:
+            parts[_MAX_NAMED:] = [f"{len(parts) - _MAX_NAMED} more differences"]
+        expected = ""
+        if suggestion.predicted is not None:
+            expected = f" Expected score: {suggestion.predicted:.2f} of 1."
+        if parts:
+            _logger.info(
+                f"Study {study.study_name!r}, trial {trial.number}: the objective's search space "
+                f"is not the suggestion's, so it ran with {', '.join(parts)}.{expected}"
+            )
+
     def log_note_in_memory(self, study: Study) -> None:
         """Log where the note of a study without a database or file is, and how to keep it."""
         _logger.info(
             f"Study {study.study_name!r} is in memory only, and so is its note: it is lost when "
-            "this process ends. To keep it for optuna-dashboard, pass "
-            'storage="sqlite:///hpo.db" to create_study; to read it now, print '
+            "this process ends. To keep it for optuna-dashboard, make the study with a storage, "
+            'such as storage="sqlite:///hpo.db"; to read it now, print '
             "optuna_dashboard.get_note(study)."
         )
 
@@ -99,6 +121,18 @@ class SuggestionLog:
         if (key or message) not in self._warned:
             self._warned.add(key or message)
             _logger.warning(message)
+
+
+def _differences(suggestion: Suggestion) -> Iterator[str]:
+    """Say for each parameter how its value differs from the suggested one."""
+    space, ran, suggested = suggestion.space, suggestion.params, suggestion.suggested
+    for name, (wanted, used) in suggestion.moved.items():
+        old, new = (label_value(space[name], value) for value in (wanted, used))
+        yield f"{name}={new} (suggested: {old})"
+    yield from (f"no {name}" for name in suggested if name not in ran)
+    for name in ran:
+        if name not in suggested and name not in suggestion.moved:
+            yield f"{name}={label_value(space[name], ran[name])} (not suggested)"
 
 
 def _describe_past(suggestion: Suggestion) -> str:

@@ -12,25 +12,31 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
+from optuna.distributions import BaseDistribution
+
 from optuna_metallmix.candidates import PAST_BEST
 from optuna_metallmix.candidates import CostTradeoff
-from optuna_metallmix.explain import Evidence
+from optuna_metallmix.explain import MIN_EFFECT
+from optuna_metallmix.explain import Explanation
 from optuna_metallmix.explain import NearestStudy
+from optuna_metallmix.history import BY_FEATURES
+from optuna_metallmix.history import BY_RESULTS
 from optuna_metallmix.history import History
 from optuna_metallmix.llm import format_usage
-from optuna_metallmix.space import ABSENT
+from optuna_metallmix.space import SearchSpace
+from optuna_metallmix.space import choices_of
 from optuna_metallmix.space import label_of
+from optuna_metallmix.space import labels_of
 from optuna_metallmix.suggestion import SOURCE_LLM
 from optuna_metallmix.suggestion import SOURCE_META_LEARNER
 from optuna_metallmix.suggestion import Suggestion
-from optuna_metallmix.text import MAX_CELL
 from optuna_metallmix.text import escape_markdown
-from optuna_metallmix.text import format_number
-from optuna_metallmix.text import format_value
 from optuna_metallmix.text import markdown_code
 from optuna_metallmix.text import markdown_link
 from optuna_metallmix.text import markdown_table
 from optuna_metallmix.text import raw_markdown_table
+from optuna_metallmix.text import sanitize
+from optuna_metallmix.text import shorten
 
 
 MAX_NOTE = 60_000
@@ -38,19 +44,22 @@ MAX_NOTE = 60_000
 characters, but the whole note is read each time that the study is."""
 _MAX_ROWS = 20
 _MAX_TEXT = 1_000
+_MAX_NAME = 26
+_MAX_VALUE = 20
+"""Maximum length of names and values: Markdown does not break words, so that long ones would push
+columns out of sight at a width of 1,280 pixels."""
+_MAX_TITLE = 60
+_MAX_VALUES = 3
+_MAX_BEST = 5
 _SHORT = (
     " The model was asked a short question: it cites evidence and chooses, and gives no reasons "
     "in its own words."
 )
 
-Projected = Mapping[str, tuple[Any, Any]]
-"""Suggested values outside the objective's own space, by name: (suggested, used)."""
-
 
 def render_note(
     suggestion: Suggestion,
     trial_number: int | None,
-    projected: Projected,
     pictures: Mapping[str, str] | None = None,
     *,
     is_linked: bool = True,
@@ -58,9 +67,8 @@ def render_note(
     """Render a suggestion as Markdown.
 
     Args:
-        suggestion: The suggestion.
+        suggestion: The suggestion, as its trial ran it if it has one.
         trial_number: The number of the trial made from it; ``None`` without one.
-        projected: The values outside the objective's own space.
         pictures: Addresses of pictures by title.
         is_linked: Whether to link past studies to their pages in optuna-dashboard.
     """
@@ -70,10 +78,10 @@ def render_note(
     shown = _pictures(pictures or {})
     parts = [
         f"## {title}",
-        _headline(suggestion),
+        _headline(suggestion, trial_number),
         _cost(suggestion.trade),
-        _parameters(suggestion, projected),
-        _moved(projected),
+        _parameters(suggestion),
+        _changes(suggestion),
         shown,
         *_model_answer(suggestion),
         _past_studies(suggestion, is_linked),
@@ -97,17 +105,55 @@ def describe_past(history: History) -> str:
     return f"{n_studies} past {studies} with {n_trials} trial{'s' * (n_trials > 1)}"
 
 
-def _headline(suggestion: Suggestion) -> str:
+def _headline(suggestion: Suggestion, number: int | None) -> str:
+    """Say what ran, what was expected of it and why, and who chose it from what."""
     past, model = describe_past(suggestion.history), markdown_code(suggestion.model)
     alone = f"no answer of {model} was used" if suggestion.attempts else "without a language model"
     who = {
-        SOURCE_LLM: f"Chosen by the language model {model} from {past}.",
-        SOURCE_META_LEARNER: f"Chosen by the meta-learner from {past}, {alone}.",
+        SOURCE_LLM: f"Chosen by the language model {model} from {past}",
+        SOURCE_META_LEARNER: f"Chosen by the meta-learner from {past}, {alone}",
     }.get(suggestion.source, "Sampled by the base sampler, because no suggestion could be made.")
+    if not suggestion.params:
+        return who
+    candidate = f"candidate {suggestion.chosen.number} of {len(suggestion.candidates)}"
+    return f"{_sentence(suggestion, number)}\n\n{who}: {candidate}."
+
+
+def _sentence(suggestion: Suggestion, number: int | None) -> str:
+    """Say which configuration it is, what is expected of it, and why."""
+    effects, params, basis = suggestion.effects, suggestion.params, suggestion.basis
+    names = sorted(params, key=lambda name: -abs(effects.get(name, 0.0)))
+    values = [
+        f"{_short(name)} = {escape_markdown(_value(suggestion, name))}"
+        for name in names[:_MAX_VALUES]
+    ]
+    if more := len(names) - len(values):
+        values.append(f"{more} more value{'s' * (more > 1)}")
+    trial = "The suggestion has" if number is None else f"Trial {number} was given"
+    expected = ""
     if suggestion.predicted is not None:
-        expected = f"Expected score: **{suggestion.predicted:.2f}**"
-        who += f" {expected} (0 = worst, 1 = best trial of a study)."
-    return f"{who}\n\n> {escape_markdown(suggestion.why, _MAX_TEXT)}"
+        expected = (
+            f", with an expected score of **{suggestion.predicted:.2f}** (0 = worst, 1 = best "
+            "trial of a study)"
+        )
+    article = "the " * basis.startswith("middle")
+    why = f"because the configuration is {article}{escape_markdown(basis, _MAX_TEXT)}"
+    return f"{trial} {_and(values)}{expected}, {why}.{_main_effects(suggestion)}"
+
+
+def _main_effects(suggestion: Suggestion) -> str:
+    """Name the values that raise and lower the expected score most."""
+    effects = {n: e for n, e in suggestion.effects.items() if n in suggestion.params}
+    parts = []
+    for sign, verb in ((1, "raised"), (-1, "lowered")):
+        names = sorted(effects, key=lambda name: -sign * effects[name])[:2]
+        named = [_short(name) for name in names if sign * effects[name] >= MIN_EFFECT]
+        parts += [f"{verb} most by {_and(named)}"] if named else []
+    return f" The expected score is {', and '.join(parts)}." if parts else ""
+
+
+def _and(items: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
 
 
 def _cost(trade: CostTradeoff | None) -> str:
@@ -124,70 +170,90 @@ def _cost(trade: CostTradeoff | None) -> str:
     )
 
 
-def _parameters(suggestion: Suggestion, projected: Projected) -> str:
-    """Show each active parameter, and each inactive one that has an effect, largest first."""
-    if not suggestion.params:
+def _parameters(suggestion: Suggestion) -> str:
+    """Show each parameter that is active, the largest effect first."""
+    effects, params = suggestion.effects, suggestion.params
+    if not params:
         return ""
-    effects = suggestion.effects
-    absent = [name for name, effect in effects.items() if effect and name not in suggestion.params]
-    names = sorted([*suggestion.params, *absent], key=lambda name: -abs(effects.get(name, 0.0)))
-    rows = [_parameter(suggestion, name, projected) for name in names[:_MAX_ROWS]]
+    names = sorted(params, key=lambda name: -abs(effects.get(name, 0.0)))
+    rows = [_parameter(suggestion, name) for name in names[:_MAX_ROWS]]
     head = ("parameter", "value", "origin", "SHAP effect on the score", "helped in the past")
     parts = ["### Suggested values", markdown_table((*head, "hurt in the past"), rows)]
     if len(names) > _MAX_ROWS:
         parts.append(f"and {len(names) - _MAX_ROWS} more parameters")
     if suggestion.explanation:
+        inactive = [effect for name, effect in effects.items() if name not in params]
+        rest = f" ({sum(inactive):+.3f} of them from parameters without a value)"
         parts.append(
-            f"The average of past trials, {suggestion.explanation.base:.3f}, and all effects add "
-            f"up to the expected score, {suggestion.predicted:.3f}, in score units (0 = worst, "
-            "1 = best trial of a study)."
+            f"The average of past trials, {suggestion.explanation.base:.3f}, and all effects"
+            f"{rest * any(inactive)} add up to the expected score, {suggestion.predicted:.3f}."
         )
     return "\n\n".join(parts)
 
 
-def _parameter(suggestion: Suggestion, name: str, projected: Projected) -> tuple[str, ...]:
-    value, origin = ABSENT, ""
-    if name in suggestion.params:
-        value = label_of(suggestion.space[name], suggestion.params[name])
-        origin = _origin(suggestion, name)
-        if name in projected:
-            value += f", moved to {_text(projected[name][1])}"
-            origin += ", projected"
+def _parameter(suggestion: Suggestion, name: str) -> tuple[str, ...]:
     effect = suggestion.effects.get(name)
     explanation = suggestion.explanation
     evidence = (explanation.parts or explanation.evidence) if explanation else ()
     related = sorted((e for e in evidence if e.parameter == name), key=lambda e: -abs(e.effect))
-    helped, hurt = ([e for e in related if sign * e.effect > 0] for sign in (1, -1))
+    short = shorten((e.values.removeprefix("= ") for e in related), _MAX_VALUE)
+    helped, hurt = (
+        "; ".join(
+            f"{short[e.values.removeprefix('= ')]} ({e.effect:+.2f})"
+            for e in [e for e in related if sign * e.effect > 0][:2]
+        )
+        for sign in (1, -1)
+    )
     shown = "" if effect is None else f"{effect:+.3f}"
-    return name, value, origin, shown, _effects(helped), _effects(hurt)
+    values = (sanitize(name, _MAX_NAME), _value(suggestion, name), _origin(suggestion, name))
+    return *values, shown, helped, hurt
+
+
+def _value(suggestion: Suggestion, name: str) -> str:
+    return label_value(suggestion.space[name], suggestion.params[name])
+
+
+def label_value(distribution: BaseDistribution, value: Any) -> str:
+    """Write a value, shortened if it is long, but unlike any choice of its parameter."""
+    label = label_of(distribution, value)
+    return shorten([*labels_of(distribution, choices_of(distribution)), label], _MAX_VALUE)[label]
 
 
 def _origin(suggestion: Suggestion, name: str) -> str:
     """Name the past study, candidate or model that a value comes from."""
-    proposal = suggestion.proposal
+    proposal, candidates = suggestion.proposal, suggestion.candidates
+    if name in suggestion.moved:
+        return f"moved from {label_value(suggestion.space[name], suggestion.moved[name][0])}"
     if proposal and name in proposal.changes:
         return "changed by the model"
-    number = proposal.candidate if proposal else 1
-    source = suggestion.candidates[number - 1].origin if suggestion.candidates else ""
-    if source.startswith(PAST_BEST):
-        return f"past study {source.removeprefix(PAST_BEST)}"
-    return f"candidate {number}"
+    chosen = [suggestion.chosen] if candidates else []
+    for candidate in (*chosen, *candidates):
+        if name in candidate.params:
+            if candidate.origin.startswith(PAST_BEST):
+                study = candidate.origin.removeprefix(PAST_BEST)
+                return f"past study {sanitize(study, _MAX_NAME)}"
+            return f"candidate {candidate.number}"
+    return "base sampler"
 
 
-def _effects(evidence: Sequence[Evidence]) -> str:
-    return "; ".join(f"{e.values.removeprefix('= ')} ({e.effect:+.2f})" for e in evidence[:2])
-
-
-def _moved(projected: Projected) -> str:
-    """List the values outside the objective's own space."""
-    if not projected:
+def _changes(suggestion: Suggestion) -> str:
+    """Say how what ran differs from the suggestion; the table has the values."""
+    if not suggestion.params:
         return ""
-    items = [
-        f"{_cell(name)}: {_cell(_text(suggested))} is not allowed by the objective; "
-        f"{_cell(_text(used))} was used"
-        for name, (suggested, used) in projected.items()
-    ]
-    return f"### Values moved into the objective's space\n\n{_list(items, 'values')}"
+    n, lines = len(suggestion.moved), []
+    unused = [name for name in suggestion.suggested if name not in suggestion.params]
+    if n:
+        values = "value is" if n == 1 else "values are"
+        lines.append(f"{n} suggested {values} not allowed by the objective, and moved.")
+    if unused:
+        names = [_short(name) for name in unused[:_MAX_ROWS]]
+        more = len(unused) - len(names)
+        names += [f"{more} more"] if more else []
+        lines.append(f"The objective did not ask for {_and(names)}.")
+    expected = suggestion.chosen.predicted if lines else None
+    if expected is not None and not (suggestion.proposal and suggestion.proposal.changes):
+        lines.append(f"As suggested, the expected score was {expected:.2f}.")
+    return f"### Changes by the objective\n\n{' '.join(lines)}" if lines else ""
 
 
 def _list(items: Sequence[str], what: str) -> str:
@@ -219,7 +285,13 @@ def _model_answer(suggestion: Suggestion) -> Iterator[str]:
     choice = f"Candidate {proposal.candidate} of {len(suggestion.candidates)}"
     changes = f"with {escape_markdown(changed)}" if changed else "unchanged"
     yield f"### The model's choice\n\n{choice}, {changes}.{_SHORT * suggestion.is_short}"
-    if cited := [f"- {id_}: {escape_markdown(s)}" for id_, s in suggestion.citations.items()]:
+    holding = suggestion.citations
+    cited = [
+        f"- {escape_markdown(item.id)}: "
+        + escape_markdown(holding.get(item.id, f"{item.sentence}, but that value did not run"))
+        for item in suggestion.cited
+    ]
+    if cited:
         yield "It cited:\n\n" + "\n".join(cited)
 
 
@@ -227,28 +299,49 @@ def _past_studies(suggestion: Suggestion, is_linked: bool) -> str:
     explanation, history = suggestion.explanation, suggestion.history
     parts = []
     if explanation is not None:
-        head = ("study", "trials", "distance (0 = identical)")
-        rows = [_nearest(study, is_linked) for study in explanation.nearest]
-        names = [_cell(study.name) for study in history.studies]
-        more = f" and {len(names) - _MAX_ROWS} more" if len(names) > _MAX_ROWS else ""
-        parts = [
-            "The most similar studies:",
-            raw_markdown_table(head, rows),
-            f"All studies used: {', '.join(names[:_MAX_ROWS])}{more}.",
-            f"{explanation.trust} The meta-learner was fitted on {describe_past(history)}.",
-        ]
+        parts = [*_nearest(explanation, is_linked), explanation.trust]
+        names = [_short(study.name) for study in history.studies]
+        if len(names) > len(explanation.nearest):
+            more = f" and {len(names) - _MAX_ROWS} more" if len(names) > _MAX_ROWS else ""
+            parts.append(f"All studies used: {', '.join(names[:_MAX_ROWS])}{more}.")
     if history.left_out:
-        reasons = [f"{_cell(n)}: {escape_markdown(why)}" for n, why in history.left_out.items()]
+        reasons = [f"{_short(n)}: {escape_markdown(why)}" for n, why in history.left_out.items()]
         parts += ["Left out:", _list(reasons, "studies")]
     return "\n\n".join(["### Past studies", *parts]) if parts else ""
 
 
-def _nearest(study: NearestStudy, is_linked: bool) -> tuple[str, str, str]:
-    name = _cell(study.name)
-    if is_linked and study.study_id is not None:
-        name = markdown_link(study.name, f"/dashboard/studies/{study.study_id}")
-    distance = "unknown" if study.distance is None else f"{study.distance:.2f}"
-    return name, str(study.n_trials), distance
+_DISTANCE = {BY_FEATURES: "0 = identical", BY_RESULTS: "0 = same order, 0.5 = unrelated"}
+
+
+def _nearest(explanation: Explanation, is_linked: bool) -> Iterator[str]:
+    """List the nearest studies, each with the parameters that its best configuration has."""
+    nearest = explanation.nearest
+    is_known = any(study.distance is not None for study in nearest)
+    names = [name for name in explanation.importance if name in explanation.space]
+    head = ["study", "trials", "best configuration"]
+    rows = []
+    for study in nearest:
+        link = f"/dashboard/studies/{study.study_id}" if study.study_id is not None else None
+        name = markdown_link(study.name, link) if is_linked and link else _short(study.name)
+        distance = "unknown" if study.distance is None else f"{study.distance:.2f}"
+        row = [name, str(study.n_trials), _best(study, names, explanation.space)]
+        rows.append([*row[:2], distance, *row[2:]] if is_known else row)
+    if is_known:
+        head.insert(2, f"distance ({_DISTANCE[explanation.distance_basis]})")
+    unknown = " (which are similar is not known: the studies share no meta-features)"
+    yield f"{explanation.ranked_by}{unknown * (not is_known)}:"
+    yield raw_markdown_table(head, rows)
+
+
+def _best(study: NearestStudy, names: Sequence[str], space: SearchSpace) -> str:
+    """Write the most important of the parameters that a configuration has."""
+    active = [name for name in names if name in study.best]
+    shown = [
+        f"{_short(name)} = {escape_markdown(label_value(space[name], study.best[name]))}"
+        for name in active[:_MAX_BEST]
+    ]
+    more = len(study.best) - len(shown)
+    return ", ".join([*shown, *([f"{more} more"] if more else [])])
 
 
 def _verdict(suggestion: Suggestion) -> str:
@@ -295,9 +388,5 @@ def _details(suggestion: Suggestion) -> str:
     return "### How the suggestion was made\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
-def _text(value: Any) -> str:
-    return format_number(value) if isinstance(value, float) else format_value(value)
-
-
-def _cell(text: str) -> str:
-    return escape_markdown(text, MAX_CELL)
+def _short(name: str) -> str:
+    return escape_markdown(sanitize(name, _MAX_TITLE))

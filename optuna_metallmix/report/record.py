@@ -21,6 +21,7 @@ from optuna.distributions import distribution_to_json
 from optuna.distributions import json_to_distribution
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
 
 from optuna_metallmix.candidates import Candidate
 from optuna_metallmix.candidates import CostTradeoff
@@ -56,31 +57,40 @@ from optuna_metallmix.trial_claim import suggested_number
 
 SOURCE_ATTR = "metallmix:source"
 REASON_ATTR = "metallmix:reason"
-PROJECTED_ATTR = "metallmix:projected"
 RECORD_ATTR = "metallmix:record"
 
 _CHUNK = 2045
 """Maximum length of system attributes in Optuna (``optuna/samplers/_tpe/sampler.py``)."""
+_WHOLE = (TrialState.COMPLETE, TrialState.PRUNED)
+"""The states of trials that have asked for all of their parameters."""
 _TOLERANCE = 1e-6
 """Maximum difference between two predictions of the same meta-learner, in score units."""
 
 
 def write_record(storage: BaseStorage, trial_id: int, suggestion: Suggestion) -> None:
-    """Store a suggestion in its trial's attributes."""
+    """Store a suggestion in its trial's attributes; one stored before is replaced."""
     attributes = {
         SOURCE_ATTR: suggestion.source,
         "metallmix:model": suggestion.model,
         "metallmix:why": suggestion.why,
         "metallmix:verdict": _verdict(suggestion) if suggestion.attempts else None,
         REASON_ATTR: " ".join(suggestion.reasons) or None,
+        "metallmix:projected": {
+            name: f"{_quoted(wanted)} -> {_quoted(used)}"
+            for name, (wanted, used) in suggestion.moved.items()
+        }
+        or None,
     }
     for name, value in attributes.items():
         if value is not None:
             storage.set_trial_user_attr(trial_id, name, value)
     text = as_json(suggestion)
-    for i in range(0, len(text), _CHUNK):
-        chunk = text[i : i + _CHUNK]
-        storage.set_trial_system_attr(trial_id, f"{RECORD_ATTR}:{i // _CHUNK}", chunk)
+    chunks = [text[i : i + _CHUNK] for i in range(0, len(text), _CHUNK)]
+    before = storage.get_trial(trial_id).system_attrs
+    while f"{RECORD_ATTR}:{len(chunks)}" in before:  # attributes cannot be deleted
+        chunks.append("")
+    for i, chunk in enumerate(chunks):
+        storage.set_trial_system_attr(trial_id, f"{RECORD_ATTR}:{i}", chunk)
 
 
 def record_missing(storage: BaseStorage, trial_id: int, reason: str) -> None:
@@ -92,14 +102,6 @@ def record_missing(storage: BaseStorage, trial_id: int, reason: str) -> None:
 def record_missing_note(storage: BaseStorage, trial_id: int, reason: str) -> None:
     """Record on a trial why its study's note or figures are missing or incomplete."""
     storage.set_trial_user_attr(trial_id, "metallmix:note", reason)
-
-
-def record_projected(
-    storage: BaseStorage, trial_id: int, projected: Mapping[str, tuple[Any, Any]]
-) -> None:
-    """Record on a trial which suggested values are outside the objective's own space."""
-    shown = {name: " -> ".join(map(_quoted, values)) for name, values in projected.items()}
-    storage.set_trial_user_attr(trial_id, PROJECTED_ATTR, shown)
 
 
 def _quoted(value: Any) -> str:
@@ -132,6 +134,7 @@ def as_record(suggestion: Suggestion) -> dict[str, Any]:
     record = {
         "source": suggestion.source,
         "params": suggestion.params,
+        "moved": {name: list(values) for name, values in suggestion.moved.items()},
         "space": {name: _distribution_json(space[name]) for name in space},
         "labels": [name for name in space if not has_json_choices(space[name])],
         "predicted": suggestion.predicted,
@@ -152,6 +155,7 @@ def as_record(suggestion: Suggestion) -> dict[str, Any]:
         "evidence": [asdict(item) for item in explanation.evidence] if explanation else [],
         "importance": dict(explanation.importance) if explanation else {},
         "nearest": [vars(study) for study in explanation.nearest] if explanation else [],
+        "distance_basis": explanation.distance_basis if explanation else None,
         "quality": explanation.quality if explanation else None,
         "seed": suggestion.learner.seed if suggestion.learner else None,
         "attempts": [asdict(attempt) for attempt in suggestion.attempts],
@@ -170,9 +174,14 @@ def _map_configs(record: Mapping[str, Any], convert: Callable[[Config], Config])
     proposal = record["proposal"]
     if proposal is not None:
         proposal = {**proposal, **{key: convert(proposal[key]) for key in ("changes", "params")}}
+    moved = {
+        name: [convert({name: value})[name] for value in values]
+        for name, values in record["moved"].items()
+    }
     return {
         **record,
         "params": convert(record["params"]),
+        "moved": moved,
         "candidates": [{**one, "params": convert(one["params"])} for one in record["candidates"]],
         "nearest": [{**study, "best": convert(study["best"])} for study in record["nearest"]],
         "proposal": proposal,
@@ -222,8 +231,9 @@ def restore_suggestion(study: Study, source: Source | None = None) -> StudyRepor
             suggestion = _from_record(_with_choices(record, trial, past))
             if past is not None and record["seed"] is not None:
                 suggestion = _with_meta_learner(suggestion, past, record["seed"])
-            projected = _projected(suggestion, trial)
-            return StudyReport(study, trial.number, suggestion, projected)
+            if suggestion.learner is not None and trial.params:  # the process may have been killed
+                suggestion = suggestion.as_run(trial, is_whole=trial.state in _WHOLE)
+            return StudyReport(study, trial.number, suggestion)
     return None
 
 
@@ -268,11 +278,13 @@ def _from_record(record: Mapping[str, Any]) -> Suggestion:
             evidence=_parse(tuple[Evidence, ...], record["evidence"]),
             nearest=_parse(tuple[NearestStudy, ...], record["nearest"]),
             quality=record["quality"],
+            distance_basis=record["distance_basis"],
         )
     unchanged = ("source", "params", "meta_features", "model", "predicted", "effects", "seconds")
     return Suggestion(
         **{name: record[name] for name in (*unchanged, "prompt_version")},
         space=space,
+        moved={name: (wanted, used) for name, (wanted, used) in record["moved"].items()},
         history=History(studies, record["left_out"], aliases=record.get("aliases", {})),
         candidates=_parse(tuple[Candidate, ...], record["candidates"]),
         explanation=explanation,
@@ -311,24 +323,16 @@ def _with_meta_learner(recorded: Suggestion, past: History, seed: int) -> Sugges
     """Refit the meta-learner, and add it if it makes the recorded prediction."""
     if recorded.explanation is None:
         return recorded
+    known = {name: d for name, d in recorded.space.items() if name in recorded.effects}
     try:
-        learner = fit_meta_learner(past, recorded.space, seed)
+        learner = fit_meta_learner(past, known, seed)
     except HistoryError:
         return recorded
-    values, base = learner.shap_values([recorded.params])
-    if abs(base + values.sum() - recorded.predicted) > _TOLERANCE:
+    refitted = replace(recorded, learner=learner).with_effects()
+    if abs((refitted.predicted or 0.0) - (recorded.predicted or 0.0)) > _TOLERANCE:
         return recorded
     new = explain(learner, recorded.candidates, past, recorded.meta_features)
     explanation = replace(
         recorded.explanation, values=new.values, configs=new.configs, parts=new.parts
     )
     return replace(recorded, learner=learner, explanation=explanation, history=past)
-
-
-def _projected(suggestion: Suggestion, trial: FrozenTrial) -> dict[str, tuple[Any, Any]]:
-    projected = {}
-    for name in trial.user_attrs.get(PROJECTED_ATTR, {}):
-        space = trial.distributions.get(name)  # a copied trial may lack the parameter
-        if space is not None and (values := suggestion.value_for(name, space)):
-            projected[name] = (values[1], trial.params[name])
-    return projected

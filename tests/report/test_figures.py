@@ -252,11 +252,11 @@ def _many(n_parameters: int, n_studies: int, name: str) -> Suggestion:
 
 def test_a_hundred_parameters_and_300_studies_are_still_readable() -> None:
     crowded = _many(n_parameters=100, n_studies=300, name="a rather long name " * 20)
-    projected = dict.fromkeys(list(crowded.space)[:100], (0.5, 0.6))
-    note = render_note(crowded, 0, projected, {"picture": "/artifacts/1/2"})
+    moved = dict.fromkeys(list(crowded.space)[:100], (0.5, 0.6))
+    note = render_note(replace(crowded, moved=moved), 0, {"picture": "/artifacts/1/2"})
     assert len(note) < MAX_NOTE
     assert note.count("\n") < 150
-    for more in ("and 81 more parameters", "and 80 more values", "and 280 more", "![picture]"):
+    for more in ("and 81 more parameters", "and 98 more values", "and 280 more", "![picture]"):
         assert more in note
     figures = [spec.to_plotly() for spec in describe_figures(crowded)]
     assert sum(len(figure.to_json()) for figure in figures) < 150_000

@@ -101,7 +101,7 @@ def _n_cells(line: str) -> int:
 
 
 def test_note_has_choice_reasons_past_and_verdict(suggestion: Suggestion) -> None:
-    note = render_note(suggestion, 7, {})
+    note = render_note(suggestion, 7)
     assert note.startswith("## How trial 7 was chosen")
     assert "language model `scripted` from 3 past studies with 90 trials" in note
     assert f"**{suggestion.predicted:.2f}**" in note
@@ -113,10 +113,9 @@ def test_note_has_choice_reasons_past_and_verdict(suggestion: Suggestion) -> Non
 
 
 def test_table_has_a_row_for_each_parameter_largest_effect_first(suggestion: Suggestion) -> None:
-    table = _tables(render_note(suggestion, 0, {}))[0]
+    table = _tables(render_note(suggestion, 0))[0]
     names = [line.split(" | ")[0].removeprefix("| ").replace("\\", "") for line in table[2:]]
-    absent = {name for name, effect in suggestion.effects.items() if effect}
-    assert set(names) == set(suggestion.params) | absent
+    assert set(names) == set(suggestion.params)
     effects = [abs(suggestion.effects[name]) for name in names]
     assert effects == sorted(effects, reverse=True)
     assert {_n_cells(line) for line in table} == {6}
@@ -127,9 +126,15 @@ def test_largest_effect_comes_first_whatever_its_sign(handmade: Handmade) -> Non
     params = handmade.candidates[0].params
     effects = {"lr": 0.1, "depth": -0.3, "frozen": 0.2}
     hand = Suggestion(
-        "meta-learner", params, handmade.space, {}, History(), handmade.candidates, effects=effects
+        "meta-learner",
+        params,
+        handmade.space,
+        {},
+        History(),
+        candidates=handmade.candidates,
+        effects=effects,
     )
-    rows = _tables(render_note(hand, 0, {}))[0][2:]
+    rows = _tables(render_note(hand, 0))[0][2:]
     assert [row.split(" | ")[0] for row in rows[:3]] == ["| depth", "| frozen", "| lr"]
     assert "-0.300" in rows[0]
 
@@ -138,25 +143,26 @@ def test_each_value_says_where_it_comes_from(suggestion: Suggestion) -> None:
     assert suggestion.proposal is not None
     name, other = list(suggestion.params)[:2]
     proposal = replace(suggestion.proposal, changes={name: suggestion.params[name]})
-    changed = replace(suggestion, proposal=proposal)
-    lines = render_note(changed, 0, {other: (suggestion.params[other], 7)}).splitlines()
+    moved = {other: ("elsewhere", suggestion.params[other])}
+    changed = replace(suggestion, proposal=proposal, moved=moved)
+    lines = render_note(changed, 0).splitlines()
     cells = {line.split(" | ")[0]: line.split(" | ")[2] for line in lines if line[:2] == "| "}
     assert cells[f"| {name}"] == "changed by the model"
-    assert cells[f"| {other}"].endswith(", projected")
+    assert cells[f"| {other}"] == "moved from elsewhere"
     others = [cells[f"| {name}"] for name in list(suggestion.params)[2:]]
     assert all(re.fullmatch(r"past study '\w+'|candidate 1", origin) for origin in others)
-    assert "### Values moved into the objective's space" in "\n".join(lines)
+    assert "1 suggested value is not allowed by the objective, and moved." in lines
 
 
 def test_tables_stay_well_formed_whatever_the_names(handmade: Handmade) -> None:
-    tables = _tables(render_note(_evil(handmade), 0, {"k": (EVIL, "b")}))
+    tables = _tables(render_note(replace(_evil(handmade), moved={"k": (EVIL, "b")}), 0))
     assert [len(table) for table in tables] == [4, 3]
     for table in tables:
         assert len({_n_cells(line) for line in table}) == 1
 
 
 def test_other_peoples_text_is_no_markdown(handmade: Handmade) -> None:
-    note = render_note(_evil(handmade), 0, {EVIL: (EVIL, EVIL)})
+    note = render_note(replace(_evil(handmade), moved={EVIL: (EVIL, EVIL)}), 0)
     assert "\x00" not in note
     assert note.count("title") >= 8
     bare = re.sub(r"`[^`\n]*`", "", re.sub(r"\\[\\`*_\[\]<>#|]", "", note))
@@ -185,29 +191,28 @@ def test_other_peoples_text_is_no_markdown(handmade: Handmade) -> None:
 def test_note_describes_the_cost_tradeoff(
     suggestion: Suggestion, trade: CostTradeoff, sentence: str
 ) -> None:
-    assert sentence in render_note(replace(suggestion, trade=trade), 0, {})
-    assert "Cost:" not in render_note(suggestion, 0, {})
+    assert sentence in render_note(replace(suggestion, trade=trade), 0)
+    assert "Cost:" not in render_note(suggestion, 0)
 
 
 def test_models_words_are_left_out_where_there_are_none(suggestion: Suggestion) -> None:
     assert suggestion.proposal is not None
     wordless = replace(suggestion, proposal=replace(suggestion.proposal, reasoning="", why=""))
-    note = render_note(wordless, 0, {})
+    note = render_note(wordless, 0)
     assert "own words" not in note
     assert "### The model's choice\n\nCandidate 1 of" in note
-    assert "### The model's own words, unverified" in render_note(suggestion, 0, {})
+    assert "### The model's own words, unverified" in render_note(suggestion, 0)
 
 
 def test_note_says_who_wrote_the_reasons_of_a_short_answer(suggestion: Suggestion) -> None:
     assert suggestion.proposal is not None
-    assert "short question" not in render_note(suggestion, 0, {})
+    assert "short question" not in render_note(suggestion, 0)
     short = replace(
         suggestion,
         prompt_version="4 short",
         proposal=replace(suggestion.proposal, reasoning="", why=""),
     )
-    note = render_note(short, 0, {})
-    assert "(written by code from the evidence that the model cited)" in note
+    note = render_note(short, 0)
     assert "unchanged. The model was asked a short question: it cites evidence and" in note
     assert "prompt version 4 short" in note
 
@@ -216,41 +221,35 @@ def test_review_that_does_not_count_is_a_single_line(suggestion: Suggestion) -> 
     scores = {"format": 1, "accuracy": 1, "completeness": 1}
     note = "its scores were ignored, because it also rejected a proposal known to be good."
     review = Review("other", scores, dict.fromkeys(scores, "Bad."), note=note)
-    text = render_note(replace(suggestion, verdict=Verdict(True, review=review)), 0, {})
+    text = render_note(replace(suggestion, verdict=Verdict(True, review=review)), 0)
     assert f"- the reviewing model: {note}" in text
     assert "of 5" not in text
     assert "Bad." not in text
 
 
-def test_moved_values_are_shown(suggestion: Suggestion) -> None:
-    note = render_note(suggestion, 0, {"lr": (suggestion.params["lr"], 0.05)})
-    assert "moved to 0.05" in note
-
-
 def test_counts_of_studies_have_the_right_number(suggestion: Suggestion) -> None:
     history = replace(suggestion.history, studies=suggestion.history.studies[:1])
-    note = render_note(replace(suggestion, history=history), 0, {})
-    assert "from 1 past study with 30 trials." in note
-    assert "was fitted on 1 past study with 30 trials." in note
+    note = render_note(replace(suggestion, history=history), 0)
+    assert "from 1 past study with 30 trials: candidate 1 of 6." in note
 
 
 def test_note_of_the_other_steps_of_the_ladder(suggestion: Suggestion) -> None:
     lower = replace(
         suggestion, source="meta-learner", proposal=None, verdict=None, reasons=("No model: x.",)
     )
-    note = render_note(lower, 0, {})
+    note = render_note(lower, 0)
     assert (
         "Chosen by the meta-learner from 3 past studies with 90 trials, no answer of `scripted` "
-        "was used." in note
+        "was used: candidate 1 of 6." in note
     )
-    alone = render_note(replace(lower, attempts=()), 0, {})
-    assert "from 3 past studies with 90 trials, without a language model." in alone
+    alone = render_note(replace(lower, attempts=()), 0)
+    assert "from 3 past studies with 90 trials, without a language model: candidate" in alone
     assert "no language model was asked" in alone
     assert "prompt version" not in alone
     assert "No model: x." in note
     assert "own words" not in note
     empty = Suggestion("base-sampler", {}, {}, {}, History(), reasons=("There is no past.",))
-    note = render_note(empty, 0, {})
+    note = render_note(empty, 0)
     assert "no suggestion could be made" in note
     assert "There is no past." in note
     assert _tables(note) == []
@@ -258,14 +257,14 @@ def test_note_of_the_other_steps_of_the_ladder(suggestion: Suggestion) -> None:
 
 def test_refused_verdict_says_by_whom(suggestion: Suggestion) -> None:
     verdict = Verdict(False, ("E1 is wrong.",), "code")
-    note = render_note(replace(suggestion, proposal=None, verdict=verdict), 0, {})
+    note = render_note(replace(suggestion, proposal=None, verdict=verdict), 0)
     assert "rejected by the code" in note
     assert "- E1 is wrong." in note
 
 
 def test_criterion_without_a_remark_ends_its_line(suggestion: Suggestion) -> None:
     review = Review("other", {"format": 4, "accuracy": 3}, {"format": "", "accuracy": "vague"})
-    note = render_note(replace(suggestion, verdict=Verdict(True, review=review)), 0, {})
+    note = render_note(replace(suggestion, verdict=Verdict(True, review=review)), 0)
     assert "- format: 4 of 5.\n- accuracy: 3 of 5. vague\n" in note
 
 
@@ -276,7 +275,7 @@ def test_note_says_what_answers_and_review_took(suggestion: Suggestion) -> None:
         attempts=(Attempt("?", ("no",), 1.0, 700, 90), Attempt("{}", (), 1.5, 800, 60)),
         verdict=Verdict(True, review=review),
     )
-    note = render_note(reviewed, 0, {})
+    note = render_note(reviewed, 0)
     assert "- the model's answers: 2.5 s, 1500 prompt tokens, 150 completion tokens" in note
     assert "- the review by `other`: 2.0 s, 30 prompt tokens, 4 completion tokens" in note
     assert "- the reviewing model: no review: gone" in note

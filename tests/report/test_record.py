@@ -34,7 +34,6 @@ from optuna_metallmix.report.record import as_json
 from optuna_metallmix.report.record import as_record
 from optuna_metallmix.report.record import record_missing
 from optuna_metallmix.report.record import record_missing_note
-from optuna_metallmix.report.record import record_projected
 from optuna_metallmix.report.record import restore_suggestion
 from optuna_metallmix.report.record import write_record
 from optuna_metallmix.trial_claim import settle
@@ -225,13 +224,25 @@ def test_missing_suggestion_and_note_are_on_the_trial() -> None:
     }
 
 
-def test_moved_values_are_on_the_trial() -> None:
+def test_moved_values_are_on_the_trial(suggestion: Suggestion) -> None:
+    moved = {"lr": (0.5, 0.1), "optimizer": (None, "adam")}
+    trial = _store(None, replace(suggestion, moved=moved))
+    shown = {"lr": "0.5 -> 0.1", "optimizer": "null -> 'adam'"}
+    assert trial.user_attrs["metallmix:projected"] == shown
+    record = read_record(trial)
+    assert record is not None
+    assert record["moved"] == {"lr": [0.5, 0.1], "optimizer": [None, "adam"]}
+
+
+def test_a_shorter_record_replaces_a_longer_one(suggestion: Suggestion) -> None:
     study = optuna.create_study()
     trial = study.ask()
-    record_projected(study._storage, trial._trial_id, {"lr": (0.5, 0.1), "k": (None, "a")})
-    assert study.trials[0].user_attrs == {
-        "metallmix:projected": {"lr": "0.5 -> 0.1", "k": "null -> 'a'"}
-    }
+    long = replace(suggestion, reasons=("x" * 10_000,))
+    for stored in (long, suggestion):
+        write_record(study._storage, trial._trial_id, stored)
+    record = read_record(study.trials[0])
+    assert record is not None
+    assert record["reasons"] == list(suggestion.reasons)
 
 
 def test_build_of_the_model_that_answered_is_kept(learned: Learned) -> None:

@@ -69,13 +69,16 @@ def test_the_note_has_the_records_numbers(reported: Reported) -> None:
     for name, effect in record["effects"].items():
         if name in record["params"]:
             value = label_of(suggestion.space[name], record["params"][name])
-            assert rows[name][0].split(", moved to ")[0] == value
+            assert rows[name][0] == value
         if name in rows:
             assert rows[name][2] == f"{effect:+.3f}"
     assert set(record["params"]) <= set(rows)
-    assert f"Expected score: **{record['predicted']:.2f}**" in reported.note
+    assert f"expected score of **{record['predicted']:.2f}**" in reported.note
     assert f"average of past trials, {record['base']:.3f}," in reported.note
-    assert f"expected score, {record['predicted']:.3f}," in reported.note
+    assert f"expected score, {record['predicted']:.3f}." in reported.note
+    assert record["params"] == reported.study.trials[0].params
+    assert record["moved"]["depth"][1] == record["params"]["depth"] == 20
+    assert rows["depth"][1] == f"moved from {record['moved']['depth'][0]}"
     assert f"rank correlation of **{record['quality']:.2f}**" in reported.note
     past = record["past_studies"]
     assert f"{len(past)} past studies with {sum(past.values())} trials" in reported.note
@@ -110,7 +113,7 @@ def test_explain_repeats_the_note(reported: Reported, capsys: pytest.CaptureFixt
     unlinked = re.sub(r"\[(past-\d)\]\(/dashboard/studies/\d+\)", r"\1", own)
     assert report == f"# new\n\n{unlinked}\n\n"
     assert "- answer 1 was rejected: " in report
-    assert "### Values moved into the objective's space" in report
+    assert "### Changes by the objective" in report
 
 
 class _Text(HTMLParser):
