@@ -59,6 +59,7 @@ def _commands() -> Iterator[str]:
     """Yield Markdown: a heading, usage and options of each command."""
     (commands,) = (action for action in make_parser()._actions if action.choices)
     for name, parser in commands.choices.items():
+        parser.color = False  # Python 3.14 colors help on a terminal
         yield f"\n## {name}\n\n{parser.description}\n"
         yield f"```text\n{parser.format_usage()}```\n"
         formatter = parser._get_formatter()
