@@ -11,6 +11,7 @@ from optuna_metallmix.errors import LLMError
 from optuna_metallmix.errors import MetaLLMiXError
 from optuna_metallmix.errors import ProposalError
 from optuna_metallmix.history import image_meta_features
+from optuna_metallmix.importer import study_from_dataframe
 from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import EmbeddedLLM
 from optuna_metallmix.llm import OllamaLLM
@@ -42,6 +43,7 @@ __all__ = [
     "image_meta_features",
     "read_record",
     "save_figures",
+    "study_from_dataframe",
     "suggest",
 ]
 __version__ = "0.1.0"

@@ -34,8 +34,8 @@ PACKAGE = ROOT / "optuna_metallmix"
 ORDER = (
     *("errors", "progress", "text", "optuna_access", "llm", "space", "history", "metalearner"),
     *("candidates", "explain", "prompt", "settings", "judge", "suggestion", "pipeline"),
-    *("trial_claim", "report", "transfer", "sampler", "comparison", "evaluation", "cli"),
-    *("__main__", ""),
+    *("trial_claim", "report", "transfer", "sampler", "comparison", "evaluation", "importer"),
+    *("cli", "__main__", ""),
 )
 """The sub-packages and top-level modules, each importing only earlier ones; the last is the
 package itself."""

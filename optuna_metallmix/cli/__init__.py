@@ -11,6 +11,7 @@ from optuna_metallmix.cli import compare
 from optuna_metallmix.cli import compare_models
 from optuna_metallmix.cli import doctor
 from optuna_metallmix.cli import explain
+from optuna_metallmix.cli import import_runs
 from optuna_metallmix.cli import suggest
 from optuna_metallmix.cli.common import print_message
 from optuna_metallmix.errors import MetaLLMiXError
@@ -22,6 +23,7 @@ _COMMANDS = (
     explain.add_command,
     compare.add_command,
     compare_models.add_command,
+    import_runs.add_command,
 )
 """Each adds a parser whose default ``run`` maps the parsed arguments to an exit code."""
 
