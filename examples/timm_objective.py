@@ -22,6 +22,7 @@ from timm_features import NETWORKS
 from timm_features import FeatureStore
 from timm_features import Network
 from timm_features import check_network
+from timm_features import create_backbone
 from timm_features import resized
 from timm_training import Params
 from timm_training import Training
@@ -176,8 +177,11 @@ def prepare(
 def check_space(space: Space) -> None:
     """Run each network on two images of the smallest and the largest size of the search.
 
+    Then load the pretrained weights, which timm may have to download.
+
     Raises:
-        ValueError: timm has no such network, or the network cannot be used here.
+        ValueError: timm has no such network, the network cannot be used here, or its weights are
+            not available.
     """
     for name in (*space.networks, *space.from_scratch):
         check_network(name)
@@ -195,6 +199,11 @@ def check_space(space: Space) -> None:
                     f"timm's {name} does not work with images of {side} pixels ({error}). "
                     "Choose another network or size."
                 ) from error
+    for name in space.networks:
+        try:
+            create_backbone(name, side=space.max_image_size)
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error
 
 
 @contextmanager

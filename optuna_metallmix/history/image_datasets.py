@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from collections.abc import Set
 from collections.abc import Sized
+from contextlib import contextmanager
 from enum import Enum
 from os import PathLike
 from statistics import median
@@ -70,7 +72,7 @@ def labels_and_size(dataset: Any) -> tuple[list[Label], tuple[int, int, int]]:
     sizes, read = [], {}
     for i in range(0, n, math.ceil(n / MAX_IMAGES)):
         item = _item(dataset, i)
-        sizes.append(_image_size(_part(item, 0, _IMAGE_KEYS, i), i))
+        sizes.append(_image_size(_loaded(_part(item, 0, _IMAGE_KEYS, i), dataset, i), i))
         read[i] = _plain(_part(item, 1, _LABEL_KEYS, i))
     labels = _stored_labels(dataset)
     if labels is None or any(_plain(labels[i]) != label for i, label in read.items()):
@@ -91,6 +93,12 @@ def labels_of(dataset: Any) -> list[Label]:
         ValueError: ``dataset`` is none of these, or images have no class or several.
     """
     _check_container(dataset)
+    if _are_counts(dataset):
+        raise ValueError(
+            f"This {_kind(dataset)} has the number of images by class. Pass the class of each "
+            "image, such as data['label'], or [label for label, n in counts.items() for _ in "
+            "range(n)]."
+        )
     labels = _stored_labels(dataset)
     if labels is not None:
         return _classes(labels)
@@ -120,6 +128,13 @@ def _check_container(dataset: Any) -> None:
         )
 
 
+def _are_counts(dataset: Any) -> bool:
+    """Return whether these are pandas's ``value_counts()`` or ``groupby("label").size()``."""
+    index = getattr(dataset, "index", None)
+    is_series = hasattr(index, "is_unique") and not hasattr(dataset, "columns")
+    return is_series and (dataset.name == "count" or index.name in _LABEL_KEYS)
+
+
 def _stored_labels(dataset: Any) -> Sequence[Any] | None:
     """Return all labels if the dataset stores them separately from the images."""
     inner, indices = getattr(dataset, "dataset", None), getattr(dataset, "indices", None)
@@ -144,8 +159,23 @@ def _as_list(labels: Any) -> list[Any]:
 
 
 def _item(dataset: Any, i: int) -> Any:
-    try:
+    with _naming(dataset, i):
         return dataset[i]
+
+
+def _loaded(image: Any, dataset: Any, i: int) -> Any:
+    """Return an image; a Pillow image is decoded, as only its head may have been read."""
+    if hasattr(image, "getbands"):
+        with _naming(dataset, i):
+            image.load()
+    return image
+
+
+@contextmanager
+def _naming(dataset: Any, i: int) -> Iterator[None]:
+    """Name the item that cannot be read."""
+    try:
+        yield
     except Exception as error:  # any: datasets are other people's code, and files may be broken
         raise ValueError(
             f"Item {i} of the {_kind(dataset)} cannot be read ({type(error).__name__}: {error}). "
@@ -229,6 +259,8 @@ def _plain(label: Any) -> Any:
         label = np.asarray(label).tolist()
     elif hasattr(label, "item"):
         label = label.item()
+    elif hasattr(label, "as_py"):  # a scalar of pyarrow
+        label = label.as_py()
     elif isinstance(label, tuple):
         label = list(label)
     while isinstance(label, list) and len(label) == 1:
@@ -251,8 +283,9 @@ def _from_one_hot(rows: list[Any]) -> list[int]:
 
 
 def _is_class(label: Any) -> bool:
-    if isinstance(label, str):
-        return not label.lower().endswith(_FILE_SUFFIXES)
+    if isinstance(label, str):  # pandas writes a missing label as one of these
+        is_missing = label.strip().lower() in ("", "nan", "nat", "<na>")
+        return not (is_missing or label.lower().endswith(_FILE_SUFFIXES))
     if isinstance(label, float):
         return label.is_integer()  # neither NaN nor infinity is
     return isinstance(label, bytes | int | Enum)

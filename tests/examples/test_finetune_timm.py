@@ -142,6 +142,7 @@ def test_a_process_that_fails_is_told_of(words, capfd):
     [
         (["--networks", "resnet_18"], "Did you mean resnet18"),
         (["--from-scratch", "nonsense-net-1"], "timm has no network"),
+        (["--networks", "cspresnet50d"], "weights of 'cspresnet50d' are not available"),
         (["--max-image-size", "100"], "multiple of 32"),
         (["--train", "everything"], "last_block"),
         (["--networks"], "No networks: name some"),

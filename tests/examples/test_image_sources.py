@@ -191,6 +191,41 @@ def test_what_systems_and_editors_leave_is_no_class(tmp_path):
     assert (data.class_names, len(data.labels)) == (("a", "b"), 12)
 
 
+@pytest.mark.parametrize("name", ["0.heic", "0.dcm", "IM0001", "scan.nii.gz", "0.PNG.part"])
+def test_a_class_with_files_of_unknown_kinds_only_is_named(tmp_path, name):
+    path = write_folder(tmp_path / "set", {"a": pictures(6), "b": pictures(6, seed=1)})
+    (path / "raw" / "patient 7").mkdir(parents=True)
+    (path / "empty").mkdir()
+    assert load_images(path).class_names == ("a", "b")
+    (path / "raw" / "patient 7" / name).write_bytes(b"a picture")
+    with pytest.raises(ValueError, match=r"1 of 3 class folders .*'raw' \(1 such as ") as error:
+        load_images(path)
+    assert name in str(error.value)
+    Image.fromarray(pictures(1, seed=9)[0]).save(path / "raw" / "0.PNG")
+    with pytest.raises(ValueError, match=r"'raw' .* has 1 distinct images"):
+        load_images(path)
+
+
+def test_no_class_with_files_of_a_known_kind_is_named(tmp_path):
+    for name in "ab":
+        (tmp_path / "set" / name).mkdir(parents=True)
+        (tmp_path / "set" / name / "0.heic").write_bytes(b"a picture")
+    with pytest.raises(ValueError, match=r"2 of 2 class folders .*'a' \(1 .*; 'b' \(1 "):
+        load_images(tmp_path / "set")
+
+
+def test_a_class_of_a_part_with_files_of_unknown_kinds_only_is_named(tmp_path):
+    classes = {"a": pictures(10), "b": pictures(10, seed=1)}
+    path = write_parts(tmp_path / "set", train=classes)
+    (path / "annotations").mkdir()
+    (path / "annotations" / "boxes.xml").write_text("<xml/>")
+    assert load_images(path).class_names == ("a", "b")
+    (path / "test" / "a").mkdir(parents=True)
+    (path / "test" / "a" / "0.heic").write_bytes(b"a picture")
+    with pytest.raises(ValueError, match=r"1 of 3 class folders .*'test/a' \(1 such as '0.heic'"):
+        load_images(path)
+
+
 def test_a_picture_beside_the_parts_changes_nothing(tmp_path):
     path = write_parts(
         tmp_path / "set",

@@ -239,6 +239,12 @@ def test_labels_of_torch() -> None:
         ({"cat": 3, "dog": 1}, r"\[label for label, n in counts.items\(\)"),
         ({0, 1}, "A set is not a dataset"),
         ([0.0, math.nan], "label of image 1 is nan"),
+        (pd.Series(["a", None, "b"]).astype(object).where([True, False, True]), "image 1 is "),
+        (["a", "nan"], "label of image 1 is 'nan'"),
+        (["a", " "], "label of image 1 is ' '"),
+        (["<NA>", "a"], "label of image 0 is '<NA>'"),
+        (pd.Series([*"aab"]).value_counts(), "number of images by class"),
+        (pd.DataFrame({"label": [*"aab"]}).groupby("label").size(), "number of images by class"),
         (["a", None], "label of image 1 is None"),
         (pd.Series([1, None], dtype="Int64"), "label of image 1 is <NA>"),
         (np.ma.array([1, 2], mask=[False, True]), "label of image 1 is None"),
@@ -303,6 +309,24 @@ def test_an_item_that_cannot_be_read_is_named(error: type[Exception]) -> None:
 
     with pytest.raises(ValueError, match=f"Item 2 .*{error.__name__}.*truncated.* Repair or rem"):
         image_meta_features(Broken(arrays(4, 4), LABELS))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "bmp"])
+def test_a_picture_whose_data_are_cut_off_is_named(tmp_path: Path, suffix: str) -> None:
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    path = tmp_path / f"cut.{suffix}"
+    image.fromarray(pixels).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with image.open(path) as cut, pytest.raises(ValueError, match=r"Item 1 of .* cannot be read"):
+        image_meta_features(Items([image.new("RGB", (9, 9)), cut], [0, 1]))
+
+
+def test_arrow_arrays() -> None:
+    arrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    assert labels_of(arrow.array(LABELS)) == LABELS
+    with pytest.raises(ValueError, match="label of image 1 is None"):
+        labels_of(arrow.array([1, None]))
 
 
 @pytest.mark.parametrize(
