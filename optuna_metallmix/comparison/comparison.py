@@ -173,9 +173,9 @@ class Comparison:
             "### Trials and seconds saved at equal quality",
             markdown_table(head, self._saving_rows()),
             f"Medians over studies ({escape_markdown(studies)}), with {self.confidence:.0%} "
-            "bootstrap intervals in parentheses; with a single study, chance decides a lot. "
-            "Pruned and failed trials count, but reach nothing. Seconds are those in which a "
-            "trial was running.",
+            "bootstrap intervals in parentheses; with a single study, chance decides a lot. A "
+            "side ends with its shortest study. Pruned and failed trials count, but reach nothing. "
+            "Seconds are those in which a trial was running.",
         ]
         if self.dashboard_path is not None:
             parts += [f"In optuna-dashboard: [{self.dashboard_path}]({self.dashboard_path})"]
@@ -309,14 +309,17 @@ def _studies_by_side(compared: Sequence[Compared]) -> dict[str, list[Study]]:
             raise TypeError(f"{item!r} is neither a study nor a mapping of names to studies.")
         for name, group in ({item.study_name: item} if isinstance(item, Study) else item).items():
             if name in named:
-                raise ValueError(f"Two sides have the name {name!r}. Pass a mapping of names.")
+                raise ValueError(
+                    f"Two sides have the name {name!r}. Pass each study once, and name the sides "
+                    "differently."
+                )
             named[name] = [group] if isinstance(group, Study) else list(group)
             if len(set(map(study_key, named[name]))) < len(named[name]):
                 raise ValueError(f"Side {name!r} has a study twice. Pass each study once.")
     if len(named) < 2 or not all(named.values()):
+        given = f" in {', '.join(map(repr, named))}" if named else ""
         raise ValueError(
-            f"Nothing to compare in {', '.join(map(repr, named)) or 'no study'}. Pass at least "
-            "two sides, each with at least one study."
+            f"Nothing to compare{given}. Pass at least two sides, each with at least one study."
         )
     return named
 

@@ -207,6 +207,7 @@ def test_shortest_study_ends_a_side() -> None:
     )
     assert best(comparison, "a") == {1: 1.0, 2: 2.0}
     assert saving(comparison, "b", "a")["trials saved"].value == -3
+    assert "A side ends with its shortest study." in comparison.to_markdown()
 
 
 def two_objectives() -> optuna.Study:
@@ -234,6 +235,8 @@ def test_wrong_use_says_what_to_write() -> None:
     first = study("a", [1.0])
     with pytest.raises(ValueError, match=r"Nothing to compare in 'a'\. Pass at least two"):
         compare(first)
+    with pytest.raises(ValueError, match=r"Nothing to compare\. Pass at least two sides"):
+        compare()
     with pytest.raises(ValueError, match="Two sides have the name 'a'"):
         compare(first, study("a", [1.0]))
     with pytest.raises(ValueError, match="Side 'x' has a study twice"):
