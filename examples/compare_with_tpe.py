@@ -12,6 +12,8 @@ several seeds, because a single seed says little. The example takes about a minu
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,10 +58,11 @@ def main() -> None:
             study = search(name, datasets.load_digits, sampler, args.n_trials, args.storage)
             sides[side].append(study)
     comparison = compare(sides)
-    print(comparison.to_markdown())
+    print(f"{comparison.to_markdown()}\n\n{comparison}")
     page = Path("compare.html")
     comparison.plot().write_html(page)
-    print(f"\nFigure: {page.resolve()}\nDashboard: optuna-dashboard {args.storage}")
+    command = os.path.relpath(Path(sys.executable).with_name("optuna-dashboard"))
+    print(f"\nFigure: {page.resolve()}\nDashboard: {command} {args.storage}")
     print(f"then open http://127.0.0.1:8080{comparison.dashboard_path}")
 
 

@@ -20,5 +20,8 @@ def test_both_samplers_run_and_what_is_saved_is_said(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "| trials | metallmix | tpe |" in done.stdout
+    assert "\nmetallmix reached the best value of tpe" in done.stdout.replace(
+        "did not reach", "reached"
+    )
     assert "compare-studies?ids=4,6,5,7" in done.stdout
     assert "Plotly.newPlot" in (tmp_path / "compare.html").read_text(encoding="utf-8")
