@@ -220,9 +220,9 @@ class MetaLLMiXSampler(PerStudySampler):
         self._claimed.discard(key)
         if report := self._reports.pop(key, None):
             self._report_run(trial, report, is_whole=state is not TrialState.FAIL)
+        self._warn_renamed(study, trial, state)
         self._base(study).after_trial(study, trial, state, values)
 
-        self._warn_renamed(study, trial, state)
     def _is_own(self, study: Study, trial: FrozenTrial) -> bool:
         return trial_key(study, trial) in self._claimed
 

@@ -130,7 +130,7 @@ def _check_container(dataset: Any) -> None:
 
 def _are_counts(dataset: Any) -> bool:
     """Return whether these are pandas's ``value_counts()`` or ``groupby("label").size()``."""
-    index = getattr(dataset, "index", None)
+    index: Any = getattr(dataset, "index", None)
     is_series = hasattr(index, "is_unique") and not hasattr(dataset, "columns")
     return is_series and (dataset.name == "count" or index.name in _LABEL_KEYS)
 
