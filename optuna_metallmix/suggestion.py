@@ -79,8 +79,8 @@ class Suggestion:
         model: The language model's name; ``None`` if no model was asked.
         model_build: Which build of the model answered, such as
             ``"ollama 0.32.15, fd5f44c0b5af"``; ``None`` if unknown.
-        prompt_version: Version and variant of the prompt, such as ``"4 cot+shap"``, or
-            ``"4 short"`` for the short question, which small models are asked.
+        prompt_version: Version and variant of the prompt, such as ``"5 cot+shap"``, or
+            ``"5 short"`` for the short question, which small models are asked.
         proposal: The accepted proposal; ``None`` if no answer was accepted.
         verdict: The judge's verdict on the last answer that could be parsed.
         attempts: All answers, in order.

@@ -29,7 +29,7 @@ from optuna_metallmix.text import MAX_TEXT
 from optuna_metallmix.text import is_verbatim
 
 
-PROMPT_VERSION = "4"
+PROMPT_VERSION = "5"
 """Increases with every change to the prompts, so that recorded answers stay comparable."""
 
 

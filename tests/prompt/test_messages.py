@@ -248,7 +248,7 @@ def test_a_variant_asks_for_its_fields_in_prompt_and_schema(
     assert ("helped" in text) is variant.evidence
     for part in ("Trust:", '- "chest" (30 trials', "expected score 0.90 +- 0.02"):
         assert part in text
-    assert variant.version == f"4 {variant.name}"
+    assert variant.version == f"5 {variant.name}"
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
@@ -273,3 +273,13 @@ def test_shortened_names_and_labels_cannot_be_changed(handmade: Handmade) -> Non
     assert schema["properties"]["changes"]["properties"] == {
         "kind": {"type": "string", "enum": ["a"]}
     }
+
+
+def test_studies_of_unknown_distance_are_not_called_nearest(handmade: Handmade) -> None:
+    known = _ask(handmade)
+    assert "Nearest past studies and their best configuration:" in known
+    nearest = tuple(replace(study, distance=None) for study in handmade.explanation.nearest)
+    explanation = replace(handmade.explanation, nearest=nearest)
+    unknown = _ask(replace(handmade, explanation=explanation))
+    assert "Past studies with the most trials and their best configuration:" in unknown
+    assert "Nearest" not in unknown

@@ -25,6 +25,7 @@ from optuna_metallmix.explain.explanation import NearestStudy
 from optuna_metallmix.history.history import History
 from optuna_metallmix.history.history import PastStudy
 from optuna_metallmix.history.scores import PastTrial
+from optuna_metallmix.history.similarity import study_distances
 from optuna_metallmix.report.drawing import Axis
 from optuna_metallmix.report.drawing import Bars
 from optuna_metallmix.report.drawing import FigureSpec
@@ -117,10 +118,76 @@ def test_similar_studies_are_near_each_other(suggestion: Suggestion) -> None:
     assert here.names == ("this study",)
     assert past.names == ("a", "b", "c")
     a, b, c = np.column_stack([past.x, past.y])
+    distances = study_distances(asking.history, alike).to_target
+    assert np.hypot(*c) == pytest.approx(distances[2], rel=0.1)  # as in the list
     assert np.hypot(*(a - b)) < 0.3 < np.hypot(*(a - c))
     without = _spec(replace(asking, meta_features={}), "studies").layers[1]
     assert isinstance(without, Points)
     assert len(without.x) == 0
+
+
+def test_map_numbers_its_markers_and_lists_long_names_beside_them(suggestion: Suggestion) -> None:
+    """Twelve studies are almost equal, and their names differ in the middle only."""
+    trials = suggestion.history.studies[0].trials
+    studies = tuple(
+        PastStudy(f"a_long_name_of_task_{i:02}_of_openml_cc18", suggestion.space, trials, {"n": n})
+        for i, n in enumerate([*range(1_000, 1_012), 1, 10**9])
+    )
+    spec = _spec(replace(suggestion, history=History(studies), meta_features={"n": 7}), "studies")
+    past, here = spec.layers
+    assert isinstance(past, Points)
+    assert isinstance(here, Points)
+    assert len(set(past.names)) == 14
+    assert max(map(len, past.names)) <= 22
+    assert spec.key[0].startswith("1  ")
+    assert spec.key[-1] == "★  this study"
+    points = np.column_stack([np.append(past.x, here.x), np.append(past.y, here.y)])
+    gaps = np.hypot(*np.moveaxis(points[:, None] - points[None], 2, 0))
+    width = np.ptp(points, axis=0).max()
+    assert gaps[np.triu_indices(15, 1)].min() > 0.05 * width
+    drawn = spec.to_plotly()
+    assert list(drawn.data[0].text) == [str(i) for i in range(1, 15)]
+    lines = [annotation.text for annotation in drawn.layout.annotations]
+    assert lines == spec.key
+    assert drawn.layout.margin.r > 6 * max(map(len, lines))
+
+
+def test_map_names_the_nearest_of_many_studies(suggestion: Suggestion) -> None:
+    trials = suggestion.history.studies[0].trials
+    studies = tuple(
+        PastStudy(f"s{i}", suggestion.space, trials, {"n": 2**i}) for i in range(1, 31)
+    )
+    asking = replace(suggestion, history=History(studies), meta_features={"n": 2})
+    named, _, others = _spec(asking, "studies").layers
+    assert isinstance(named, Points)
+    assert isinstance(others, Points)
+    assert named.names == tuple(f"s{i}" for i in range(1, 16))
+    assert len(others.x) == 15
+    assert others.names == ()
+
+
+def test_waterfall_has_one_step_for_all_parameters_without_a_value(
+    suggestion: Suggestion,
+) -> None:
+    effects = {**suggestion.effects, "branch_a": 0.01, "branch_b": -0.03}
+    params = {name: suggestion.params[name] for name in ("lr", "optimizer")}
+    spec = _spec(replace(suggestion, params=params, effects=effects), "suggestion")
+    inactive = sum(effect for name, effect in effects.items() if name not in params)
+    (bars,) = spec.layers
+    assert isinstance(bars, Bars)
+    place = spec.y.ticks.index(f"{len(effects) - 2} parameters without a value")
+    assert bars.lengths[place] == pytest.approx(inactive)
+    assert len(spec.y.ticks) == 5
+
+
+def test_labels_are_short_and_different(suggestion: Suggestion) -> None:
+    choices = [f"augmentation_policy_of_magnitude_{n}_then_cutout_16px" for n in (5, 9, 14)]
+    space = {**suggestion.space, "optimizer": CategoricalDistribution(choices)}
+    params = {**suggestion.params, "optimizer": choices[1]}
+    spec = _spec(replace(suggestion, space=space, params=params), "suggestion")
+    (label,) = (tick for tick in spec.y.ticks if tick.startswith("optimizer"))
+    assert "_9_" in label
+    assert max(map(len, spec.y.ticks)) <= 43
 
 
 def test_files_are_saved_and_axes_named_with_units(suggestion: Suggestion, tmp_path: Path) -> None:
