@@ -204,6 +204,19 @@ def test_cited_evidence_that_hurt_is_avoided(by_model: Suggestion) -> None:
     assert f"{hurt.sentence}, avoided here" in suggestion.why
 
 
+def test_aliases_are_those_of_a_history_that_was_read_with_them(
+    learned: Learned, by_learner: Suggestion
+) -> None:
+    space = {"rate" if name == "lr" else name: dist for name, dist in learned.space.items()}
+    suggestion = suggest(learned.history, space, {}, None, aliases={"lr": "rate"})
+    assert suggestion.params["rate"] == by_learner.params["lr"]
+    assert suggestion.reasons == ()
+    (reason,) = suggest(learned.history, space, {}, None, aliases={"Lr": "rate"}).reasons
+    assert "'Lr' (did you mean 'lr'?)" in reason
+    with pytest.raises(ValueError, match="both a past and a present name"):
+        suggest(learned.history, space, {}, None, aliases={"lr": "lr"})
+
+
 def test_being_drawn_at_random_is_no_reason(by_model: Suggestion, by_learner: Suggestion) -> None:
     first = replace(by_learner.candidates[0], origin=RANDOM)
     for suggestion in (by_model, by_learner):

@@ -373,6 +373,9 @@ def _details(suggestion: Suggestion) -> str:
             f"prompt version {suggestion.prompt_version}, answers: {len(suggestion.attempts)}"
         )
     lines = [f"source: `{suggestion.source}`, {asked}", f"time: {seconds}"]
+    if aliases := suggestion.history.aliases:
+        renamed = ", ".join(f"{old} as {new}" for old, new in aliases.items())
+        lines.append(f"past parameters under their present names: {escape_markdown(renamed)}")
     if suggestion.attempts:
         lines.append(f"the model's answers: {format_usage(suggestion.attempts)}")
     if suggestion.verdict and (review := suggestion.verdict.review):

@@ -295,9 +295,14 @@ class TransferSampler(PerStudySampler):
         return state.model
 
     def _log_unknown(self, study: Study, model: TransferModel, known: SearchSpace) -> None:
-        """Log what past studies do not have, once per parameter."""
+        """Log what past studies do not have, once per parameter.
+
+        Parameters that may have been renamed are named in a warning of their own.
+        """
         logged = self._state(study).logged
         unknown = model.exploration.unknown(known)
+        if unknown.keys() - logged:
+            logged.update(find_renamed(known, self._past(study).past_space).values())
         if new := [phrase for name, phrase in unknown.items() if name not in logged]:
             logged.update(unknown)
             _logger.info(

@@ -127,6 +127,7 @@ def test_aliases_of_the_command_line(place: str, capsys: pytest.CaptureFixture[s
     assert main([*words, "--alias", "learning_rate=lr"]) == 0
     shown = capsys.readouterr().out
     assert "| lr |" in shown
+    assert "past parameters under their present names: learning_rate as lr" in shown
 
 
 @pytest.mark.parametrize(

@@ -420,3 +420,31 @@ def test_an_objective_without_any_known_parameter_is_logged_once(past, logs):
     study.optimize(lambda trial: trial.suggest_float("a", 0, 1), n_trials=4)
     (warning,) = logs.warnings
     assert "none of them has a parameter of this study ('a')" in warning
+
+
+def test_a_renamed_parameter_is_logged_once_and_its_alias_uses_the_past(past, logs):
+    def renamed(trial: optuna.Trial) -> float:
+        kind = trial.suggest_categorical("Kind", ["a", "b"])
+        return abs(trial.suggest_float("x", 0.0, 10.0) - 3) + (kind == "a")
+
+    study = optuna.create_study(sampler=TransferSampler(source_storage=past, seed=0))
+    study.optimize(renamed, n_trials=4)
+    (warning,) = logs.warnings
+    assert "pass aliases={'kind': 'Kind'}" in warning
+    assert not [line for line in logs.infos if "'Kind'" in line]
+    sampler = TransferSampler(source_storage=past, seed=0, aliases={"kind": "Kind"})
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(renamed, n_trials=2)
+    assert len(logs.warnings) == 1
+    model = next(iter(sampler._states.values())).model
+    assert model is not None
+    assert "Kind" in model.learner.space
+    assert "kind" not in model.learner.space
+
+
+def test_names_of_studies_that_do_not_exist_are_logged(past, logs):
+    names = ["past-0", "past_1"]
+    sampler = TransferSampler(source_storage=past, source_study_names=names, seed=0)
+    optuna.create_study(sampler=sampler).optimize(objective, n_trials=3)
+    (warning,) = logs.warnings
+    assert "has no study 'past_1' (did you mean 'past-1'" in warning
