@@ -174,8 +174,8 @@ class Comparison:
             markdown_table(head, self._saving_rows()),
             f"Medians over studies ({escape_markdown(studies)}), with {self.confidence:.0%} "
             "bootstrap intervals in parentheses; with a single study, chance decides a lot. A "
-            "side ends with its shortest study. Pruned and failed trials count, but reach nothing. "
-            "Seconds are those in which a trial was running.",
+            "side ends with its shortest study. Pruned and failed trials count, but reach "
+            "nothing. Seconds are those in which a trial was running.",
         ]
         if self.dashboard_path is not None:
             parts += [f"In optuna-dashboard: [{self.dashboard_path}]({self.dashboard_path})"]
