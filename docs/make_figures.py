@@ -165,7 +165,7 @@ def take_screenshots(address: str, storage: str, folder: Path) -> None:
         page.screenshot(path=folder / "compare.png")
         page.set_viewport_size({"width": 1280, "height": 3000})  # the note scrolls by itself
         page.goto(f"{study}/note")
-        _shoot_above(page, page.locator("li").last, folder / "note.png")
+        _shoot_above(page, page.locator("li", has_text="time: "), folder / "note.png")
         page.goto(study)
         _shoot_figures(page, folder / "study.png")
         browser.close()
