@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from benchmarks import cost
+from benchmarks import hub
 from benchmarks import models
 from benchmarks import run
 from benchmarks import timing
@@ -17,6 +18,7 @@ COMMANDS = {
     "ablation": (models.add_ablation, "ask one model with parts of the prompt left out"),
     "medical": (medical.add_medical, "train on eight medical image sets"),
     "embedding": (medical.add_embedding, "try an embedding of the images as meta-features"),
+    "hub": (hub.add_command, "draw the picture of the OptunaHub package"),
     "timing": (timing.add_command, "overhead of a suggestion and of later trials"),
 }
 

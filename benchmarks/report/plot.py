@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from benchmarks.report.numbers import frame
 from benchmarks.report.numbers import interval
@@ -40,6 +43,44 @@ def plot(family: Family, rows: Sequence[Row], path: Path) -> Path:
     axes.set_ylim(top=min(1.5, axes.get_ylim()[1]))  # random first trials would squeeze the rest
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", frameon=False)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+    return path
+
+
+def plot_families(tables: Mapping[str, pd.DataFrame], methods: Sequence[str], path: Path) -> Path:
+    """Plot the mean regret of a few methods on several families side by side.
+
+    Args:
+        tables: A table of :func:`benchmarks.report.numbers.frame` for each title.
+        methods: The methods, in the order of their colours.
+        path: The picture to write.
+
+    Returns:
+        ``path``.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, row = pyplot.subplots(
+        1, len(tables), figsize=(3.2 * len(tables), 3.6), sharey=True, layout="constrained"
+    )
+    for axes, (title, table) in zip(row, tables.items(), strict=True):
+        for i, method in enumerate(methods):
+            _draw(axes, table, method, i)
+        trials = sorted(set(table.columns.get_level_values("trial")))
+        axes.set_xscale("log")
+        axes.set_xticks(trials, [str(trial) for trial in trials])
+        axes.minorticks_off()
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("trial")
+        axes.grid(alpha=0.3)
+    row[0].set_ylabel("mean regret")
+    row[0].set_ylim(-0.02, 1.5)
+    handles, labels = row[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(methods), frameon=False)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
     return path
