@@ -15,7 +15,6 @@ from optuna.trial import TrialState
 
 from optuna_metallmix import trial_claim
 from optuna_metallmix.errors import HistoryError
-from optuna_metallmix.history import History
 from optuna_metallmix.history import Source
 from optuna_metallmix.llm import LLMSpec
 from optuna_metallmix.optuna_access import is_in_memory
@@ -166,12 +165,13 @@ class MetaLLMiXSampler(PerStudySampler):
         self._unmarked: set[tuple[str, str, int]] = set()  # their mark could not be written
         self._claimed: set[tuple[str, str, int, int]] = set()
         self._reports: dict[tuple[str, str, int, int], StudyReport | None] = {}
-        self._histories: dict[tuple[str, str, int], History] = {}  # to find renamed parameters
+        # The spaces of the past studies by study, to find parameters that were renamed.
+        self._past_spaces: dict[tuple[str, str, int], SearchSpace] = {}
         self._log = SuggestionLog()
 
     def __getstate__(self) -> dict[str, Any]:
-        # Claims, reports and histories are process-local.
-        return {**self.__dict__, "_claimed": set(), "_reports": {}, "_histories": {}}
+        # Claims, reports and spaces are process-local.
+        return {**self.__dict__, "_claimed": set(), "_reports": {}, "_past_spaces": {}}
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Claim the suggestion unless another trial has it.
@@ -244,7 +244,7 @@ class MetaLLMiXSampler(PerStudySampler):
         write_record(storage_of(study), trial_id_of(trial), suggestion)
         deferred = study_key(study) in self._deferred
         self._log.log_suggestion(study, trial, suggestion, postponed=deferred)
-        self._histories[study_key(study)] = suggestion.history
+        self._past_spaces[study_key(study)] = suggestion.history.past_space
         if suggestion.learner is None:
             self._skip_base_warning(study)
         report = StudyReport(study, trial.number, suggestion)
@@ -302,11 +302,11 @@ class MetaLLMiXSampler(PerStudySampler):
 
     def _warn_renamed(self, study: Study, trial: FrozenTrial, state: TrialState) -> None:
         """Warn of parameters that were renamed once a trial has asked for all of its own."""
-        history = self._histories.get(study_key(study))
-        if history is None or state is TrialState.FAIL:
+        past = self._past_spaces.get(study_key(study))
+        if past is None or state is TrialState.FAIL:
             return
-        if self._log.warn_renamed(study, trial.distributions, history.past_space):
-            del self._histories[study_key(study)]
+        if self._log.warn_renamed(study, trial.distributions, past):
+            self._past_spaces.pop(study_key(study), None)  # another thread may have
 
     def _skip_base_warning(self, study: Study) -> None:
         """Let the default base sampler not repeat why past studies are not used."""
