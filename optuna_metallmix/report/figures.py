@@ -206,7 +206,8 @@ def _shown_values(suggestion: Suggestion, name: str) -> list[Any]:
     choices = choices_of(distribution)
     if not choices:
         grid = [from_unit(distribution, position) for position in np.linspace(0, 1, _N_GRID)]
-        return sorted({*grid, suggested})
+        own = [] if np.isnan(_axis_positions(distribution, [], [suggested])[0]) else [suggested]
+        return sorted({*grid, *own})
     if is_ordered(distribution):
         return sorted(choices)
     studies = suggestion.history.studies
@@ -228,10 +229,12 @@ def _axis_positions(
     distribution: BaseDistribution, shown: Sequence[Any], values: Sequence[Any]
 ) -> Floats:
     """Return the axis position of each value; NaN if it is not shown."""
-    if not choices_of(distribution):
-        return np.array([float(v) if is_number(v) else np.nan for v in values])
-    positions = {label: float(i) for i, label in enumerate(labels_of(distribution, shown))}
-    return np.array([positions.get(label, np.nan) for label in labels_of(distribution, values)])
+    if not choices_of(distribution):  # the objective may have moved a value to any other kind
+        positions = np.array([float(v) if is_number(v) else np.nan for v in values])
+        is_log = getattr(distribution, "log", False)
+        return np.where(positions > 0, positions, np.nan) if is_log else positions
+    places = {label: float(i) for i, label in enumerate(labels_of(distribution, shown))}
+    return np.array([places.get(label, np.nan) for label in labels_of(distribution, values)])
 
 
 def _study_map(suggestion: Suggestion) -> FigureSpec | None:
@@ -276,7 +279,7 @@ def _positions(
     """
     target = [len(distances.studies)] * is_target_known
     pairwise = distances.between([*target, *shown])
-    pairwise = np.where(np.isnan(pairwise), np.nanmax(pairwise), pairwise)
+    pairwise = np.where(np.isnan(pairwise), np.nanmax(pairwise) or 1.0, pairwise)
     points = _classical_scaling(pairwise)
     if is_target_known:
         offsets = points - points[0]

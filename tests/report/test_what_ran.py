@@ -18,6 +18,9 @@ from end_to_end import new_study
 from end_to_end import objective
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts import get_all_artifact_meta
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
 from optuna.trial import TrialState
 
 from optuna_metallmix import MetaLLMiXSampler
@@ -204,3 +207,32 @@ def test_past_rows_have_only_the_parameters_that_were_there() -> None:
         named = {name for name in SPACE if f"{name} = " in row}
         assert named == set(nearest["best"])
     assert any("momentum" not in nearest["best"] for nearest in record["nearest"])
+
+
+OTHER_KINDS: dict[str, tuple[str, Any]] = {
+    "a choice for a number": ("depth", CategoricalDistribution(["shallow", "deep"])),
+    "zero on a logarithmic scale": ("learning_rate", FloatDistribution(0.0, 1.0, step=0.5)),
+    "a number for a choice": ("optimizer", IntDistribution(0, 9)),
+    "only unknown choices": ("optimizer", CategoricalDistribution([None, "lion"])),
+    "choices of numbers": ("depth", CategoricalDistribution([16, 32])),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+def test_values_moved_to_another_kind_are_reported_without_a_warning(
+    kind: str, logs: LogRecords, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    name, distribution = OTHER_KINDS[kind]
+    order = [*(other for other in ("optimizer", "learning_rate", "depth") if other != name), name]
+
+    def changed(trial: optuna.Trial) -> float:
+        for asked in order:
+            trial._suggest(asked, distribution if asked == name else SPACE[asked])
+        return 1.0
+
+    study, record, _ = _run(changed, artifact_store=FileSystemArtifactStore(tmp_path))
+    assert logs.warnings == []
+    assert record["params"] == study.trials[0].params
+    assert name in record["moved"]
+    assert "moved from " in dashboard.get_note(study)
