@@ -196,7 +196,9 @@ def _parameter(suggestion: Suggestion, name: str) -> tuple[str, ...]:
     explanation = suggestion.explanation
     evidence = (explanation.parts or explanation.evidence) if explanation else ()
     related = sorted((e for e in evidence if e.parameter == name), key=lambda e: -abs(e.effect))
-    short = shorten((e.values.removeprefix("= ") for e in related), _MAX_VALUE)
+    # A range of numbers is broken between its words; a long choice may be a single word.
+    limit = _MAX_VALUE if choices_of(suggestion.space[name]) else _MAX_TEXT
+    short = shorten((e.values.removeprefix("= ") for e in related), limit)
     helped, hurt = (
         "; ".join(
             f"{short[e.values.removeprefix('= ')]} ({e.effect:+.2f})"

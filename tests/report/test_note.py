@@ -100,6 +100,17 @@ def _n_cells(line: str) -> int:
     return len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) - 1
 
 
+def test_past_ranges_are_not_cut(suggestion: Suggestion) -> None:
+    note = render_note(suggestion, 0)
+    explanation = suggestion.explanation
+    assert explanation
+    ranges = {e.values for e in explanation.parts or explanation.evidence if e.parameter == "lr"}
+    shown = re.findall(r"from [^;|(]+(?= \([+-])", note.partition("| lr ")[2].partition("\n")[0])
+    assert shown
+    assert any(len(text) > 20 for text in shown)
+    assert set(shown) <= ranges
+
+
 def test_note_has_choice_reasons_past_and_verdict(suggestion: Suggestion) -> None:
     note = render_note(suggestion, 7)
     assert note.startswith("## How trial 7 was chosen")
@@ -326,7 +337,7 @@ def test_absent_dashboard_is_named_with_the_command_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
-    with pytest.raises(MetaLLMiXError, match=r"optuna-metallmix\[dashboard\]"):
+    with pytest.raises(MetaLLMiXError, match="pip install optuna-dashboard plotly"):
         write_note(optuna.create_study(), "ours")
 
 
@@ -337,3 +348,22 @@ def test_a_bug_of_ours_is_not_taken_for_the_dashboards(monkeypatch: pytest.Monke
     monkeypatch.setattr("optuna_metallmix.report.dashboard.merge_note", broken)
     with pytest.raises(KeyError, match="a bug"):
         write_note(optuna.create_study(), "text")
+
+
+def test_ranges_are_whole_and_words_of_the_table_short(suggestion: Suggestion) -> None:
+    """A long word would push columns out of sight, and a cut number would be another one."""
+    assert suggestion.explanation is not None
+    long = "_".join(["choice"] * 20)
+    parts = (
+        Evidence("", "lr", "from 0.0009844 to 0.005204", 0.0009844, 0.005204, None, 0.2, 4, 2),
+        Evidence("", "optimizer", f"= {long}", None, None, long, 0.2, 4, 2),
+    )
+    wide = replace(
+        suggestion,
+        space={**suggestion.space, "optimizer": CategoricalDistribution(["adam", long])},
+        params={**suggestion.params, "optimizer": long},
+        explanation=replace(suggestion.explanation, parts=parts),
+    )
+    table = _tables(render_note(wide, 0))[0]
+    assert any("from 0.0009844 to 0.005204 (+0.20)" in line for line in table)
+    assert max(len(word) for line in table for word in line.split()) <= 26
