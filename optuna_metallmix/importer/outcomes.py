@@ -106,7 +106,7 @@ def find_value_column(table: Table, value: str | None, is_parameter: Callable[[s
         ValueError: There is no such column, or ``value`` is None and several may be it.
     """
     if value is not None:
-        if value not in table:
+        if not isinstance(value, str) or value not in table:
             raise column_error("value", value, table)
         return value
     if known := [name for name in _VALUE_COLUMNS if name in table]:
@@ -269,8 +269,8 @@ def _duration(cell: Any, factor: float) -> float | None:
         return None
     if (number := parse_number(cell)) is not None:
         return _positive(number * factor)
-    if isinstance(cell, str) and _MINUTES.fullmatch(cell):
-        cell = f"00:{cell}"
+    if isinstance(cell, str) and not cell.startswith("P"):  # P1DT2H is ISO 8601
+        cell = f"00:{cell}" if _MINUTES.fullmatch(cell) else cell.lower()
     try:
         return _positive(pd.Timedelta(cell).total_seconds())
     except (ValueError, TypeError, OverflowError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ class Parameters:
     left_out: dict[str, str]
 
 
-def find_parameters(table: Table, params: str | Sequence[str] | None) -> dict[str, str]:
+def find_parameters(table: Table, params: str | Iterable[str] | None) -> dict[str, str]:
     """Return the names of the parameters by their columns.
 
     Raises:
@@ -54,7 +55,8 @@ def find_parameters(table: Table, params: str | Sequence[str] | None) -> dict[st
     """
     wanted = _known_prefix(table) if params is None else params
     names: dict[str, str] = {}
-    for name in wanted if isinstance(wanted, list | tuple) else [wanted]:
+    is_list = isinstance(wanted, Iterable) and not isinstance(wanted, str)
+    for name in wanted if is_list else [wanted]:
         found = dict(_matches(table, name)) if isinstance(name, str) else {}
         if not found:
             raise _params_error(table, name)

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Collection
 from collections.abc import Hashable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -155,7 +156,7 @@ def _describe(distribution: BaseDistribution) -> str:
 def study_from_dataframe(
     frame: DataFrame | Mapping[str, Any] | Sequence[Mapping[str, Any]],
     *,
-    params: str | Sequence[str] | None = None,
+    params: str | Iterable[str] | None = None,
     value: str | None = None,
     direction: str | StudyDirection | None = None,
     storage: Source | None = None,
@@ -222,7 +223,7 @@ def study_from_dataframe(
 def read_runs(
     frame: Any,
     *,
-    params: str | Sequence[str] | None = None,
+    params: str | Iterable[str] | None = None,
     value: str | None = None,
     direction: str | StudyDirection | None = None,
     distributions: Mapping[str, BaseDistribution] | None = None,

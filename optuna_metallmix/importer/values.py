@@ -30,6 +30,8 @@ _MIN_RATIO = 10.0
 _MIN_SPREAD = 1.4
 """Mean of ln(largest / value) from which numbers are on a log scale. It is 1 for numbers spread
 evenly from 0 on, however small the smallest happens to be, and ln(ratio) / 2 for a log scale."""
+_MAX_WHOLE = 2**53
+"""Largest whole number that Optuna, which computes with floats, can tell from its neighbours."""
 _MAX_TEXTS = 10
 """Number of different texts from which a column that seldom repeats one is no parameter."""
 
@@ -75,10 +77,10 @@ def infer_distribution(values: Sequence[Any], has_gaps: bool) -> BaseDistributio
         return _infer_choices(values)
     low, high = min(values), max(values)
     log = bool(low > 0 and high >= _MIN_RATIO * low and _spread(values, high) >= _MIN_SPREAD)
-    is_int = [isinstance(value, int) for value in values]
-    if all(is_int) or (
-        has_gaps and not any(is_int) and all(float(v).is_integer() for v in values)
-    ):
+    n_ints = sum(isinstance(value, int) for value in values)
+    is_upcast = has_gaps and n_ints == 0 and all(value.is_integer() for value in values)
+    is_exact = max(abs(low), abs(high)) <= _MAX_WHOLE
+    if is_exact and (n_ints == len(values) or is_upcast):
         return IntDistribution(int(low), int(high), log=log)
     return FloatDistribution(float(low), float(high), log=log)
 

@@ -63,5 +63,5 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     output = capsys.readouterr().out
     assert all(
         command in output
-        for command in ("doctor", "explain", "suggest", "compare", "compare-models")
+        for command in ("doctor", "explain", "suggest", "compare", "compare-models", "import")
     )

@@ -71,7 +71,7 @@ def test_wrong_columns(columns: dict[str, str]) -> None:
         ("time_total_s", [90, 90, 90], 90),
         ("mean_fit_time", [90, 90, 90], 90),
         ("_runtime", [90, 90, 90], 90),
-        ("Duration", ["90s", "1m 30s", "1.5min"], 90),
+        ("Duration", ["90S", "1m 30s", "PT1M30S"], 90),
         ("duration", ["0 days 00:01:30", "00:01:30", "1:30"], 90),
         ("duration", [timedelta(seconds=90), pd.Timedelta("90s"), timedelta(seconds=90)], 90),
         ("duration", [0, -5, "soon"], 0),
@@ -152,6 +152,8 @@ def test_value_column_is_found_or_asked_for() -> None:
         read_runs(frame, direction="minimize", value="accuracy")
     with pytest.raises(ValueError, match=r"value='acc' is not .* mean 'metrics.acc'"):
         read_runs(frame, direction="minimize", value="acc")
+    with pytest.raises(ValueError, match=r"value=\['metrics.acc'\] is not a column"):
+        read_runs(frame, direction="minimize", value=["metrics.acc"])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="is among the parameters"):
         read_runs(frame, direction="minimize", value="params.x")
 

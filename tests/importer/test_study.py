@@ -162,6 +162,7 @@ def test_mlflow() -> None:
         (ray_frame(), {"params": "config/", "value": "accuracy"}),
         (ray_frame(), {"params": "config", "value": "accuracy"}),
         (ray_frame(), {"params": [f"config/{n}" for n in SPACE], "value": "accuracy"}),
+        (wandb_csv_frame(), {"params": pd.Index([*SPACE]), "value": "accuracy"}),
     ],
 )
 def test_trackers(frame: pd.DataFrame, arguments: dict[str, Any]) -> None:

@@ -68,6 +68,7 @@ LR = [3e-4, 1e-3, 1e-2, 5e-4, 1e-1]
         ([1.0, 10.0, 100.0], FloatDistribution(1.0, 100.0, log=True)),
         ([3, 3], IntDistribution(3, 3)),
         ([0.9], FloatDistribution(0.9, 0.9)),
+        ([0, 10**30], FloatDistribution(0.0, 1e30)),
         (["sgd", "adam", "sgd"], CategoricalDistribution(["adam", "sgd"])),
         ([True, False], CategoricalDistribution([False, True])),
         ([10, None, 3], CategoricalDistribution([3, 10, None])),
