@@ -43,7 +43,7 @@ package itself."""
 MAX_MODULES = 12
 """Most modules of one folder, ``__init__.py`` included."""
 
-OUTSIDE = ("samplers", "studies", "examples", "benchmarks", "tests")
+OUTSIDE = ("samplers", "studies", "examples", "benchmarks", "models", "tests")
 HEAVY = {
     *("catboost", "shap", "pandas", "torch", "torchvision", "timm", "plotly", "matplotlib"),
     *(

@@ -72,20 +72,26 @@ BARS = (
 
 def family(options: Options) -> Family:
     """Return the family; a third of its tasks in quick mode."""
-    folder = surrogate_folder(FOLDER)
-    names = _task_names(folder)[: 10 if options.quick else None]
-    tasks = {name: _task(name, folder) for name in names}
-    n_past = 30 if options.quick else N_PAST
+    found = searches(options)
+    n_tasks = len(found.tasks)
     return search_family(
-        Searches("lcbench", tasks, SPACE, DEFAULT, n_past),
+        found,
         quick=options.quick,
-        title=f"LCBench surrogate, {len(tasks)} tasks; the past is {n_past} random trials on each "
-        f"of the other {len(tasks) - 1}.",
+        title=f"LCBench surrogate, {n_tasks} tasks; the past is {found.n_past} random trials on "
+        f"each of the other {n_tasks - 1}.",
         unit="(value - best) / (median - best) of 20,000 random configurations",
         n_trials=10 if options.quick else N_TRIALS,
         bars=BARS,
         seeds=SEEDS,
     )
+
+
+def searches(options: Options) -> Searches:
+    """Return the tasks, and the past of each."""
+    folder = surrogate_folder(FOLDER)
+    names = _task_names(folder)[: 10 if options.quick else None]
+    tasks = {name: _task(name, folder) for name in names}
+    return Searches("lcbench", tasks, SPACE, DEFAULT, 30 if options.quick else N_PAST)
 
 
 def _task_names(folder: Path) -> list[str]:

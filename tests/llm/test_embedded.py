@@ -51,7 +51,7 @@ SCHEMA: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def llm() -> Iterator[EmbeddedLLM]:
-    model = EmbeddedLLM(n_ctx=1024, max_tokens=200)
+    model = EmbeddedLLM(n_ctx=1024, max_tokens=200, adapter=None)
     yield model
     model.close()
 
@@ -238,6 +238,54 @@ def test_adapter_of_another_model(tmp_path: Path) -> None:
     other = lora(tmp_path / "other.gguf", 0.0, n_in=64)
     with pytest.raises(LLMError, match=r"cannot load .* and .*other\.gguf"):
         EmbeddedLLM(adapter=other).generate(MESSAGES, schema=SCHEMA)
+
+
+READER = {"general.type": "adapter", "general.base_model.0.name": "this model"}
+
+
+@pytest.fixture
+def reader(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    path = write_gguf(tmp_path / "reader.gguf", READER, {"weight": (64,)})
+    monkeypatch.setattr(embedded, "_READER", path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("metadata", "is_used"),
+    [
+        ({"general.name": "this model"}, True),
+        ({"general.name": "another model"}, False),
+        ({"general.architecture": "llama"}, False),
+    ],
+)
+def test_packaged_adapter_is_for_its_own_model(
+    metadata: dict[str, object], is_used: bool, reader: Path, tmp_path: Path
+) -> None:
+    """The model's metadata decide, not the name of its file."""
+    path = write_gguf(tmp_path / "model.gguf", metadata, {"weight": (64,)})
+    model = EmbeddedLLM(path)
+    assert model.adapter == (reader if is_used else None)
+    assert model.name == ("embedded:model+reader" if is_used else "embedded:model")
+    assert EmbeddedLLM(path, adapter=None).name == "embedded:model"
+    assert EmbeddedLLM(path, adapter=reader).adapter == reader
+
+
+def test_without_packaged_adapter_the_model_is_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(embedded, "_READER", tmp_path / "none.gguf")
+    path = write_gguf(tmp_path / "model.gguf", {"general.architecture": "llama"}, {"w": (64,)})
+    assert EmbeddedLLM(path).adapter is None
+
+
+@needs_model
+@pytest.mark.model
+@pytest.mark.skipif(not embedded._READER.is_file(), reason="the package ships no adapter")
+def test_packaged_adapter_is_for_the_packaged_model() -> None:
+    assert EmbeddedLLM().name.endswith("+smollm2-135m-reader")
+    copy = EmbeddedLLM(n_ctx=1024, max_tokens=200)
+    assert json.loads(copy.generate(MESSAGES, schema=SCHEMA))
+    copy.close()
 
 
 def test_adapter_that_is_something_else(tmp_path: Path) -> None:

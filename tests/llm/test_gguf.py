@@ -12,6 +12,7 @@ from optuna_metallmix.llm import INSTALL_COMMAND
 from optuna_metallmix.llm import EmbeddedLLM
 from optuna_metallmix.llm import is_embedded_installed
 from optuna_metallmix.llm.gguf import n_parameters
+from optuna_metallmix.llm.gguf import read_metadata
 
 
 METADATA: dict[str, Any] = {
@@ -68,3 +69,14 @@ def test_replaced_file_is_read_again(tmp_path: Path) -> None:
 @pytest.mark.skipif(not is_embedded_installed(), reason=f"run {INSTALL_COMMAND}")
 def test_packaged_model() -> None:
     assert EmbeddedLLM().n_parameters == 134_515_008
+
+
+def test_metadata_are_read(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "m.gguf", {**METADATA, "general.name": "ä model"}, SHAPES)
+    found = read_metadata(path)
+    assert found["general.name"] == "ä model"
+    assert found["general.alignment"] == 32
+    assert found["tokenizer.tokens"] is None
+    assert read_metadata(tmp_path / "lost.gguf") == {}
+    path.write_bytes(path.read_bytes()[:60])
+    assert read_metadata(path) == {}
