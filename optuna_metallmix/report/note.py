@@ -301,7 +301,8 @@ def _past_studies(suggestion: Suggestion, is_linked: bool) -> str:
     explanation, history = suggestion.explanation, suggestion.history
     parts = []
     if explanation is not None:
-        parts = [*_nearest(explanation, is_linked), explanation.trust]
+        n_past = sum(not study.is_target for study in history.studies)
+        parts = [*_nearest(explanation, n_past, is_linked), explanation.trust]
         names = [_short(study.name) for study in history.studies]
         if len(names) > len(explanation.nearest):
             more = f" and {len(names) - _MAX_ROWS} more" if len(names) > _MAX_ROWS else ""
@@ -315,8 +316,11 @@ def _past_studies(suggestion: Suggestion, is_linked: bool) -> str:
 _DISTANCE = {BY_FEATURES: "0 = identical", BY_RESULTS: "0 = same order, 0.5 = unrelated"}
 
 
-def _nearest(explanation: Explanation, is_linked: bool) -> Iterator[str]:
-    """List the nearest studies, each with the parameters that its best configuration has."""
+def _nearest(explanation: Explanation, n_past: int, is_linked: bool) -> Iterator[str]:
+    """List the nearest studies, each with the parameters that its best configuration has.
+
+    Without distances there is an order only if there are more studies.
+    """
     nearest = explanation.nearest
     is_known = any(study.distance is not None for study in nearest)
     names = [name for name in explanation.importance if name in explanation.space]
@@ -330,8 +334,11 @@ def _nearest(explanation: Explanation, is_linked: bool) -> Iterator[str]:
         rows.append([*row[:2], distance, *row[2:]] if is_known else row)
     if is_known:
         head.insert(2, f"distance ({_DISTANCE[explanation.distance_basis]})")
-    unknown = " (which are similar is not known: the studies share no meta-features)"
-    yield f"{explanation.ranked_by}{unknown * (not is_known)}:"
+    if not is_known and len(nearest) == n_past:
+        yield "All past studies:"
+    else:
+        unknown = " (which are similar is not known: the studies share no meta-features)"
+        yield f"{explanation.ranked_by}{unknown * (not is_known)}:"
     yield raw_markdown_table(head, rows)
 
 

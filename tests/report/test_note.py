@@ -367,3 +367,20 @@ def test_ranges_are_whole_and_words_of_the_table_short(suggestion: Suggestion) -
     table = _tables(render_note(wide, 0))[0]
     assert any("from 0.0009844 to 0.005204 (+0.20)" in line for line in table)
     assert max(len(word) for line in table for word in line.split()) <= 26
+
+
+def test_only_studies_of_known_distance_are_called_nearest(suggestion: Suggestion) -> None:
+    explanation, studies = suggestion.explanation, suggestion.history.studies
+    assert explanation is not None
+    for distances, n_past, head in (
+        ((0.1, 0.2, None), 3, "Nearest past studies:"),
+        ((None, None, None), 3, "All past studies:"),
+        ((None, None, None), 6, "Past studies with the most trials (which are similar is not"),
+    ):
+        pairs = zip(explanation.nearest, distances, strict=True)
+        nearest = [replace(study, distance=distance) for study, distance in pairs]
+        history = replace(suggestion.history, studies=studies * (n_past // 3))
+        told = replace(explanation, nearest=tuple(nearest), distance_basis="meta-features")
+        note = render_note(replace(suggestion, explanation=told, history=history), 0)
+        assert head in note
+        assert ("Nearest" in note) is ("distance (0 = identical)" in note) is (distances[0] == 0.1)
