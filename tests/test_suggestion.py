@@ -181,7 +181,7 @@ def test_small_model_is_asked_a_short_question(learned: Learned) -> None:
     suggestion = _suggest(learned, llm, reviewer=llm)
     (call,) = llm.calls
     assert [message["role"] for message in call.messages] == ["user"]
-    assert list(call.schema["properties"]) == ["evidence", "candidate"]
+    assert list(call.schema["properties"]) == ["candidate", "evidence"]
     assert suggestion.source == "llm"
     assert suggestion.params == suggestion.candidates[0].params
     assert suggestion.prompt_version.endswith(" short")

@@ -30,6 +30,7 @@ from optuna_metallmix.explain import Evidence
 from optuna_metallmix.explain import Explanation
 from optuna_metallmix.explain import NearestStudy
 from optuna_metallmix.explain import explain
+from optuna_metallmix.history import BY_FEATURES
 from optuna_metallmix.history import History
 from optuna_metallmix.history import PastStudy
 from optuna_metallmix.history import PastTrial
@@ -61,6 +62,13 @@ RECORD_ATTR = "metallmix:record"
 
 _CHUNK = 2045
 """Maximum length of system attributes in Optuna (``optuna/samplers/_tpe/sampler.py``)."""
+_LATER_KEYS: dict[str, Any] = {
+    "aliases": {},
+    "distance_basis": BY_FEATURES,
+    "model_build": None,
+    "moved": {},
+}
+"""Keys that older versions did not write."""
 _WHOLE = (TrialState.COMPLETE, TrialState.PRUNED)
 """The states of trials that have asked for all of their parameters."""
 _TOLERANCE = 1e-6
@@ -207,7 +215,7 @@ def read_record(trial: FrozenTrial) -> dict[str, Any] | None:
     while (chunk := trial.system_attrs.get(f"{RECORD_ATTR}:{len(chunks)}")) is not None:
         chunks.append(str(chunk))
     record: dict[str, Any] | None = json.loads("".join(chunks)) if chunks else None
-    return record
+    return record and {**_LATER_KEYS, **record}
 
 
 def restore_suggestion(study: Study, source: Source | None = None) -> StudyReport | None:
@@ -285,10 +293,10 @@ def _from_record(record: Mapping[str, Any]) -> Suggestion:
         **{name: record[name] for name in (*unchanged, "prompt_version")},
         space=space,
         moved={name: (wanted, used) for name, (wanted, used) in record["moved"].items()},
-        history=History(studies, record["left_out"], aliases=record.get("aliases", {})),
+        history=History(studies, record["left_out"], aliases=record["aliases"]),
         candidates=_parse(tuple[Candidate, ...], record["candidates"]),
         explanation=explanation,
-        model_build=record.get("model_build"),
+        model_build=record["model_build"],
         proposal=_parse(Proposal | None, record["proposal"]),
         verdict=_parse(Verdict | None, record["verdict"]),
         attempts=_parse(tuple[Attempt, ...], record["attempts"]),
@@ -309,7 +317,7 @@ def _unchanged_past(
 ) -> History | None:
     """Read the recorded past studies; ``None`` if their trial counts have changed."""
     counts = record["past_studies"]
-    past = read_past(study, source, None, record.get("aliases"))
+    past = read_past(study, source, None, record["aliases"])
     past = replace(past, studies=tuple(kept for kept in past.studies if kept.name in counts))
     past = with_own_trials(past, study, before=trial.number)
     return replace(past, left_out=record["left_out"]) if _trial_counts(past) == counts else None

@@ -136,6 +136,8 @@ def test_record_of_an_older_version_is_read(suggestion: Suggestion) -> None:
     record = json.loads(as_json(new))
     record["verdict"]["false_claims"] = [["E1 hurt.", "E1 helped."]]
     record["verdict"]["review"]["false_claims"] = []
+    for key in ("aliases", "distance_basis", "model_build", "moved"):
+        del record[key]
     study = optuna.create_study()
     trial = study.ask()
     study._storage.set_trial_system_attr(trial._trial_id, "metallmix:record:0", json.dumps(record))
