@@ -2,7 +2,8 @@
 
 The base is the packaged SmolLM2-135M-Instruct, dequantised to bfloat16; the adapter is kept in
 float32. Every 20 steps the training is saved, and continues from there when it is started again.
-It uses a CUDA card if there is one, else two threads.
+It uses a CUDA card if there is one, else two processes that share each batch: two threads take
+more than twice as long.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+import torch.distributed as distributed
 from peft import LoraConfig
 from peft import PeftModel
 from peft import get_peft_model
 from torch import Tensor
+from torch import multiprocessing
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 from transformers import AutoTokenizer
@@ -63,8 +67,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m models.train", description=__doc__)
     parser.add_argument("--steps", type=int, default=STEPS, help="default: %(default)s")
     steps = parser.parse_args().steps
+    n_processes = 1 if torch.cuda.is_available() else 2
+    with TemporaryDirectory() as folder:
+        address = (Path(folder) / "address").as_uri()
+        multiprocessing.spawn(_run, (n_processes, address, steps), nprocs=n_processes)  # type: ignore[attr-defined, no-untyped-call]
+
+
+def _run(rank: int, n_processes: int, address: str, steps: int) -> None:
+    """Train as one of the processes."""
+    distributed.init_process_group("gloo", address, rank=rank, world_size=n_processes)
     torch.manual_seed(0)
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer, base = load_base()
     rows = [json.loads(line) for line in QUESTIONS.read_text(encoding="utf-8").splitlines()]
@@ -109,6 +122,8 @@ def encode(tokenizer: Any, question: str, answer: str, candidates: int) -> Examp
 def train(base: Any, examples: Sequence[Example], folder: Path, steps: int) -> list[float]:
     """Train an adapter, or continue; return the loss of each step.
 
+    The first process prints and saves.
+
     Args:
         base: The model, of any number of layers above ``FROZEN``.
         examples: The questions in order, ``BATCH`` for each step.
@@ -123,6 +138,8 @@ def train(base: Any, examples: Sequence[Example], folder: Path, steps: int) -> l
         batch = examples[step * BATCH : (step + 1) * BATCH]
         loss, right = _step(model, optimizer, batch)
         losses.append(loss)
+        if _share_of_work()[0] > 0:
+            continue
         seconds = time.perf_counter() - start
         print(
             f"step {step + 1}/{steps} loss {loss:.3f} right {right:.2f} {seconds:.0f} s",
@@ -164,16 +181,28 @@ def _step(
     model: Any, optimizer: torch.optim.Optimizer, batch: Sequence[Example]
 ) -> tuple[float, float]:
     """Make a step; return the mean loss before it, and the share of right candidates."""
-    total = right = 0.0
-    for example in batch:
+    rank, n_processes = _share_of_work()
+    sums = torch.zeros(2)
+    for example in batch[rank::n_processes]:
         loss, is_right = _loss(model, example)
         torch.autograd.backward(loss / len(batch))
-        total, right = total + float(loss), right + is_right
-    for group in optimizer.param_groups:
-        torch.nn.utils.clip_grad_norm_(group["params"], 1.0)
+        sums += torch.tensor([loss.item(), is_right])
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if n_processes > 1:
+        for tensor in (sums, *(parameter.grad for parameter in trained)):
+            distributed.all_reduce(tensor)
+    torch.nn.utils.clip_grad_norm_(trained, 1.0)
     optimizer.step()
     optimizer.zero_grad()
-    return total / len(batch), right / len(batch)
+    total, right = (sums / len(batch)).tolist()
+    return total, right
+
+
+def _share_of_work() -> tuple[int, int]:
+    """Return the number of this process, from 0, and the number of processes."""
+    if not distributed.is_initialized():
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
 
 
 def _loss(model: Any, example: Example) -> tuple[Tensor, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def base() -> Any:
             num_hidden_layers=N_LAYERS,
             num_attention_heads=4,
             num_key_value_heads=2,
+            initializer_range=0.3,
         )
     ).to(torch.bfloat16)
 
@@ -57,10 +59,11 @@ def example(i: int) -> train.Example:
 EXAMPLES = [example(i) for i in range(30 * train.BATCH)]
 
 
-def test_the_loss_falls(base: Any, tmp_path: Path) -> None:
+def test_the_loss_falls(base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "RATE", 1e-2)  # a model this small needs larger steps
     losses = train.train(base, EXAMPLES, tmp_path, 30)
     assert len(losses) == 30
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.6 * losses[0]
 
 
 def test_lower_layers_have_no_adapter(base: Any, tmp_path: Path) -> None:
@@ -76,20 +79,20 @@ def test_lower_layers_have_no_adapter(base: Any, tmp_path: Path) -> None:
 def test_a_stopped_training_continues(
     base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import copy
+    def run(examples: list[train.Example], folder: str) -> list[float]:
+        torch.manual_seed(0)
+        return train.train(copy.deepcopy(base), examples, tmp_path / folder, 6)
 
-    whole = train.train(copy.deepcopy(base), EXAMPLES, tmp_path / "whole", 6)
+    whole = run(EXAMPLES, "whole")
     monkeypatch.setattr(train, "SAVED_EVERY", 2)
-    stopped = copy.deepcopy(base)
-    with pytest.raises(IndexError):  # it has no questions for the fifth step
-        train.train(stopped, Short(EXAMPLES[: 4 * train.BATCH]), tmp_path / "parts", 6)
-    rest = train.train(copy.deepcopy(base), EXAMPLES, tmp_path / "parts", 6)
-    assert rest == pytest.approx(whole[4:], rel=1e-3)
-    assert train.train(copy.deepcopy(base), EXAMPLES, tmp_path / "parts", 6) == []
+    with pytest.raises(IndexError):
+        run(Stopped(EXAMPLES[: 5 * train.BATCH]), "parts")  # after the fifth step
+    assert run(EXAMPLES, "parts") == pytest.approx(whole[4:], rel=1e-3)
+    assert run(EXAMPLES, "parts") == []
 
 
-class Short(list[train.Example]):
-    """Questions that end with an error, as a training that is stopped."""
+class Stopped(list[train.Example]):
+    """Questions that end with an error, as a training does that is stopped."""
 
     def __getitem__(self, index: Any) -> Any:
         if not (found := super().__getitem__(index)):
