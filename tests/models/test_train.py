@@ -101,12 +101,19 @@ class Stopped(list[train.Example]):
 
 
 def test_easy_questions_come_first() -> None:
-    rows = [{"question": str(i), "candidates": 2 + i % 5} for i in range(1_000)]
-    ordered = train.in_order(rows, 1_500)
-    assert len(ordered) == 1_500
-    assert {row["candidates"] for row in ordered[: train.N_EASY]} == {2, 3}
-    assert {row["candidates"] for row in ordered[train.N_EASY :]} == {2, 3, 4, 5, 6}
-    assert ordered == train.in_order(rows, 1_500)
+    rows = [
+        {"question": f"Candidates:\n1. a={i}\n{2 + i % 2}. a=0", "candidates": 2 + i % 5}
+        for i in range(2_500)
+    ]
+    ordered = train.in_order(rows, 4_000)
+    assert len(ordered) == 4_000
+    easy, others = ordered[: train.N_EASY], ordered[train.N_EASY :]
+    assert {row["candidates"] for row in easy} == {2, 3}
+    assert {row["candidates"] for row in others} == {2, 3, 4, 5, 6}
+    plain = [*easy, *others[: train.N_HARDER]]
+    assert not [row for row in plain if "\n3. " in row["question"]]
+    assert [row for row in others if "\n3. " in row["question"]]
+    assert ordered == train.in_order(rows, 4_000)
 
 
 def test_the_candidate_counts_most() -> None:
