@@ -4,9 +4,9 @@
     python -m benchmarks ablation [--llm embedded ...]   # what is each part of the prompt worth?
 
 `models` runs the library's ``compare_models`` on HPOBench, HPOLib and NAS-Bench-201 with real
-models, as they are and with shuffled evidence, and with scripted ones: readers of the evidence in
-the full and in the short question, the first candidate, the last, and a random one. `ablation`,
-on HPOBench alone, asks the same model without
+models, as they are and with shuffled evidence, the embedded one with and without its adapter, and
+with scripted ones: readers of the evidence in the full and in the short question, the first
+candidate, the last, and a random one. `ablation`, on HPOBench alone, asks the same model without
 reasoning, without SHAP evidence, with both, with shuffled evidence and with a permuted history.
 """
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -45,6 +44,7 @@ from optuna_metallmix.evaluation import as_frame
 from optuna_metallmix.evaluation import as_markdown
 from optuna_metallmix.evaluation import compare_models
 from optuna_metallmix.evaluation import draw
+from optuna_metallmix.llm import EmbeddedLLM
 from optuna_metallmix.llm import release
 from optuna_metallmix.llm import resolve_llm
 from optuna_metallmix.prompt import PROMPT_VERSION
@@ -103,34 +103,47 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _models(args: argparse.Namespace) -> None:
     code = code_of_library()
     llms = [_resolve(spec) for spec in args.llm]
+    llms += [EmbeddedLLM(adapter=None) for llm in llms if getattr(llm, "adapter", None)]
     reader, short_reader = ReaderLLM(), ShortReaderLLM()
     reader.name = "scripted: adds up the evidence"
     short_reader.name = f"{reader.name} of the short question"
-    readers = [*llms, reader, short_reader]
-    shuffled = [ShuffledEvidence(llm, args.seed) for llm in readers]
     first = FixedPositionLLM(0, "scripted: the first")
     last = FixedPositionLLM(-1, "scripted: the last")
-    models = [*readers, *shuffled, first, last, RandomLLM(args.seed)]
-    results = {name: _compare(_past(args, name), models, n_orders=10) for name in FAMILIES}
+    readers = [*llms, reader, short_reader]
+    shuffled = [ShuffledEvidence(llm, args.seed) for llm in readers]
+    others = [first, last, RandomLLM(args.seed)]
+    results = []
+    for family in FAMILIES:
+        past = _past(args, family)
+        results.append(_of_family(family, _compare(past, [*readers, *others], n_orders=10)))
+        results.append(_of_family(family, _compare(past, shuffled)))
     for llm in llms:
         release(llm)
     title = "Which model should be used? HPOBench, HPOLib and NAS-Bench-201"
     _write("models", title, _merge(results), code)
 
 
-def _merge(results: Mapping[str, ModelAnswers]) -> ModelAnswers:
-    """Join the answers of families, whose studies may have the same names."""
-    answers = [
-        replace(answer, study=f"{family} {answer.study}")
-        for family, result in results.items()
-        for answer in result.answers
-    ]
-    choices: dict[str, list[Choice]] = {}
-    for family, result in results.items():
+def _of_family(family: str, result: ModelAnswers) -> ModelAnswers:
+    """Add the family to the names of the studies, which are unique within it only."""
+    return ModelAnswers(
+        tuple(replace(answer, study=f"{family} {answer.study}") for answer in result.answers),
+        {
+            model: tuple(replace(c, study=f"{family} {c.study}") for c in chosen)
+            for model, chosen in result.choices.items()
+        },
+    )
+
+
+def _merge(results: Sequence[ModelAnswers]) -> ModelAnswers:
+    """Join results; where a model was asked twice about a study, the first answer counts."""
+    answers: dict[tuple[str, str], ModelAnswer] = {}
+    choices: dict[str, tuple[Choice, ...]] = {}
+    for result in results:
+        for answer in result.answers:
+            answers.setdefault((answer.model, answer.study), answer)
         for model, chosen in result.choices.items():
-            named = [replace(choice, study=f"{family} {choice.study}") for choice in chosen]
-            choices.setdefault(model, []).extend(named)
-    return ModelAnswers(tuple(answers), {name: tuple(own) for name, own in choices.items()})
+            choices[model] = (*choices.get(model, ()), *chosen)
+    return ModelAnswers(tuple(answers.values()), choices)
 
 
 def _ablation(args: argparse.Namespace) -> None:
