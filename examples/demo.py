@@ -144,9 +144,9 @@ def draw(comparison: Comparison, path: Path) -> None:
     axes = figure.add_subplot()
     for side in comparison.sides:
         trials, color = range(1, side.n_trials + 1), COLORS[side.name]
-        axes.step(trials, side.best.T, where="post", color=color, alpha=0.3, linewidth=1)
+        axes.step(trials, side.best.T, where="mid", color=color, alpha=0.3, linewidth=1)
         median = [side.after(n)[0] for n in trials]
-        axes.step(trials, median, where="post", color=color, linewidth=3, label=side.name)
+        axes.step(trials, median, where="mid", color=color, linewidth=3, label=side.name)
     axes.set_title("Handwritten digits, after studies on eight medical image sets", loc="left")
     axes.set_xlabel("trials")
     axes.set_ylabel("best balanced accuracy so far (validation images)")
