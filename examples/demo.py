@@ -207,7 +207,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--llm",
         help='for example "ollama:qwen3:8b" or "embedded" (default: a model of a local Ollama '
-        "server with at least 1.5 billion parameters, else none)",
+        "server with at least 1.5 billion parameters, else the embedded model if installed)",
     )
     parser.add_argument(
         "--llm-timeout",

@@ -82,10 +82,11 @@ class MetaLLMiXSampler(PerStudySampler):
         meta_features: What is known of the task, as scalars by name. Past studies are described
             by their scalar user attributes. See :func:`image_meta_features`.
         llm: The language model: ``None`` for the model that ``OPTUNA_METALLMIX_MODEL`` names, else
-            a model of a local Ollama with at least 1.5 billion parameters, else none;
-            ``"ollama:qwen3:8b"``; ``"openai:http://localhost:8000/v1#model"``;
-            ``"path/to/model.gguf"``; ``"embedded"`` for the tiny packaged model; any object with
-            ``generate(messages, *, schema) -> str``; ``False`` for the meta-learner alone.
+            a model of a local Ollama with at least 1.5 billion parameters, else the embedded
+            model if it is installed, else none; ``"ollama:qwen3:8b"``;
+            ``"openai:http://localhost:8000/v1#model"``; ``"path/to/model.gguf"``; ``"embedded"``
+            for the tiny packaged model; any object with ``generate(messages, *, schema) -> str``;
+            ``False`` for the meta-learner alone.
         judge: The language model that reviews the proposal: ``None`` for the same model, ``False``
             for no review, or a model as for ``llm``.
         llm_timeout: Seconds, above 0, for the model's entire part: loading it, all answers and
