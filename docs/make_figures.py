@@ -50,7 +50,7 @@ FAMILIES = {
 }
 METHODS = {
     "tpe": ("TPE", "#D55E00", "s"),
-    "past-bests": ("bests of past studies, then TPE", "#009E73", "^"),
+    "past-bests": ("best trials of past studies, then TPE", "#009E73", "^"),
     "ours-no-llm": ("optuna-metallmix", "#0072B2", "o"),
 }
 CLIP = 3.0

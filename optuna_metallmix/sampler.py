@@ -50,13 +50,13 @@ if TYPE_CHECKING:
 
 
 class MetaLLMiXSampler(PerStudySampler):
-    """Sampler whose first trial is suggested from past studies by a local language model.
+    """Sampler whose first trial is suggested from past studies, optionally by a language model.
 
     A CatBoost meta-learner is fitted on the past studies, of which those with fewer than ten
-    finished trials count less. Its best candidates and its SHAP values are shown to a language
-    model, on this machine unless you name a host, and the model's proposal is checked before it is
-    used (MetaLLMiX, arXiv 2509.09387). The model is asked inside the objective's first
-    ``suggest_*`` call. The base sampler samples all other trials.
+    finished trials count less. If there is a language model, on this machine unless you name a
+    host, it is shown the best candidates and their SHAP values, and its proposal is checked before
+    it is used (MetaLLMiX, arXiv 2509.09387); else the best candidate is used. The model is asked
+    inside the objective's first ``suggest_*`` call. The base sampler samples all other trials.
 
     Each fallback, from the model to the meta-learner's best candidate and from there to the base
     sampler, logs one warning and is recorded on the trial. The user attributes are

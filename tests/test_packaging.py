@@ -46,6 +46,7 @@ SCHEMAS = {
     ".github/ISSUE_TEMPLATE/config.yml": "github-issue-config",
     ".github/ISSUE_TEMPLATE/idea.yml": "github-issue-forms",
     ".github/ISSUE_TEMPLATE/worse.yml": "github-issue-forms",
+    ".github/workflows/ci.yml": "github-workflows",
     ".github/workflows/release.yml": "github-workflows",
     "CITATION.cff": "citation-file-format",
 }
