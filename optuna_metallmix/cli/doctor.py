@@ -184,9 +184,9 @@ def _check_ollama(level: Literal["ok", "warning"]) -> Iterator[Finding]:
 def _check_embedded() -> Iterator[Finding]:
     text = f"not installed (optional): run `{INSTALL_COMMAND}`."
     if is_embedded_installed():
-        path = EmbeddedLLM().path
-        check_packaged(path)
-        text = f'{path.stem}, checksum verified; asked only by its name, llm="embedded"'
+        llm = EmbeddedLLM()
+        check_packaged(llm.path)
+        text = f"{llm.name}, checksum verified; asked if Ollama has no model"
     yield Finding("ok", "embedded model", text)
 
 

@@ -13,7 +13,9 @@ from typing import TypeAlias
 from typing import TypeGuard
 
 from optuna_metallmix.errors import LLMError
+from optuna_metallmix.llm.embedded import INSTALL_COMMAND
 from optuna_metallmix.llm.embedded import EmbeddedLLM
+from optuna_metallmix.llm.embedded import is_embedded_installed
 from optuna_metallmix.llm.ollama import OllamaLLM
 from optuna_metallmix.llm.ollama import rank_installed
 from optuna_metallmix.llm.openai import DEFAULT_URL
@@ -32,8 +34,9 @@ LLMSpec: TypeAlias = LLM | str | os.PathLike[str] | bool | None
 MODEL_VARIABLE = "OPTUNA_METALLMIX_MODEL"
 
 NO_MODEL_HINT = (
-    'To use one, run `ollama pull qwen3:8b`, or pass llm="ollama:MODEL", llm="openai:URL#MODEL", '
-    'llm="path/to/model.gguf" or an object with `generate`. llm=False expects none.'
+    f"To use one, run `ollama pull qwen3:8b`, or `{INSTALL_COMMAND}`, or pass "
+    'llm="ollama:MODEL", llm="openai:URL#MODEL", llm="path/to/model.gguf" or an object with '
+    "`generate`. llm=False expects none."
 )
 
 _ACCEPTED = (
@@ -135,7 +138,8 @@ def resolve_llm(spec: LLMSpec = None, argument: str = "llm") -> Resolved:
     ``spec``                    language model
     ==========================  =================================================================
     ``None``                    the value of ``OPTUNA_METALLMIX_MODEL`` (any string below); else
-                                ``"ollama"`` if a server answers within a second; else no model
+                                ``"ollama"`` if a server answers within a second; else
+                                ``"embedded"`` if it is installed; else no model
     ``False``, ``"none"``       no model
     ``"ollama"``                the best installed model according to :func:`rank_models`: the
                                 largest instruct model that fits, of at least 1.5 billion
@@ -143,7 +147,7 @@ def resolve_llm(spec: LLMSpec = None, argument: str = "llm") -> Resolved:
     ``"ollama:qwen3:8b"``       this model of the Ollama server
     ``"openai:URL#MODEL"``      this model of an OpenAI-compatible server; the default URL is
                                 http://localhost:8000/v1, the default model the first listed
-    ``"embedded"``              SmolLM2-135M-Instruct inside this process; only by this name
+    ``"embedded"``              SmolLM2-135M-Instruct inside this process
     path ending in ``.gguf``    this file inside this process (a ``Path`` may have any ending)
     object                      the object itself, wrapped in :class:`ForeignLLM` unless it is a
                                 model of this package
@@ -224,7 +228,8 @@ def _automatic() -> Resolved:
     try:
         return Resolved(_best_of_ollama())
     except LLMError as error:
-        return Resolved(None, (str(error),))
+        reason = str(error)
+    return Resolved(EmbeddedLLM()) if is_embedded_installed() else Resolved(None, (reason,))
 
 
 def _best_of_ollama() -> OllamaLLM:

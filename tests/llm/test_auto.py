@@ -104,6 +104,7 @@ def test_ollama_without_a_usable_model(
         resolve_llm("ollama")
 
 
+@pytest.mark.usefixtures("nothing_embedded")
 def test_small_model_of_ollama_is_used_by_name_only(ollama_server: FakeOllama) -> None:
     serve(ollama_server, {"tiny:1b": 1 * GB})
     details = {"general.parameter_count": 1_499_999_999}
@@ -118,7 +119,16 @@ def test_small_model_of_ollama_is_used_by_name_only(ollama_server: FakeOllama) -
     assert isinstance(resolve_llm().llm, OllamaLLM)
 
 
-def test_embedded_model_is_used_by_name_only(monkeypatch: pytest.MonkeyPatch) -> None:
+@embedded
+def test_embedded_model_if_ollama_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", NOWHERE)
+    llm = resolve_llm().llm
+    assert isinstance(llm, EmbeddedLLM)
+    assert llm.adapter is not None
+
+
+@pytest.mark.usefixtures("nothing_embedded")
+def test_no_model_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_HOST", NOWHERE)
     resolved = resolve_llm()
     assert resolved.llm is None
