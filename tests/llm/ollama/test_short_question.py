@@ -30,7 +30,7 @@ def test_the_size_decides_on_the_question(
     suggestion = suggest(learned.history, learned.space, {}, OllamaLLM("m"), n_attempts=1)
     assert suggestion.prompt_version.endswith(f" {variant}")
     sent = ollama_server.sent()
-    is_short = list(sent["format"]["properties"]) == ["evidence", "candidate"]
+    is_short = list(sent["format"]["properties"]) == ["candidate", "evidence"]
     assert is_short == (variant == "short")
     assert (len(json.dumps(sent)) < 2_000) == is_short
     assert suggestion.attempts[0].failures
