@@ -186,7 +186,7 @@ def _check_embedded() -> Iterator[Finding]:
     if is_embedded_installed():
         llm = EmbeddedLLM()
         check_packaged(llm.path)
-        text = f"{llm.name}, checksum verified; asked if Ollama has no model"
+        text = f"{llm.path.name} is unchanged; asked if Ollama has no model"
     yield Finding("ok", "embedded model", text)
 
 

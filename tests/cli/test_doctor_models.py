@@ -136,7 +136,10 @@ def test_model_that_is_too_slow(ollama_server: FakeOllama, capsys: Capture) -> N
     assert "The 1 seconds of `llm_timeout`" in output
 
 
-def test_small_model_is_not_chosen(ollama_server: FakeOllama, capsys: Capture) -> None:
+def test_small_model_is_not_chosen(
+    ollama_server: FakeOllama, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("optuna_metallmix.llm.auto.is_embedded_installed", lambda: False)
     size = {"name": "tiny:1b", "model": "tiny:1b", "size": 10**9}
     ollama_server.reply("/api/tags", {"models": [size]})
     ollama_server.reply("/api/show", show(10**9))
@@ -201,7 +204,7 @@ def test_embedded_model_answers(monkeypatch: pytest.MonkeyPatch, capsys: Capture
     monkeypatch.setenv("OLLAMA_HOST", NOWHERE)
     assert main(["doctor", "--llm", "embedded", "--llm-timeout", "none"]) == 0
     output = capsys.readouterr().out
-    assert "ok       embedded model: SmolLM2-135M-Instruct.Q4_1, checksum verified" in output
+    assert "ok       embedded model: SmolLM2-135M-Instruct.Q4_1.gguf is unchanged" in output
     assert "answer: a first trial would wait " in output
     assert f" (prompt {PROMPT_VERSION} short; " in output
 
