@@ -64,6 +64,10 @@ def add_command(parsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
         "--duration", metavar="COLUMN",
         help="column with the duration, in seconds unless its name ends in a unit such as _ms",
     )  # fmt: skip
+    parser.add_argument(
+        "--skip-without-value", action="store_true",
+        help="leave out runs that finished without a value (default: they are failed trials)",
+    )  # fmt: skip
     parser.set_defaults(run=_run)
 
 
@@ -93,6 +97,7 @@ def _import(arguments: argparse.Namespace) -> int:
         aliases=dict(arguments.alias),
         state=arguments.state,
         duration=arguments.duration,
+        skip_without_value=arguments.skip_without_value,
     )
     print(runs.describe())
     if arguments.dry_run:

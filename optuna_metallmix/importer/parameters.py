@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -28,6 +30,7 @@ _PREFIXES = (
     *("hparams.", "hparams/", "hyperparameters."),
 )
 """Prefixes of MLflow, W&B, Ray Tune, scikit-learn, Optuna, Lightning and Keras Tuner."""
+_START = re.compile(r"[^./_]+[./_]")
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,16 @@ def find_parameters(table: Table, params: str | Iterable[str] | None) -> dict[st
     """
     wanted = _known_prefix(table) if params is None else params
     names: dict[str, str] = {}
+    wrong: list[str] = []
     is_list = isinstance(wanted, Iterable) and not isinstance(wanted, str)
     for name in wanted if is_list else [wanted]:
-        found = dict(_matches(table, name)) if isinstance(name, str) else {}
-        if not found:
-            raise _params_error(table, name)
+        if not isinstance(name, str):
+            raise ValueError(f"params={name!r} must be a prefix, or a list of columns.")
+        found = dict(_matches(table, name))
         names |= found
+        wrong += [] if found else [name]
+    if wrong:
+        raise _params_error(table, wrong)
     return names
 
 
@@ -91,16 +98,26 @@ def _matches(table: Table, name: str) -> Iterator[tuple[str, str]]:
                 yield column, rest
 
 
-def _params_error(table: Table, name: Any) -> ValueError:
-    if not isinstance(name, str):
-        return ValueError(f"params={name!r} must be a prefix, or a list of columns.")
-    prefixes = [p for p in _PREFIXES if any(column.startswith(p) for column in table)]
-    if similar := similar_names(name, prefixes):
-        return ValueError(
-            f"params={name!r} is neither a column nor the beginning of columns. Did you mean "
-            f"{similar[0]!r}? The columns: {list_names(table)}."
-        )
-    return column_error("params", name, table)
+def _params_error(table: Table, wrong: Iterable[str]) -> ValueError:
+    prefixes = _prefixes(table)
+    shown = []
+    for name in wrong:
+        similar = similar_names(name, prefixes)[:1] or similar_names(name, table)
+        hint = f" (did you mean {' or '.join(map(repr, similar))}?)" if similar else ""
+        shown.append(f"{name!r}{hint}")
+    common = f" Common prefixes: {list_names(prefixes)}." if prefixes else ""
+    return ValueError(
+        f"params: no column is called or begins with {', '.join(shown)}.{common} The columns: "
+        f"{list_names(table)}."
+    )
+
+
+def _prefixes(table: Table) -> list[str]:
+    """Return the known prefixes that columns have, and others that several columns share."""
+    known = [p for p in _PREFIXES if any(column.startswith(p) for column in table)]
+    starts = Counter(match[0] for column in table if (match := _START.match(column)))
+    shared = [start for start, n in starts.items() if n > 1 and start != "metrics."]
+    return list(dict.fromkeys([*known, *shared]))
 
 
 def read_parameters(

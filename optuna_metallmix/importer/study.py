@@ -95,6 +95,7 @@ class ImportedRuns:
         times: When they took place.
         n_rows: The number of rows in the table.
         left_out: The number of rows that are not imported, by the reason.
+        n_without_value: The number of failed trials whose runs finished without a finite value.
     """
 
     trials: list[FrozenTrial]
@@ -105,11 +106,14 @@ class ImportedRuns:
     times: Times
     n_rows: int
     left_out: dict[str, int] = field(default_factory=dict)
+    n_without_value: int = 0
 
     def summarize(self) -> str:
         """Return one sentence: how many runs were imported."""
         counts = Counter(_STATE_NAMES[trial.state] for trial in self.trials)
-        parts = [f"{n} {state}" for state, n in counts.most_common()]
+        without = f" ({self.n_without_value} finished without {self.value})"
+        details = {"failed": without} if self.n_without_value else {}
+        parts = [f"{n} {state}{details.get(state, '')}" for state, n in counts.most_common()]
         parts += [f"{n} left out ({reason})" for reason, n in self.left_out.items()]
         return f"{len(self.trials)} of {self.n_rows} runs: {', '.join(parts)}."
 
@@ -166,6 +170,7 @@ def study_from_dataframe(
     aliases: Mapping[str, str] | None = None,
     state: str | None = None,
     duration: str | None = None,
+    skip_without_value: bool = False,
 ) -> Study:
     """Create a past study from runs that were recorded elsewhere.
 
@@ -200,6 +205,8 @@ def study_from_dataframe(
         duration: The column with the duration: seconds, unless its name ends in a unit such as
             ``_ms`` or ``_min``, or its cells are time differences. By default, columns such as
             ``start_time`` and ``end_time``, ``Runtime``, ``time_total_s`` or ``mean_fit_time``.
+        skip_without_value: Whether to leave out runs that finished without a finite value,
+            instead of importing them as failed trials.
 
     Returns:
         The study.
@@ -213,7 +220,7 @@ def study_from_dataframe(
     """
     runs = read_runs(
         frame, params=params, value=value, direction=direction, distributions=distributions,
-        aliases=aliases, state=state, duration=duration,
+        aliases=aliases, state=state, duration=duration, skip_without_value=skip_without_value,
     )  # fmt: skip
     study = create_study(runs, storage, name, meta_features)
     _logger.info(f"Imported {runs.summarize()}")
@@ -230,6 +237,7 @@ def read_runs(
     aliases: Mapping[str, str] | None = None,
     state: str | None = None,
     duration: str | None = None,
+    skip_without_value: bool = False,
 ) -> ImportedRuns:
     """Understand a table as :func:`study_from_dataframe` does, without writing anything."""
     table = read_table(frame)
@@ -243,6 +251,11 @@ def read_runs(
     states = read_states(table, state, n_rows)
     times = read_times(table, duration, names.__contains__, n_rows)
     rows, left_out = _select_rows(table, names, states)
+    ends = (TrialState.COMPLETE, None)
+    without = {row for row in rows if values[row] is None and states.of_rows[row] in ends}
+    if skip_without_value and without:
+        rows = [row for row in rows if row not in without]
+        left_out[f"without {value}"] = len(without)
     rows = _in_order(rows, times)
     parameters = read_parameters(table, names, rows, aliases or {}, distributions or {})
     if not parameters.space:
@@ -252,7 +265,10 @@ def read_runs(
         _trial(config, parameters.space, values[row], states.of_rows[row], times, row)
         for config, row in zip(parameters.configs, rows, strict=True)
     ]
-    return ImportedRuns(trials, checked, value, parameters, states, times, n_rows, left_out)
+    n_without = len(without.intersection(rows))
+    return ImportedRuns(
+        trials, checked, value, parameters, states, times, n_rows, left_out, n_without
+    )
 
 
 def _check_direction(direction: str | StudyDirection | None, value: str) -> StudyDirection:

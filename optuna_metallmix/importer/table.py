@@ -50,10 +50,15 @@ def read_csv(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     as the index of a data frame, is left out.
 
     Raises:
-        HistoryError: The file is no table with a header.
-        OSError: The file cannot be read.
+        HistoryError: The file cannot be read, or is no table with a header.
     """
-    text = _decode(Path(path).read_bytes())
+    try:
+        text = _decode(Path(path).read_bytes())
+    except OSError as error:
+        raise HistoryError(
+            f"{path} cannot be read ({error.strerror}). Pass a CSV file with a header and a row "
+            "for each run."
+        ) from error
     if text.startswith("sep="):  # written by Excel
         text = text.partition("\n")[2]
     separator = max(_SEPARATORS, key=text.partition("\n")[0].count)

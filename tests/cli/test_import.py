@@ -74,7 +74,9 @@ def test_study_is_named_as_the_file(file: str, tmp_path: Path) -> None:
     [
         ([], "Pass --storage to create the study, or --dry-run to try."),
         (["--dry-run", "--value", "accuracy"], "Did you mean 'metrics.accuracy'?"),
-        (["--dry-run", "--params", "param."], "Did you mean 'params.'?"),
+        (["--dry-run", "--params", "param."], "(did you mean 'params.'?)"),
+        (["--dry-run", "--params", "hp_"], "Common prefixes: 'params.'. The columns:"),
+        (["--dry-run", "--params", "lr,deph"], "'lr' (did you mean 'params.lr'?), 'deph'"),
         (["--dry-run", "--alias", "lrs=x"], "Did you mean 'lr'?"),
         (["--storage", "past.csv"], "must be a URL"),
         (["--storage", "foo://past"], "The storage cannot be opened"),
@@ -89,7 +91,17 @@ def test_what_to_do(
 
 def test_file_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["import", "no.csv", "--direction", "maximize", "--dry-run"]) == 1
-    assert "no.csv" in capsys.readouterr().err
+    message = "no.csv cannot be read (No such file or directory). Pass a CSV file with a header"
+    assert message in capsys.readouterr().err
+
+
+def test_finished_runs_without_a_value(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(file).write_text(CSV.replace(",0.85,", ",,"))
+    words = ["import", file, "--direction", "maximize", "--dry-run"]
+    assert main(words) == 0
+    assert "2 failed (1 finished without metrics.accuracy)" in capsys.readouterr().out
+    assert main([*words, "--skip-without-value"]) == 0
+    assert "1 failed, 1 left out (not finished), 1 left out (without m" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -359,10 +359,12 @@ def test_renamed_parameters() -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ("param.", "Did you mean 'params.'"),
-        ("parameters.", "Did you mean 'params.'"),
-        (["lr"], "Did you mean 'params.lr'"),
-        (["params.lr", "batch"], "Did you mean 'params.batch_size'"),
+        ("param.", r"'param\.' \(did you mean 'params\.'\?\)"),
+        ("parameters.", r"'parameters\.' \(did you mean 'params\.'\?\)"),
+        ("hp_", r"'hp_'\. Common prefixes: 'params\.'\. The columns: 'params\.lr'"),
+        (["lr"], r"did you mean 'params\.lr'\?"),
+        (["params.lr", "batch"], r"begins with 'batch' \(did you mean 'params\.batch_size'\?\)"),
+        (["lrr", "hp_", "bach_size"], r"'lrr' \(did .*\), 'hp_', 'bach_size' \(did you mean 'par"),
         ("", "The columns: 'params.lr', 'params.batch_size', 'value'"),
         (3, "must be a prefix, or a list of columns"),
     ],
@@ -371,6 +373,14 @@ def test_wrong_params(params: Any, message: str) -> None:
     frame = {"params.lr": [1], "params.batch_size": [8], "value": [3]}
     with pytest.raises(ValueError, match=message):
         study_from_dataframe(frame, params=params, direction="maximize")
+
+
+def test_own_prefixes_are_named() -> None:
+    names = ["hparam_lr", "hparam_depth", "val/acc", "val/loss", "start_time", "end_time"]
+    with pytest.raises(ValueError, match=r"Common prefixes: 'hparam_', 'val/'\. The columns:"):
+        study_from_dataframe({n: [1] for n in names}, params="x_", direction="maximize")
+    with pytest.raises(ValueError, match=r"begins with 'hp_'\. The columns: 'lr', 'value'\."):
+        study_from_dataframe({"lr": [1], "value": [1]}, params="hp_", direction="maximize")
 
 
 def test_params_without_a_prefix_are_asked_for() -> None:
@@ -425,8 +435,27 @@ def test_description() -> None:
         'parameter  amp (params.amp): one of "false", "true"',
         "parameter  momentum (params.momentum): number from 0.1 to 0.9, in 12 runs",
         "left out   output: almost every run has another text; keep it with `distributions`",
-        "runs       23 of 24 runs: 20 complete, 2 failed, 1 pruned, 1 left out (not finished).",
+        "runs       23 of 24 runs: 20 complete, 2 failed (1 finished without metrics.accuracy), "
+        "1 pruned, 1 left out (not finished).",
     ]
+
+
+def test_finished_runs_without_a_value() -> None:
+    states = ["FINISHED", "FINISHED", "FINISHED", "FAILED", "KILLED", "RUNNING"]
+    frame = {"params.x": range(6), "status": states, "value": [0.1, None, "inf", 0.4, None, None]}
+    runs = read_runs(frame, direction="maximize")
+    assert runs.summarize() == (
+        "5 of 6 runs: 4 failed (2 finished without value), 1 complete, 1 left out (not finished)."
+    )
+    runs = read_runs(frame, direction="maximize", skip_without_value=True)
+    assert runs.summarize() == (
+        "3 of 6 runs: 2 failed, 1 complete, 1 left out (not finished), 2 left out (without value)."
+    )
+    del frame["status"]
+    runs = read_runs(frame, direction="maximize")
+    assert runs.summarize() == "6 of 6 runs: 4 failed (4 finished without value), 2 complete."
+    study = study_from_dataframe(frame, direction="maximize", skip_without_value=True)
+    assert [trial.value for trial in study.trials] == [0.1, 0.4]
 
 
 def test_imported_runs_are_logged(logs: Any) -> None:
