@@ -107,7 +107,8 @@ def draw(result: ModelAnswers) -> Figure:
     frame = as_frame(result)
     models = [model for model in _answering(result) if model != NO_MODEL]
     has_regret = frame["regret_more"].notna().any()
-    figure = Figure(figsize=(7, 1.5 + 0.5 * len(models)), layout="constrained")
+    width = 5 + 0.09 * max(map(len, models), default=0)  # names of models are long
+    figure = Figure(figsize=(width, 1.5 + 0.4 * len(models)), layout="constrained")
     axes = figure.subplots()
     for y, model in enumerate(models):
         column = "regret_more" if has_regret else "predicted_less"
