@@ -145,8 +145,10 @@ def _learn_from_past(suggestion: Suggestion, seed: int, cost_aware: bool) -> Sug
         candidates = propose_candidates(learner, history, rng, costs=suggestion.costs)
     with timed_stage(seconds, "explanation", "Explaining the candidates"):
         explanation = explain(learner, candidates, history, suggestion.meta_features)
+    known = {name for study in history.studies for name in study.space}
     return replace(
         suggestion,
+        new=tuple(name for name in learner.space if name not in known),
         learner=learner,
         candidates=candidates,
         explanation=explanation,
@@ -285,11 +287,16 @@ def _read_history(study: Study, settings: Settings, reasons: list[str]) -> Histo
 def _search_space(
     history: History, given: SearchSpace | None, asked: Mapping[str, BaseDistribution]
 ) -> SearchSpace:
-    """Return the given space, or else the past studies', overridden by what the study has used."""
+    """Return the given space, or else the past studies', overridden by what the study has used.
+
+    A parameter that the past does not have is left to the base sampler, whether it is asked for
+    first or later.
+    """
     if given is not None:
         return given
     past = merge_spaces(study.space for study in history.studies if not study.is_target)
-    return {**past, **history.target_space, **asked}
+    known = {**past, **history.target_space}
+    return {**known, **{name: d for name, d in asked.items() if name in known or not known}}
 
 
 def _are_same(spec: LLMSpec, other: LLMSpec) -> bool:

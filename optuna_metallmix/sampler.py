@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -16,6 +17,8 @@ from optuna.trial import TrialState
 from optuna_metallmix import trial_claim
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history import Source
+from optuna_metallmix.history import describe_renamed
+from optuna_metallmix.history import find_renamed
 from optuna_metallmix.llm import LLMSpec
 from optuna_metallmix.optuna_access import is_in_memory
 from optuna_metallmix.optuna_access import is_single_objective
@@ -258,9 +261,16 @@ class MetaLLMiXSampler(PerStudySampler):
 
     @numpy_defaults()
     def _report_run(self, trial: FrozenTrial, report: StudyReport, *, is_whole: bool) -> None:
-        """Report the configuration that ran, unless it is the suggested one."""
+        """Report the configuration that ran, unless it is the suggested one.
+
+        Parameters that were probably renamed are reported with it: a suggestion cannot know them.
+        """
         study, suggested = report.study, report.suggestion
         ran = suggested.as_run(trial, is_whole=is_whole)
+        aliases = find_renamed(trial.distributions, suggested.history.past_space)
+        if aliases and is_whole:
+            hint = describe_renamed(aliases)
+            ran = replace(ran, reasons=(*ran.reasons, f"{hint[0].upper()}{hint[1:]}"))
         if ran is suggested:
             return
         report.suggestion = ran

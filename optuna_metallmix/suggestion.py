@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
@@ -43,6 +45,7 @@ from optuna_metallmix.space import merge_spaces
 from optuna_metallmix.space import project
 from optuna_metallmix.space import value_key
 from optuna_metallmix.text import escape_markdown
+from optuna_metallmix.text import join_words
 from optuna_metallmix.text import markdown_table
 from optuna_metallmix.text import markdown_to_html
 
@@ -54,6 +57,7 @@ SOURCE_LLM = "llm"
 SOURCE_META_LEARNER = "meta-learner"
 SOURCE_BASE_SAMPLER = "base-sampler"
 
+_MAX_NAMES = 5
 _N_BACKGROUND = 30
 """Number of past trials over which the values of parameters that did not run are averaged."""
 
@@ -70,6 +74,7 @@ class Suggestion:
         params: The configuration; empty where the base sampler has to make it.
         space: The search space it was made for.
         moved: The suggested values that the objective does not allow, by name: (suggested, used).
+        new: The parameters of the candidates that no past study has; empty without a past.
         meta_features: The target's meta-features, as shown to the model.
         history: The past studies that were used, and why others were left out.
         candidates: What the model chose from.
@@ -99,6 +104,7 @@ class Suggestion:
     meta_features: MetaFeatures
     history: History
     moved: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    new: tuple[str, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     explanation: Explanation | None = None
     learner: MetaLearner | None = None
@@ -127,13 +133,33 @@ class Suggestion:
         Code writes it; it says so where the model gave no reasons of its own.
         """
         if not self.params:
-            return "nothing is known yet"
+            return "no value is from past studies" if self.explanation else "nothing is known yet"
         expected = "" if self.predicted is None else f", expected score {self.predicted:.2f} of 1"
         return f"{self.basis}{expected}{self.cited_reason}"
 
     @property
     def basis(self) -> str:
-        """Where the configuration comes from, and how it was changed."""
+        """Where the configuration comes from, or the part of it that past studies have."""
+        if not (names := self.part_from_past):
+            return self.origin
+        verb = "is" if len(names) == 1 else "are"
+        return f"only {join_names(names)} {verb} from past studies: {self.origin}"
+
+    @property
+    def part_from_past(self) -> list[str]:
+        """The parameters with a value from past studies, if others have a value from elsewhere."""
+        names = self._from_past(self.params)
+        return names if self.explanation and len(names) < len(self.params) else []
+
+    def _from_past(self, names: Iterable[str]) -> list[str]:
+        """Return the parameters whose values are from past studies, or chosen by the model."""
+        changed = self.proposal.changes if self.proposal else {}
+        offered = {name for candidate in self.candidates for name in candidate.params}
+        return [name for name in names if name in changed or name in offered.difference(self.new)]
+
+    @property
+    def origin(self) -> str:
+        """Where the candidate comes from, and how it was changed."""
         changes = ["changes"] if self.proposal and self.proposal.changes else []
         if n := len(self.moved):
             changes.append(f"{n} value{'s' * (n > 1)} moved into the objective's space")
@@ -246,6 +272,8 @@ class Suggestion:
         params = {**({} if is_whole else self.params), **trial.params}
         if not self.params or config_key(params) == config_key(self.params):
             return self
+        if self.explanation and not self._from_past(params):
+            return self._unused()
         moved: dict[str, tuple[Any, Any]] = {}
         for name, distribution in trial.distributions.items():
             found = self.value_for(name, distribution)
@@ -256,6 +284,24 @@ class Suggestion:
         choices = {name: d for name, d in choices.items() if choices_of(d)}
         space = {**merge_spaces([self.space, choices]), **new}
         return replace(self, params=params, space=space, moved=moved).with_effects()
+
+    def _unused(self) -> Suggestion:
+        """Return the suggestion of a trial to which the past has contributed no value."""
+        return replace(
+            self,
+            source=SOURCE_BASE_SAMPLER,
+            params={},
+            predicted=None,
+            effects={},
+            trade=None,
+            reasons=(*self.reasons, self.fallback),
+        )
+
+    @property
+    def fallback(self) -> str:
+        """Why no value of a trial is from past studies, in a sentence."""
+        names = join_names(self._from_past(self.suggested))
+        return f"No value is from past studies: the objective did not ask for {names}."
 
     def value_for(self, name: str, distribution: BaseDistribution) -> tuple[Any, Any] | None:
         """Return a parameter's value within ``distribution``, and the value as suggested.
@@ -287,6 +333,12 @@ class Suggestion:
         known = known_choices(self.learner, name, choices)
         means = self.learner.predict_mean([{**self.params, name: choice} for choice in known])
         return known[int(means.argmax())]
+
+
+def join_names(names: Sequence[str]) -> str:
+    """Join names as in ``"a, b and c"``; of more than five, the others are counted."""
+    more = len(names) - _MAX_NAMES
+    return join_words([*names[:_MAX_NAMES], *([f"{more} more"] if more > 0 else [])])
 
 
 def _explained_configs(learner: MetaLearner, params: Config) -> list[Config]:

@@ -187,6 +187,11 @@ def quote_name(text: str, limit: int = MAX_TEXT) -> str:
     return text if simple else quote(text, limit)
 
 
+def join_words(words: Sequence[str]) -> str:
+    """Join words as in ``"a, b and c"``."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
 def escape_markdown(text: str, limit: int | None = None) -> str:
     """Return a string as a single line without Markdown markup.
 

@@ -49,12 +49,14 @@ class StudyReport:
         number: The number of the trial made from the suggestion; ``None`` without one.
         suggestion: The suggestion.
         pictures: The pictures by title: their PNG files, and the ids of their artifacts.
+        drawn: The names of the figures on the study's pages.
     """
 
     study: Study
     number: int | None
     suggestion: Suggestion
     pictures: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+    drawn: set[str] = field(default_factory=set)
 
     def write(self, store: ArtifactStore | None) -> list[str]:
         """Write the pictures, the note and the figures; those written before are replaced.
@@ -78,6 +80,9 @@ class StudyReport:
             for figure in figures:
                 options = {"graph_object_id": f"metallmix-{figure.name}"}
                 _call("figures", save, study, figure.to_plotly(), **options)
+            for name in self.drawn - {figure.name for figure in figures}:
+                _call("figures", save, study, _no_figure(), graph_object_id=f"metallmix-{name}")
+            self.drawn = {figure.name for figure in figures}
         return problems
 
     def _write_picture(self, figure: FigureSpec, store: ArtifactStore) -> None:
@@ -97,6 +102,13 @@ class StudyReport:
         with _collecting(problems):
             write_note(self.study, render_note(self.suggestion, self.number, addresses))
         return problems
+
+
+def _no_figure() -> Any:
+    """Return an empty figure to replace one that no longer holds: none can be removed."""
+    import plotly.graph_objects as go
+
+    return go.Figure(layout={"title": "The suggested values of this figure did not run"})
 
 
 @contextmanager

@@ -64,7 +64,14 @@ class SuggestionLog:
             _logger.info(message)
 
     def log_run(self, study: Study, trial: FrozenTrial, suggestion: Suggestion) -> None:
-        """Log how the configuration that a trial ran differs from the suggested one."""
+        """Log how the configuration that a trial ran differs from the suggested one.
+
+        A trial without a value from past studies has fallen back, so that is a warning.
+        """
+        if suggestion.source == SOURCE_BASE_SAMPLER:
+            name = f"Study {study.study_name!r}, trial {trial.number}"
+            self.warn_once(f"{name}: not chosen from past studies. {suggestion.fallback}")
+            return
         parts = list(_differences(suggestion))
         if len(parts) > _MAX_NAMED:
             parts[_MAX_NAMED:] = [f"{len(parts) - _MAX_NAMED} more differences"]

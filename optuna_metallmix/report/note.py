@@ -15,6 +15,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 
 from optuna_metallmix.candidates import PAST_BEST
+from optuna_metallmix.candidates import Candidate
 from optuna_metallmix.candidates import CostTradeoff
 from optuna_metallmix.explain import MIN_EFFECT
 from optuna_metallmix.explain import Explanation
@@ -27,10 +28,14 @@ from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import choices_of
 from optuna_metallmix.space import label_of
 from optuna_metallmix.space import labels_of
+from optuna_metallmix.space import middle
+from optuna_metallmix.space import value_key
 from optuna_metallmix.suggestion import SOURCE_LLM
 from optuna_metallmix.suggestion import SOURCE_META_LEARNER
 from optuna_metallmix.suggestion import Suggestion
+from optuna_metallmix.suggestion import join_names
 from optuna_metallmix.text import escape_markdown
+from optuna_metallmix.text import join_words
 from optuna_metallmix.text import markdown_code
 from optuna_metallmix.text import markdown_link
 from optuna_metallmix.text import markdown_table
@@ -108,11 +113,16 @@ def describe_past(history: History) -> str:
 def _headline(suggestion: Suggestion, number: int | None) -> str:
     """Say what ran, what was expected of it and why, and who chose it from what."""
     past, model = describe_past(suggestion.history), markdown_code(suggestion.model)
-    alone = f"no answer of {model} was used" if suggestion.attempts else "without a language model"
+    alone = f", no answer of {model} was used" if suggestion.attempts else ""
     who = {
         SOURCE_LLM: f"Chosen by the language model {model} from {past}",
-        SOURCE_META_LEARNER: f"Chosen by the meta-learner from {past}, {alone}",
+        SOURCE_META_LEARNER: f"Chosen by the meta-learner from {past}{alone}",
     }.get(suggestion.source, "Sampled by the base sampler, because no suggestion could be made.")
+    if not suggestion.params and suggestion.explanation:
+        return (
+            "Not chosen from past studies, because the objective asked for none of the suggested "
+            "parameters that they have."
+        )
     if not suggestion.params:
         return who
     candidate = f"candidate {suggestion.chosen.number} of {len(suggestion.candidates)}"
@@ -121,7 +131,7 @@ def _headline(suggestion: Suggestion, number: int | None) -> str:
 
 def _sentence(suggestion: Suggestion, number: int | None) -> str:
     """Say which configuration it is, what is expected of it, and why."""
-    effects, params, basis = suggestion.effects, suggestion.params, suggestion.basis
+    effects, params = suggestion.effects, suggestion.params
     names = sorted(params, key=lambda name: -abs(effects.get(name, 0.0)))
     values = [
         f"{_short(name)} = {escape_markdown(_value(suggestion, name))}"
@@ -136,9 +146,23 @@ def _sentence(suggestion: Suggestion, number: int | None) -> str:
             f", with an expected score of **{suggestion.predicted:.2f}** (0 = worst, 1 = best "
             "trial of a study)"
         )
-    article = "the " * basis.startswith("middle")
-    why = f"because the configuration is {article}{escape_markdown(basis, _MAX_TEXT)}"
-    return f"{trial} {_and(values)}{expected}, {why}.{_main_effects(suggestion)}"
+    return (
+        f"{trial} {join_words(values)}{expected}{_because(suggestion)}{_main_effects(suggestion)}"
+    )
+
+
+def _because(suggestion: Suggestion) -> str:
+    """Say why the configuration was chosen, or which part of it is from past studies."""
+    origin = escape_markdown(suggestion.origin, _MAX_TEXT)
+    if names := [_short(name) for name in suggestion.part_from_past]:
+        only = "value of" if len(names) == 1 else "values of"
+        verb = "is" if len(names) == 1 else "are"
+        return (
+            f". Only the {only} {join_names(names)} {verb} from past studies, as in a "
+            f"configuration that is {origin}."
+        )
+    article = "the " * origin.startswith("middle")
+    return f", because the configuration is {article}{origin}."
 
 
 def _main_effects(suggestion: Suggestion) -> str:
@@ -148,12 +172,8 @@ def _main_effects(suggestion: Suggestion) -> str:
     for sign, verb in ((1, "raised"), (-1, "lowered")):
         names = sorted(effects, key=lambda name: -sign * effects[name])[:2]
         named = [_short(name) for name in names if sign * effects[name] >= MIN_EFFECT]
-        parts += [f"{verb} most by {_and(named)}"] if named else []
+        parts += [f"{verb} most by {join_words(named)}"] if named else []
     return f" The expected score is {', and '.join(parts)}." if parts else ""
-
-
-def _and(items: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
 
 
 def _cost(trade: CostTradeoff | None) -> str:
@@ -231,11 +251,21 @@ def _origin(suggestion: Suggestion, name: str) -> str:
     chosen = [suggestion.chosen] if candidates else []
     for candidate in (*chosen, *candidates):
         if name in candidate.params:
+            if name in suggestion.new:
+                return f"no past study has it: {_invented(suggestion, name, candidate)}"
             if candidate.origin.startswith(PAST_BEST):
                 study = candidate.origin.removeprefix(PAST_BEST)
                 return f"past study {sanitize(study, _MAX_NAME)}"
             return f"candidate {candidate.number}"
     return "base sampler"
+
+
+def _invented(suggestion: Suggestion, name: str, candidate: Candidate) -> str:
+    """Say where a candidate has a value from that no past study has."""
+    distribution, value = suggestion.space[name], candidate.params[name]
+    if value_key(value) != value_key(middle(distribution)):
+        return f"candidate {candidate.number}"
+    return "first choice" if choices_of(distribution) else "middle of the range"
 
 
 def _changes(suggestion: Suggestion) -> str:
@@ -251,7 +281,7 @@ def _changes(suggestion: Suggestion) -> str:
         names = [_short(name) for name in unused[:_MAX_ROWS]]
         more = len(unused) - len(names)
         names += [f"{more} more"] if more else []
-        lines.append(f"The objective did not ask for {_and(names)}.")
+        lines.append(f"The objective did not ask for {join_words(names)}.")
     expected = suggestion.chosen.predicted if lines else None
     if expected is not None and not (suggestion.proposal and suggestion.proposal.changes):
         lines.append(f"As suggested, the expected score was {expected:.2f}.")

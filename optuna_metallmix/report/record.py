@@ -67,6 +67,7 @@ _LATER_KEYS: dict[str, Any] = {
     "distance_basis": BY_FEATURES,
     "model_build": None,
     "moved": {},
+    "new": [],
 }
 """Keys that older versions did not write."""
 _WHOLE = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -143,6 +144,7 @@ def as_record(suggestion: Suggestion) -> dict[str, Any]:
         "source": suggestion.source,
         "params": suggestion.params,
         "moved": {name: list(values) for name, values in suggestion.moved.items()},
+        "new": list(suggestion.new),
         "space": {name: _distribution_json(space[name]) for name in space},
         "labels": [name for name in space if not has_json_choices(space[name])],
         "predicted": suggestion.predicted,
@@ -301,6 +303,7 @@ def _from_record(record: Mapping[str, Any]) -> Suggestion:
         verdict=_parse(Verdict | None, record["verdict"]),
         attempts=_parse(tuple[Attempt, ...], record["attempts"]),
         trade=_parse(CostTradeoff | None, record["trade"]),
+        new=tuple(record["new"]),
         reasons=tuple(record["reasons"]),
     )
 
@@ -331,7 +334,8 @@ def _with_meta_learner(recorded: Suggestion, past: History, seed: int) -> Sugges
     """Refit the meta-learner, and add it if it makes the recorded prediction."""
     if recorded.explanation is None:
         return recorded
-    known = {name: d for name, d in recorded.space.items() if name in recorded.effects}
+    fitted = recorded.effects or recorded.space  # without effects nothing of the space was used
+    known = {name: d for name, d in recorded.space.items() if name in fitted}
     try:
         learner = fit_meta_learner(past, known, seed)
     except HistoryError:

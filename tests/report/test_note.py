@@ -254,7 +254,7 @@ def test_note_of_the_other_steps_of_the_ladder(suggestion: Suggestion) -> None:
         "was used: candidate 1 of 6." in note
     )
     alone = render_note(replace(lower, attempts=()), 0)
-    assert "from 3 past studies with 90 trials, without a language model: candidate" in alone
+    assert "from 3 past studies with 90 trials: candidate" in alone
     assert "no language model was asked" in alone
     assert "prompt version" not in alone
     assert "No model: x." in note

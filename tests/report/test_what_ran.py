@@ -236,3 +236,102 @@ def test_values_moved_to_another_kind_are_reported_without_a_warning(
     assert record["params"] == study.trials[0].params
     assert name in record["moved"]
     assert "moved from " in dashboard.get_note(study)
+
+
+def _unrelated(trial: optuna.Trial) -> float:
+    return trial.suggest_float("x", 0.0, 1.0)
+
+
+def _unrelated_first(trial: optuna.Trial) -> float:
+    return trial.suggest_int("w", 1, 4) + trial.suggest_float("x", 0.0, 1.0)
+
+
+WIDER = {**SPACE, "x": FloatDistribution(0.0, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("unrelated", "options"),
+    [
+        (_unrelated, {}),
+        (_unrelated_first, {}),
+        (_unrelated, {"search_space": WIDER}),
+        (_unrelated_first, {"search_space": WIDER}),
+    ],
+)
+@pytest.mark.parametrize("llm", [False, "scripted"])
+def test_trial_without_a_value_from_the_past_is_no_suggestion(
+    unrelated: Any, options: Any, llm: Any, logs: LogRecords, tmp_path: Path
+) -> None:
+    model = ScriptedLLM([choose()] * 4) if llm else False
+    store = FileSystemArtifactStore(tmp_path)
+    study, record, suggestion = _run(unrelated, model, artifact_store=store, **options)
+    attributes, note = study.trials[0].user_attrs, dashboard.get_note(study)
+    assert record["source"] == attributes["metallmix:source"] == "base-sampler"
+    assert suggestion.source == "base-sampler"
+    assert record["predicted"] is record["trade"] is suggestion.predicted is None
+    assert (record["params"], record["effects"]) == ({}, {})
+    reason = "No value is from past studies: the objective did not ask for"
+    assert attributes["metallmix:reason"].startswith(reason)
+    assert {"optimizer", "learning_rate", "depth"} <= set(
+        re.findall(r"\w+", attributes["metallmix:reason"])
+    )
+    assert attributes["metallmix:reason"] in note.replace("\\", "")
+    assert [line for line in logs.warnings if attributes["metallmix:reason"] in line] != []
+    for text in (note, attributes["metallmix:why"]):
+        assert not re.search("because the configuration|expected score|one of the best of", text)
+    assert "x |" not in note
+    assert _waterfall(study)["data"] == []
+    assert "metallmix-suggestion.png" not in note
+    assert not (tmp_path / "metallmix-suggestion.png").exists()
+    assert len(logs.warnings) == 1
+    assert "xpected score" not in "\n".join(logs.infos)
+
+
+def _renamed(trial: optuna.Trial) -> float:
+    rate = trial.suggest_float("lr", 1e-5, 1e-1, log=True)
+    trial.suggest_categorical("optimizer", ["adam", "adamw"])
+    return rate + trial.suggest_int("n_layers", 1, 12)
+
+
+RENAMED = {
+    "lr": FloatDistribution(1e-5, 1e-1, log=True),
+    "optimizer": CategoricalDistribution(["adam", "adamw"]),
+    "n_layers": IntDistribution(1, 12),
+}
+
+
+def test_values_that_the_past_does_not_have_are_not_from_it(logs: LogRecords) -> None:
+    study, record, suggestion = _run(_renamed)
+    attributes, note = study.trials[0].user_attrs, dashboard.get_note(study)
+    assert re.search(r"\| lr \| \S+ \| base sampler \|", note)
+    assert re.search(r"\| n_layers \| \S+ \| base sampler \|", note)
+    assert "because the configuration is" not in note
+    assert "Only the value of optimizer is from past studies" in note
+    assert attributes["metallmix:why"].startswith("only optimizer is from past studies: ")
+    assert "aliases={'learning_rate': 'lr'}" in attributes["metallmix:reason"]
+    assert attributes["metallmix:reason"] in " ".join(record["reasons"])
+    assert "aliases={'learning_rate': 'lr'}" in note.replace("\\", "")
+    assert suggestion.why == attributes["metallmix:why"]
+    assert len(logs.warnings) == 1
+
+
+def test_values_of_a_given_space_that_the_past_does_not_have_are_its_middle(
+    logs: LogRecords,
+) -> None:
+    study, record, suggestion = _run(_renamed, search_space=RENAMED)
+    note = dashboard.get_note(study)
+    assert set(record["new"]) == set(suggestion.new) == {"lr", "n_layers"}
+    chosen = record["candidates"][0]
+    is_middle = chosen["params"]["lr"] == pytest.approx(1e-3)
+    origin = "middle of the range" if is_middle else "candidate 1"
+    assert f"| lr | {study.trials[0].params['lr']:.4g} | no past study has it: {origin} |" in note
+    assert "Only the value of optimizer is from past studies" in note
+    assert "only optimizer is from past studies" in "\n".join(logs.infos)
+    assert "aliases={'learning_rate': 'lr'}" in note.replace("\\", "")
+    assert "pass aliases=" in record["reasons"][0]
+
+
+def test_a_model_is_said_to_be_absent_once() -> None:
+    study, _, _ = _run(objective)
+    note = dashboard.get_note(study)
+    assert len(re.findall("language model", note)) == 1
