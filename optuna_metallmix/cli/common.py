@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import optuna
 from optuna import Study
@@ -11,6 +13,7 @@ from optuna.storages import BaseStorage
 
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.errors import MetaLLMiXError
+from optuna_metallmix.history import open_source
 from optuna_metallmix.history import study_names
 from optuna_metallmix.history import unknown_names
 from optuna_metallmix.llm import LLMSpec
@@ -21,12 +24,20 @@ from optuna_metallmix.settings import DEFAULT_TIMEOUT
 from optuna_metallmix.settings import Settings
 from optuna_metallmix.settings import check_past_names
 from optuna_metallmix.settings import check_seed
-from optuna_metallmix.settings import check_source
 from optuna_metallmix.settings import check_timeout
 from optuna_metallmix.space import SearchSpace
 
 
 _MAX_NAMES = 20
+_OPTIONS = {
+    "source_storage=": "--past",
+    "`source_storage`": "`--past`",
+    "search_space=": "--search-space-from",
+    "`llm_timeout`": "`--llm-timeout`",
+    "`llm=False`": "`--llm none`",
+    "`aliases`": "`--alias`",
+}
+"""Options by the Python arguments that messages name."""
 
 
 def add_study_options(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +54,20 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         type=_alias,
         help='present name of a renamed past parameter, as in "lr=learning_rate"; may be repeated',
     )  # fmt: skip
+
+
+@contextmanager
+def open_storage(arguments: argparse.Namespace) -> Iterator[BaseStorage]:
+    """Open ``--storage``, after a check that ``--past`` can be opened, too.
+
+    Raises:
+        HistoryError: One of them is no storage with studies.
+    """
+    if arguments.past is not None:
+        with open_source(arguments.past, "--past"):
+            pass
+    with open_source(arguments.storage, "--storage") as storage:
+        yield storage
 
 
 def add_timeout_option(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +97,7 @@ def make_settings(
     """Build the settings from the options that :func:`add_study_options` adds.
 
     Raises:
-        MetaLLMiXError: The past studies cannot be opened, or the aliases are invalid.
+        MetaLLMiXError: The aliases are invalid.
     """
     aliases = dict(arguments.aliases)
     try:
@@ -83,7 +108,6 @@ def make_settings(
         raise MetaLLMiXError(f"--alias: {error}") from error
     return Settings(
         source_storage=arguments.past,
-        source_study_names=check_source(arguments.past, None),
         aliases=checked,
         search_space=space,
         llm=llm,
@@ -120,7 +144,12 @@ def check_single_objective(study: Study) -> None:
 
 
 def print_message(message: str) -> None:
-    """Print to standard error, so that standard output holds only the result."""
+    """Print to standard error, so that standard output holds only the result.
+
+    Python arguments are called by the names of their options.
+    """
+    for argument, option in _OPTIONS.items():
+        message = message.replace(argument, option)
     print(f"optuna-metallmix: {message}", file=sys.stderr)
 
 

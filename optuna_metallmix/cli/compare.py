@@ -70,7 +70,7 @@ def _out(text: str) -> Path:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    with open_source(arguments.storage) as storage:
+    with open_source(arguments.storage, "--storage") as storage:
         names = study_names(storage)
         singles = [name for text in arguments.studies for name in _find(text, names)]
         sides = [

@@ -18,6 +18,7 @@ from optuna_metallmix.evaluation import as_frame
 from optuna_metallmix.evaluation import as_markdown
 from optuna_metallmix.evaluation import compare_models
 from optuna_metallmix.evaluation import draw
+from optuna_metallmix.history import open_source
 from optuna_metallmix.prompt import DEFAULT_VARIANT
 from optuna_metallmix.prompt import VARIANTS
 
@@ -72,18 +73,19 @@ def add_command(parsers: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     try:
-        result = compare_models(
-            arguments.models,
-            arguments.storage,
-            studies=arguments.studies,
-            evaluate=arguments.objective,
-            judge=arguments.judge,
-            llm_timeout=arguments.llm_timeout,
-            prompt=arguments.prompt,
-            n_orders=arguments.orders,
-            seed=arguments.seed,
-            report=print_message,
-        )
+        with open_source(arguments.storage, "--storage") as storage:
+            result = compare_models(
+                arguments.models,
+                storage,
+                studies=arguments.studies,
+                evaluate=arguments.objective,
+                judge=arguments.judge,
+                llm_timeout=arguments.llm_timeout,
+                prompt=arguments.prompt,
+                n_orders=arguments.orders,
+                seed=arguments.seed,
+                report=print_message,
+            )
     except ValueError as error:  # two models with the same name
         print_message(str(error))
         return 1

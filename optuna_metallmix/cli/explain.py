@@ -12,10 +12,10 @@ from optuna_metallmix.cli.common import add_study_options
 from optuna_metallmix.cli.common import check_single_objective
 from optuna_metallmix.cli.common import load_study
 from optuna_metallmix.cli.common import make_settings
+from optuna_metallmix.cli.common import open_storage
 from optuna_metallmix.cli.common import print_message
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.errors import MetaLLMiXError
-from optuna_metallmix.history import open_source
 from optuna_metallmix.pipeline import suggest_for_study
 from optuna_metallmix.report import FigureSpec
 from optuna_metallmix.report import StudyReport
@@ -55,7 +55,7 @@ def add_command(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    with open_source(arguments.storage) as storage:
+    with open_storage(arguments) as storage:
         study = load_study(storage, arguments.study)
         check_single_objective(study)
         text = _report(study, arguments)

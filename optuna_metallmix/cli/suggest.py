@@ -19,12 +19,13 @@ from optuna_metallmix.cli.common import check_single_objective
 from optuna_metallmix.cli.common import load_study
 from optuna_metallmix.cli.common import make_settings
 from optuna_metallmix.cli.common import model_spec
+from optuna_metallmix.cli.common import open_storage
 from optuna_metallmix.cli.common import print_message
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history import describe_renamed
 from optuna_metallmix.history import find_renamed
-from optuna_metallmix.history import open_source
 from optuna_metallmix.history import study_names
+from optuna_metallmix.history import unknown_names
 from optuna_metallmix.optuna_access import all_trials
 from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import trial_id_of
@@ -68,7 +69,7 @@ def add_command(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    with open_source(arguments.storage) as storage:
+    with open_storage(arguments) as storage:
         return _suggest(storage, arguments)
 
 
@@ -86,6 +87,15 @@ def _suggest(storage: BaseStorage, arguments: argparse.Namespace) -> int:
     if renamed := find_renamed(space or suggestion.history.target_space, past):
         options = " ".join(f"--alias {old}={new}" for old, new in renamed.items())
         print_message(f"{describe_renamed(renamed)} On the command line: {options}")
+    asked = space or suggestion.history.target_space
+    is_unknown = bool(asked and past) and asked.keys().isdisjoint(past)
+    if is_unknown and suggestion.params and suggestion.proposal is None:
+        print_message(
+            f"nothing to suggest: study {study.study_name!r} has only the parameters "
+            f"{', '.join(asked)}, and past studies have none of them, but {', '.join(past)}. Pass "
+            "--past with studies that share a parameter, or --alias for each renamed one."
+        )
+        return 1
     record = json.loads(as_json(suggestion))
     shown = record if arguments.json == "full" else record["params"]
     if shown:
@@ -100,8 +110,13 @@ def _suggest(storage: BaseStorage, arguments: argparse.Namespace) -> int:
 
 def _load_or_create(storage: BaseStorage, arguments: argparse.Namespace) -> Study:
     """Load the study; a missing study is created in memory, except for ``--enqueue``."""
-    if arguments.enqueue or arguments.study in study_names(storage):
+    names = study_names(storage)
+    if arguments.enqueue or arguments.study in names:
         return load_study(storage, arguments.study)
+    if "did you mean" in (missing := unknown_names([arguments.study], names)):
+        print_message(
+            f"There is no study {missing}; the suggestion is for a new study of that name."
+        )
     arguments.past = arguments.past or arguments.storage
     return optuna.create_study(
         storage=InMemoryStorage(), study_name=arguments.study, direction="maximize"

@@ -35,17 +35,18 @@ Source: TypeAlias = str | os.PathLike[str] | BaseStorage
 
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _PASSWORD = re.compile(r"(://[^:/@]*:)[^/]*@")
-_NO_STUDIES = "contains no Optuna studies. Pass the database that your past studies are stored in."
+_NO_STUDIES = "contains no Optuna studies. Pass the database that your studies are stored in."
 
 
 @contextmanager
-def open_source(source: Source) -> Iterator[BaseStorage]:
+def open_source(source: Source, argument: str = "source_storage") -> Iterator[BaseStorage]:
     """Open a storage of past studies; its connections are closed when the context ends.
 
     Args:
         source: A journal file (``"past.jsonl"``) or an SQLite file, also as a ``file:`` URI, a
             database URL (``"sqlite:///past.db"``, ``"postgresql://..."``) or a storage object,
             which is used as it is and not closed.
+        argument: What messages call the source: an argument or option that the user has passed.
 
     Raises:
         HistoryError: The source does not exist or is not an Optuna storage.
@@ -56,9 +57,12 @@ def open_source(source: Source) -> Iterator[BaseStorage]:
         return
     if not isinstance(source, str | os.PathLike):
         raise TypeError(
-            f"source_storage={source!r} must be a path, a database URL or an Optuna storage."
+            f"{argument}={source!r} must be a path, a database URL or an Optuna storage."
         )
-    storage = _open(os.fspath(source))
+    try:
+        storage = _open(os.fspath(source))
+    except HistoryError as error:
+        raise HistoryError(f"{argument}: {error}") from error
     try:
         yield storage
     finally:
@@ -79,7 +83,7 @@ def _open_uri(uri: str) -> BaseStorage:
     try:
         path = Path(file_of_uri(uri))
     except ValueError as error:
-        raise HistoryError(f"source_storage={uri!r} is not the URI of a file: {error}.") from error
+        raise HistoryError(f"{uri!r} is not the URI of a file: {error}.") from error
     return _open_file(path, name, {**dict(parse_qsl(query)), "uri": "true"})
 
 
@@ -98,8 +102,8 @@ def _open_file(path: Path, name: str, options: Mapping[str, str]) -> BaseStorage
             return JournalStorage(JournalFileBackend(str(path)))
     except Exception as error:  # Optuna raises almost anything for a damaged journal.
         raise HistoryError(
-            f"source_storage={str(path)!r} is neither an SQLite file nor a readable Optuna "
-            f"journal ({error}). Pass the file or URL that your past studies are stored in."
+            f"{str(path)!r} is neither an SQLite file nor a readable Optuna "
+            f"journal ({error}). Pass the file or URL that your studies are stored in."
         ) from error
 
 
@@ -117,10 +121,10 @@ def _open_url(url: str) -> BaseStorage:
         return get_storage(RDBStorage(url, skip_table_creation=True))
     except StorageInternalError as error:  # the tables of Optuna are missing
         reason = error.__cause__ or error
-        raise HistoryError(f"source_storage={shown} {_NO_STUDIES} ({reason})") from error
+        raise HistoryError(f"{shown} {_NO_STUDIES} ({reason})") from error
     except (SQLAlchemyError, ImportError, RuntimeError, ValueError, LookupError) as error:
         raise HistoryError(
-            f"source_storage={shown} cannot be opened ({error}). Check the URL, the driver and "
+            f"{shown} cannot be opened ({error}). Check the URL, the driver and "
             "the database's Optuna version (`optuna storage upgrade`)."
         ) from error
 
@@ -132,16 +136,16 @@ def _check_sqlite(path: Path) -> None:
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
     except sqlite3.Error as error:
         raise HistoryError(
-            f"source_storage: {path} cannot be read as SQLite ({error}). Repair or replace it."
+            f"{path} cannot be read as SQLite ({error}). Repair or replace it."
         ) from error
     if "studies" not in tables:
-        raise HistoryError(f"source_storage: {path} {_NO_STUDIES}")
+        raise HistoryError(f"{path} {_NO_STUDIES}")
 
 
 def _check_exists(path: Path) -> Path:
     if not path.is_file():
         raise HistoryError(
-            f"source_storage: there is no file {path}. Pass a journal file, an SQLite file, a "
-            "database URL or a storage object that contains your past studies."
+            f"there is no file {path}. Pass a journal file, an SQLite file or a database URL with "
+            "Optuna studies."
         )
     return path

@@ -243,7 +243,8 @@ def test_grown_past_has_its_own_section(place: str, capsys: pytest.CaptureFixtur
         (["explain", "--study", "gone"], "has no study 'gone'. Its studies: 'past-0', 'past-1'"),
         (["suggest", "--study", "gone", "--enqueue"], "optuna create-study --storage"),
         (["suggest", "--study", "new", "--search-space-from", "gone"], "has no study 'gone'"),
-        (["suggest", "--study", "new", "--past", "none.db"], "there is no file none.db"),
+        (["suggest", "--study", "new", "--past", "none.db"], ": --past: there is no file none.db"),
+        (["explain", "--study", "past-0", "--past", "none.db"], "--past: there is no file none"),
         (["explain", "--study", "past-0", "--out", "no/such/folder.html"], "no/such/folder.html"),
     ],
 )
@@ -260,3 +261,61 @@ def test_no_past_studies_is_a_message(tmp_path: Path, capsys: pytest.CaptureFixt
     for command in ("explain", "suggest"):
         assert main([command, "--storage", storage, "--study", "alone"]) == 1
         assert "There are no past studies to learn from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["explain", "suggest"])
+@pytest.mark.parametrize("name", ["hpoo.db", "sqlite:///hpoo.db", "file:hpoo.db", "notes.txt"])
+def test_wrong_storage_is_named_by_its_option(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    name: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("lr,acc")
+    assert main([command, "--storage", name, "--study", "new"]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("optuna-metallmix: --storage: ")
+    assert "source_storage" not in message
+
+
+def test_python_arguments_are_called_by_their_options(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = f"sqlite:///{tmp_path / 'empty.db'}"
+    optuna.create_study(storage=storage, study_name="alone")
+    assert main(["suggest", "--storage", storage, "--study", "alone"]) == 1
+    message = capsys.readouterr().err
+    assert "Pass --past with studies of other tasks, or --search-space-from to" in message
+    assert "source_storage" not in message
+
+
+def test_close_name_of_a_study_is_a_message(
+    place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["suggest", "--storage", place, "--llm", "none", "--study"]
+    assert main([*words, "Past_0"]) == 0
+    printed = capsys.readouterr()
+    assert "There is no study 'Past_0' (did you mean 'past-0'" in printed.err
+    assert "the suggestion is for a new study of that name." in printed.err
+    assert json.loads(printed.out)
+    for name in ("new", "past-0"):
+        assert main([*words, name]) == 0
+        assert "There is no study" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("n_trials", "options"), [(1, []), (3, ["--json", "full"]), (12, ["--enqueue"])]
+)
+def test_nothing_is_suggested_to_a_study_without_a_past_parameter(
+    place: str, n_trials: int, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = new_study(optuna.samplers.RandomSampler(seed=0), _open(place))
+    study.optimize(lambda trial: trial.suggest_float("z", 0.1, 1.0), n_trials=n_trials)
+    words = ["suggest", "--storage", place, "--study", "new", "--llm", "none", *options]
+    assert main(words) == 1
+    printed = capsys.readouterr()
+    assert "study 'new' has only the parameters z, and past studies have none of" in printed.err
+    assert printed.out == ""
+    assert len(optuna.load_study(study_name="new", storage=_open(place)).trials) == n_trials

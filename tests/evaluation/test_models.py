@@ -290,7 +290,7 @@ def test_command_writes_table_rows_and_plot(
     ("words", "code", "message"),
     [
         (["--models", "embedded"], 2, "required: --storage"),
-        (["--storage", "no.db", "--models", "ollama:a"], 1, "there is no file no.db"),
+        (["--storage", "no.db", "--models", "ollama:a"], 1, "--storage: there is no file no.db"),
         (
             ["--storage", "no.db", "--models", "embedded,gpt"],
             2,
