@@ -147,15 +147,18 @@ class Suggestion:
 
     @property
     def part_from_past(self) -> list[str]:
-        """The parameters with a value from past studies, if others have a value from elsewhere."""
+        """The parameters with a value from the past; empty if all have one, or without a past."""
         names = self._from_past(self.params)
         return names if self.explanation and len(names) < len(self.params) else []
 
     def _from_past(self, names: Iterable[str]) -> list[str]:
-        """Return the parameters whose values are from past studies, or chosen by the model."""
-        changed = self.proposal.changes if self.proposal else {}
-        offered = {name for candidate in self.candidates for name in candidate.params}
-        return [name for name in names if name in changed or name in offered.difference(self.new)]
+        """Return the parameters that both the suggestion and a past study have.
+
+        The model's changes count: it has to cite evidence of the past for each.
+        """
+        configs = (self.suggested, *(candidate.params for candidate in self.candidates))
+        known = set().union(*configs).difference(self.new)
+        return [name for name in names if name in known]
 
     @property
     def origin(self) -> str:

@@ -69,8 +69,9 @@ class SuggestionLog:
         A trial without a value from past studies has fallen back, so that is a warning.
         """
         if suggestion.source == SOURCE_BASE_SAMPLER:
-            name = f"Study {study.study_name!r}, trial {trial.number}"
-            self.warn_once(f"{name}: not chosen from past studies. {suggestion.fallback}")
+            if suggestion.explanation:  # else there was a warning before
+                name = f"Study {study.study_name!r}, trial {trial.number}"
+                self.warn_once(f"{name}: not chosen from past studies. {suggestion.fallback}")
             return
         parts = list(_differences(suggestion))
         if len(parts) > _MAX_NAMED:

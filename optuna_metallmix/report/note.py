@@ -155,10 +155,9 @@ def _because(suggestion: Suggestion) -> str:
     """Say why the configuration was chosen, or which part of it is from past studies."""
     origin = escape_markdown(suggestion.origin, _MAX_TEXT)
     if names := [_short(name) for name in suggestion.part_from_past]:
-        only = "value of" if len(names) == 1 else "values of"
-        verb = "is" if len(names) == 1 else "are"
+        values, verb = ("value", "is") if len(names) == 1 else ("values", "are")
         return (
-            f". Only the {only} {join_names(names)} {verb} from past studies, as in a "
+            f". Only the {values} of {join_names(names)} {verb} from past studies, as in a "
             f"configuration that is {origin}."
         )
     article = "the " * origin.startswith("middle")

@@ -335,3 +335,18 @@ def test_a_model_is_said_to_be_absent_once() -> None:
     study, _, _ = _run(objective)
     note = dashboard.get_note(study)
     assert len(re.findall("language model", note)) == 1
+
+
+def test_a_renamed_parameter_is_told_where_nothing_was_suggested(logs: LogRecords) -> None:
+    space = {"lr": RENAMED["lr"]}
+
+    def only(trial: optuna.Trial) -> float:
+        return trial.suggest_float("lr", 1e-5, 1e-1, log=True)
+
+    sampler = MetaLLMiXSampler(llm=False, seed=0, search_space=space)
+    study = new_study(sampler, memory_past())
+    study.optimize(only, n_trials=1)
+    attributes = study.trials[0].user_attrs
+    assert attributes["metallmix:source"] == "base-sampler"
+    assert "aliases={'learning_rate': 'lr'}" in attributes["metallmix:reason"]
+    assert "did not ask for" not in " ".join([*logs.warnings, attributes["metallmix:reason"]])
