@@ -36,7 +36,7 @@ from models import QUESTIONS
 from optuna_metallmix.llm import EmbeddedLLM
 
 
-BATCH, STEPS = 8, 165
+BATCH, STEPS = 8, 200
 N_EASY, MAX_EASY = 280, 3
 """The first questions, which have at most three candidates, numbered without gaps."""
 N_HARDER = 640
