@@ -32,6 +32,7 @@ from optuna_metallmix.judge import Dialogue
 from optuna_metallmix.judge import hold_dialogue
 from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import NO_MODEL_HINT
+from optuna_metallmix.llm import EmbeddedLLM
 from optuna_metallmix.llm import LLMSpec
 from optuna_metallmix.llm import TimeBudget
 from optuna_metallmix.llm import model_build
@@ -246,6 +247,8 @@ def suggest_for_study(
         raise HistoryError(_why_nothing_is_known(history, reasons, settings))
     budget = TimeBudget(settings.llm_timeout)
     llm = _find_model(settings.llm, budget, reasons)
+    if settings.llm is None and isinstance(llm, EmbeddedLLM) and not history.studies:
+        llm = None  # it can only compare evidence, and nobody named it
     # A second object for the same model would reload it, with the context that it needs.
     is_own_judge = settings.judge is None or _are_same(settings.judge, settings.llm)
     reviewer = llm if is_own_judge else _find_model(settings.judge, budget, reasons)
