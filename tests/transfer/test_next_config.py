@@ -154,7 +154,7 @@ def test_similarity_compares_a_bounded_number_of_trials(model, monkeypatch) -> N
 
 def test_empty_past_is_a_history_error(learned) -> None:
     space = learned.learner.space
-    with pytest.raises(HistoryError, match="no past trial"):
+    with pytest.raises(HistoryError, match="no past studies"):
         TransferModel(replace(learned.history, studies=()), space, seed=0)
     with pytest.raises(HistoryError):
         TransferModel(History(), space, seed=0)
