@@ -1,4 +1,4 @@
-"""Read a table of runs, one row each, from a CSV file or a data frame."""
+"""Read a table with a row for each run, from a CSV file or a data frame."""
 
 from __future__ import annotations
 
@@ -168,13 +168,13 @@ def _expand(name: str, cells: Sequence[Any]) -> Iterator[tuple[str, list[Any]]]:
     if not present or sum(cell is not None for cell in parsed) < len(present):
         yield name, list(cells)
         return
-    rows = [dict(_flatten(cell, f"{name}.")) for cell in (one or {} for one in parsed)]
+    rows = [dict(_flatten(cell, f"{name}.")) for cell in (parts or {} for parts in parsed)]
     for column in dict.fromkeys(column for row in rows for column in row):
         yield column, [row.get(column, MISSING) for row in rows]
 
 
 def _as_dict(cell: Any) -> Mapping[str, Any] | None:
-    """Return a cell that is a dictionary with text keys, or the text of one."""
+    """Return a cell that is a dictionary with text keys, or the text of such a dictionary."""
     if isinstance(cell, str) and cell.startswith("{"):
         cell = _parse(cell)
     is_dict = isinstance(cell, Mapping) and all(isinstance(key, str) for key in cell)
@@ -218,16 +218,20 @@ def column_error(
 def similar_names(name: str, names: Iterable[str]) -> list[str]:
     """Return up to three of ``names`` that resemble ``name``, those that end alike first.
 
-    Also their last parts are compared: ``accuracy`` resembles ``metrics.val_accuracy``.
+    The last parts are compared, too: ``accuracy`` resembles ``metrics.val_accuracy``.
     """
     wanted = _last_part(name)
-    parts = [(_last_part(one), one) for one in names]
+    parts = [(_last_part(other), other) for other in names]
     close = get_close_matches(wanted, [part for part, _ in parts], n=3)
     ranked = [
-        *(one for part, one in parts if part == wanted),
-        *(one for match in close for part, one in parts if part == match),
-        *(one for part, one in parts if len(wanted) > 2 and (wanted in part or part in wanted)),
-        *get_close_matches(name, [one for _, one in parts], n=3),
+        *(other for part, other in parts if part == wanted),
+        *(other for match in close for part, other in parts if part == match),
+        *(
+            other
+            for part, other in parts
+            if len(wanted) > 2 and (wanted in part or part in wanted)
+        ),
+        *get_close_matches(name, [other for _, other in parts], n=3),
     ]
     return list(dict.fromkeys(ranked))[:3]
 
