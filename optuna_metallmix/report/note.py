@@ -274,8 +274,8 @@ def _changes(suggestion: Suggestion) -> str:
     n, lines = len(suggestion.moved), []
     unused = [name for name in suggestion.suggested if name not in suggestion.params]
     if n:
-        values = "value is" if n == 1 else "values are"
-        lines.append(f"{n} suggested {values} not allowed by the objective, and moved.")
+        values, moved = ("value is", "was") if n == 1 else ("values are", "were")
+        lines.append(f"{n} suggested {values} not allowed by the objective, and {moved} moved.")
     if unused:
         names = [_short(name) for name in unused[:_MAX_ROWS]]
         more = len(unused) - len(names)

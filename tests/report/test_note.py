@@ -162,7 +162,7 @@ def test_each_value_says_where_it_comes_from(suggestion: Suggestion) -> None:
     assert cells[f"| {other}"] == "moved from elsewhere"
     others = [cells[f"| {name}"] for name in list(suggestion.params)[2:]]
     assert all(re.fullmatch(r"past study '\w+'|candidate 1", origin) for origin in others)
-    assert "1 suggested value is not allowed by the objective, and moved." in lines
+    assert "1 suggested value is not allowed by the objective, and was moved." in lines
 
 
 def test_tables_stay_well_formed_whatever_the_names(handmade: Handmade) -> None:
