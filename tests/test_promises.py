@@ -32,7 +32,17 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "optuna_metallmix"
 
 ORDER = (
-    *("errors", "progress", "text", "optuna_access", "llm", "space", "history", "metalearner"),
+    *(
+        "errors",
+        "fork_lock",
+        "progress",
+        "text",
+        "optuna_access",
+        "llm",
+        "space",
+        "history",
+        "metalearner",
+    ),
     *("candidates", "explain", "prompt", "settings", "judge", "suggestion", "pipeline"),
     *("trial_claim", "report", "transfer", "sampler", "comparison", "evaluation", "importer"),
     *("cli", "__main__", ""),
