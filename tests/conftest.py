@@ -26,6 +26,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 from optuna.trial import create_trial
 
+from optuna_metallmix import errors
 from optuna_metallmix.candidates.selection import Candidate
 from optuna_metallmix.candidates.selection import propose_candidates
 from optuna_metallmix.explain.explanation import Evidence
@@ -42,6 +43,9 @@ from optuna_metallmix.space.search_space import merge_spaces
 # The same examples in every run: a test that passed here passes in CI.
 hypothesis.settings.register_profile("repeat", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeat")
+
+# A user's study goes on after a numerical error; here it is a fault to be found.
+errors.hides_numerical_errors = False
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]  # end_to_end; benchmarks
