@@ -24,6 +24,10 @@ class ForkLock:
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
+    def __reduce__(self) -> tuple[type[ForkLock], tuple[()]]:
+        """A copy, as of a sampler that is sent to another process, is a free lock of its own."""
+        return ForkLock, ()
+
     def renew(self) -> None:
         """Replace the lock; only for a child process, which has a single thread."""
         self._lock = threading.Lock()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import threading
 
 import pytest
@@ -39,4 +41,13 @@ def test_it_is_released_by_an_error():
     with pytest.raises(ValueError, match="broken"), lock:
         raise ValueError("broken")
     with lock:
+        pass
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, lambda lock: pickle.loads(pickle.dumps(lock))]
+)
+def test_a_copy_is_a_free_lock_of_its_own(duplicate):
+    lock = ForkLock()
+    with lock, duplicate(lock):
         pass
