@@ -97,6 +97,15 @@ def all_trials(study: Study) -> list[FrozenTrial]:
     return study._storage.get_all_trials(study._study_id, deepcopy=False)
 
 
+def find_trial(study: Study, number: int) -> FrozenTrial | None:
+    """Return the trial of a study with a number, ``None`` if there is none."""
+    try:
+        trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    except KeyError:
+        return None
+    return study._storage.get_trial(trial_id)
+
+
 def is_enqueued(trial: FrozenTrial) -> bool:
     """Return whether the parameters of a trial were fixed with ``enqueue_trial``."""
     return trial.state is TrialState.WAITING or "fixed_params" in trial.system_attrs

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
@@ -16,6 +19,7 @@ from optuna.trial import TrialState
 
 from optuna_metallmix import trial_claim
 from optuna_metallmix.errors import HistoryError
+from optuna_metallmix.errors import MetaLLMiXError
 from optuna_metallmix.history import Source
 from optuna_metallmix.history import describe_renamed
 from optuna_metallmix.history import find_renamed
@@ -44,12 +48,19 @@ from optuna_metallmix.settings import check_space
 from optuna_metallmix.settings import check_store
 from optuna_metallmix.settings import numpy_defaults
 from optuna_metallmix.space import SearchSpace
+from optuna_metallmix.suggestion import Suggestion
 from optuna_metallmix.transfer import PerStudySampler
 from optuna_metallmix.transfer import TransferSampler
+from optuna_metallmix.trial_claim import NotClaimedError
+from optuna_metallmix.trial_claim import storage_error
 
 
 if TYPE_CHECKING:
     from optuna_metallmix.optuna_access import ArtifactStore
+
+
+MAX_FAILURES = 3
+"""Number of times that a suggestion cannot be stored in a study before no more are made for it."""
 
 
 class MetaLLMiXSampler(PerStudySampler):
@@ -166,7 +177,9 @@ class MetaLLMiXSampler(PerStudySampler):
             )
         )
         self._deferred: set[tuple[str, str, int]] = set()
-        self._unmarked: set[tuple[str, str, int]] = set()  # their mark could not be written
+        # How often the suggestion could not be stored, by study.
+        self._failures: Counter[tuple[str, str, int]] = Counter()
+        self._passed: set[tuple[tuple[str, str, int], str]] = set()
         self._claimed: set[tuple[str, str, int, int]] = set()
         self._reports: dict[tuple[str, str, int, int], StudyReport | None] = {}
         # The spaces of the past studies by study, to find parameters that were renamed.
@@ -184,14 +197,18 @@ class MetaLLMiXSampler(PerStudySampler):
         """
         super().before_trial(study, trial)
         if trial.number == 0:  # a new study may reuse the name and id of a deleted one
-            self._unmarked.discard(study_key(study))
-        if study_key(study) in self._unmarked or trial_claim.suggested_number(study) is not None:
+            self._failures.pop(study_key(study), None)
+        if self._failures[study_key(study)] >= MAX_FAILURES:
             return
-        if not is_single_objective(study):
-            reason = "Studies with several objectives are not supported."
-            self._record_missing(study, trial, [reason, *self._settle(study, trial)])
-        elif trial_claim.claim(study, trial):
-            self._claimed.add(trial_key(study, trial))
+        try:
+            if is_single_objective(study):
+                if trial_claim.claim(study, trial):
+                    self._claimed.add(trial_key(study, trial))
+            elif trial_claim.suggested_number(study) is None:
+                reason = "Studies with several objectives are not supported."
+                self._record_missing(study, trial, [reason, *self._settle(study, trial)])
+        except MetaLLMiXError as error:
+            self._pass(study, trial, error)
 
     def sample_independent(
         self,
@@ -234,18 +251,30 @@ class MetaLLMiXSampler(PerStudySampler):
     def _ask(
         self, study: Study, trial: FrozenTrial, first_param: SearchSpace
     ) -> StudyReport | None:
-        if not trial_claim.confirm(study, trial):
-            return None
         try:
-            suggestion = suggest_for_study(study, first_param, self._settings)
+            trial_claim.confirm(study, trial)
+            with trial_claim.renewed(study, trial):
+                suggestion = suggest_for_study(study, first_param, self._settings)
+            trial_claim.check(study, trial)
         except HistoryError as error:
             self._defer(study, trial, str(error))
+            return None
+        except MetaLLMiXError as error:
+            self._pass(study, trial, error)
             return None
         except Exception:
             self._settle(study, trial)  # a bug fails one trial, not every trial
             raise
-        problems = self._settle(study, trial)
-        write_record(storage_of(study), trial_id_of(trial), suggestion)
+        try:  # before the mark: a process that ends in between must not use up the suggestion
+            write_record(storage_of(study), trial_id_of(trial), suggestion)
+        except Exception as error:  # any: it depends on the storage
+            self._pass(study, trial, storage_error(error))
+            return None
+        return self._report(study, trial, suggestion)
+
+    def _report(self, study: Study, trial: FrozenTrial, suggestion: Suggestion) -> StudyReport:
+        """Report a suggestion that is stored on its trial."""
+        problems = self._settle(study, trial, always=not suggestion.params)
         deferred = study_key(study) in self._deferred
         self._log.log_suggestion(study, trial, suggestion, postponed=deferred)
         self._past_spaces[study_key(study)] = suggestion.history.past_space
@@ -274,26 +303,35 @@ class MetaLLMiXSampler(PerStudySampler):
         if ran is suggested:
             return
         report.suggestion = ran
-        write_record(storage_of(study), trial_id_of(trial), ran)
+        self._write(write_record, storage_of(study), trial_id_of(trial), ran)
         self._log.log_run(study, trial, ran)
-        if study_key(study) not in self._unmarked:
+        if self._failures[study_key(study)] < MAX_FAILURES:
             self._record_problems(trial, report, report.write(self._artifact_store))
 
-    def _settle(self, study: Study, trial: FrozenTrial) -> list[str]:
+    def _settle(self, study: Study, trial: FrozenTrial, *, always: bool = True) -> list[str]:
         """Settle the suggestion; return why the study has no mark of it.
 
         Optuna itself writes no attributes of a study with its default sampler.
         """
         try:
-            trial_claim.settle(study, trial)
-        except Exception as error:  # any: it depends on the storage
-            self._unmarked.add(study_key(study))
+            trial_claim.settle(study, trial, always=always)
+        except MetaLLMiXError as error:
+            self._failures[study_key(study)] = MAX_FAILURES
             return [
-                f"The attributes of study {study.study_name!r} could not be written, because of "
-                f"{type(error).__name__} ({error}). It has no note, and each process or sampler "
-                "makes a suggestion of its own. Check that the storage is writable."
+                f"The attributes of study {study.study_name!r} could not be written. {error} It "
+                "has no note, and each process or sampler makes a suggestion of its own."
             ]
         return []
+
+    def _pass(self, study: Study, trial: FrozenTrial, error: MetaLLMiXError) -> None:
+        """Leave the suggestion to another trial, which has claimed it or is the next to try."""
+        if not isinstance(error, NotClaimedError):
+            self._failures[study_key(study)] += 1
+            self._record_missing(study, trial, [str(error)])
+        elif (key := (study_key(study), str(error))) not in self._passed:
+            self._passed.add(key)  # that a trial was killed is said once, not on each later trial
+            self._write(record_missing, storage_of(study), trial_id_of(trial), str(error))
+            self._log.log_passed(study, trial, str(error))
 
     def _defer(self, study: Study, trial: FrozenTrial, reason: str) -> None:
         """Leave the suggestion to a later trial, once this trial has revealed the search space."""
@@ -301,15 +339,23 @@ class MetaLLMiXSampler(PerStudySampler):
         if self._settings.llm is False:
             problems = self._settle(study, trial)
         else:
-            trial_claim.defer(study, trial)
             self._deferred.add(study_key(study))
+            with suppress(MetaLLMiXError):  # then the claim expires
+                trial_claim.defer(study, trial)
         self._record_missing(study, trial, [reason, *problems])
 
     def _record_missing(self, study: Study, trial: FrozenTrial, reasons: Sequence[str]) -> None:
         reason = " ".join(reasons)
-        record_missing(storage_of(study), trial_id_of(trial), reason)
+        self._write(record_missing, storage_of(study), trial_id_of(trial), reason)
         self._log.warn_missing(study, trial, reason)
         self._skip_base_warning(study)
+
+    def _write(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Write attributes of a trial that are not worth stopping a study for."""
+        try:
+            function(*arguments)
+        except Exception as error:  # any: it depends on the storage
+            self._log.warn_once(str(storage_error(error)))
 
     def _warn_renamed(self, study: Study, trial: FrozenTrial, state: TrialState) -> None:
         """Warn of parameters that were renamed once a trial has asked for all of its own."""
@@ -328,8 +374,8 @@ class MetaLLMiXSampler(PerStudySampler):
         self, trial: FrozenTrial, report: StudyReport, problems: Sequence[str]
     ) -> None:
         """Warn once per problem with the note or figures, and record it on the trial."""
-        if problems:
-            storage = storage_of(report.study)
-            record_missing_note(storage, trial_id_of(trial), " ".join(problems))
         for problem in problems:
             self._log.warn_once(problem)
+        if problems:
+            storage, reason = storage_of(report.study), " ".join(problems)
+            self._write(record_missing_note, storage, trial_id_of(trial), reason)

@@ -1,10 +1,25 @@
 """Decide which trial of a study gets the suggestion, across threads, processes and machines.
 
-Optuna storages have no compare-and-set, but they create trials in order: a trial sees every trial
-with a lower number. So each trial claims the suggestion when it starts, unless a lower trial has
-claimed it or may still do so, and asks the model only if its claim is the lowest. If a trial ends
-without an answer (it was interrupted or killed, or asked for no parameter), or defers because
-nothing can be learned yet, the next trial may claim the suggestion.
+Optuna storages have no compare-and-set. So a trial announces what it is about to do in an
+attribute, and only then reads what the others have announced:
+
+1. When it starts, it claims the suggestion. It passes if a lower trial has claimed it, or if any
+   trial announces to ask the model, or asks it.
+2. At its first parameter, it announces to ask, and asks. It passes if a lower trial announces it,
+   or if any trial asks.
+
+So two trials never ask at the same time (compare Lamport's bakery algorithm): each announces
+before it reads, and the higher one passes. If a trial ends without an answer (it was interrupted,
+or has no parameter), or defers because nothing can be learned yet, a trial that starts later can
+claim the suggestion.
+
+A claim is a lease, since a process may be killed. Clocks of different machines are not compared:
+the trial that asks renews a counter, and the other processes measure, each by its own monotonic
+clock, for how long a claim has not changed. A trial that was taken for dead, as when its machine
+was suspended, notices before it uses its answer that a trial that started later asks, and passes.
+
+The suggestion is settled by a mark on the study, which is written once the trial has its record.
+The mark counts once that trial has a parameter, too.
 
 Trials and studies can be copied with their attributes. A copied mark names another study or trial,
 and does not count. Only a copy with the same name and ids, as of a study that moves to an empty
@@ -13,71 +28,182 @@ storage, continues the original.
 
 from __future__ import annotations
 
-from datetime import datetime
-from datetime import timedelta
+import threading
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+from typing import TypeVar
 
+from cachetools import LRUCache
 from optuna import Study
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from optuna_metallmix.errors import MetaLLMiXError
+from optuna_metallmix.fork_lock import ForkLock
 from optuna_metallmix.optuna_access import all_trials
+from optuna_metallmix.optuna_access import find_trial
 from optuna_metallmix.optuna_access import is_enqueued
 from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import study_id_of
+from optuna_metallmix.optuna_access import study_key
 from optuna_metallmix.optuna_access import trial_id_of
 
+
+_T = TypeVar("_T")
 
 CLAIM_ATTR = "metallmix:claim"
 """System attribute of a trial: one of the following states, and the id of the trial."""
 CLAIMED = "claimed"
+ANNOUNCED = "announced"
 ASKED = "asked"
 DEFERRED = "deferred"
 PASSED = "passed"
 
-SETTLED_ATTR = "metallmix:settled"
-"""System attribute of a study: its name, its id, and the number of the trial that received the
-suggestion. It is not an attribute of the trial, because trials can be added to other studies."""
+ALIVE_ATTR = "metallmix:alive"
+"""System attribute of a trial: a counter that grows while the trial asks the model."""
 
-_CLAIM_DELAY = timedelta(minutes=1)
-"""Time in which a running trial without a state may still claim; it takes milliseconds. A trial
-that runs longer belongs to another sampler, or its process was killed."""
-_CLAIM_LIFETIME = timedelta(hours=1)
-"""Time after which the claim of a running trial expires. The objective may load data before its
-first parameter, and large models are slow, but a killed process never answers."""
+SETTLED_ATTR = "metallmix:settled"
+"""System attribute of a study: its name, its id, the number of the trial that received the
+suggestion, and whether it counts even if that trial has no parameter. It is not an attribute of
+the trial, because trials can be added to other studies."""
+
+LEASE = 90.0
+"""Seconds without a change after which a claim has expired."""
+RENEWAL = 15.0
+"""Seconds between two renewals: a busy machine or storage may miss a few."""
+_MAX_WAIT = 2.0
+"""Seconds in which two trials that claim at the same time agree; it takes milliseconds."""
+
+_LOCK = ForkLock()
+_SEEN: LRUCache[tuple[Any, ...], tuple[Any, float]] = LRUCache(1_000)
+"""The latest claim of other trials, and the time at which this process first saw it."""
+
+
+class NotClaimedError(MetaLLMiXError):
+    """A trial has no suggestion, because another has it; the message is the reason."""
 
 
 def suggested_number(study: Study) -> int | None:
-    """Return the number of the trial that received the suggestion, ``None`` if none has."""
-    attributes = storage_of(study).get_study_system_attrs(study_id_of(study))
-    *owner, number = attributes.get(SETTLED_ATTR, (None,))
-    # Another study's attribute was copied by `optuna.copy_study`.
-    return number if owner == [study.study_name, study_id_of(study)] else None
+    """Return the number of the trial that received the suggestion, ``None`` if none has.
+
+    Raises:
+        MetaLLMiXError: The storage failed; as all functions of this module.
+    """
+    mark = _mark(study)
+    return None if mark is None else mark[0]
 
 
 def claim(study: Study, trial: FrozenTrial) -> bool:
-    """Claim the suggestion for a starting trial; return whether it succeeded."""
-    if is_enqueued(trial):
-        return False
-    taken = _is_taken(study, trial, wait_for_unclaimed=True)
-    # A trial that passes records it too, so that later trials need not wait for it.
-    _set_state(study, trial, PASSED if taken else CLAIMED)
-    return not taken
+    """Claim the suggestion for a starting trial.
 
+    Returns:
+        Whether the claim succeeded. It does not if the trial is enqueued, or if the suggestion was
+        made by a trial that has finished.
 
-def confirm(study: Study, trial: FrozenTrial) -> bool:
-    """Confirm a claim just before asking the model; only the lowest claim succeeds."""
-    if _is_taken(study, trial, wait_for_unclaimed=False):
+    Raises:
+        NotClaimedError: Another trial has claimed the suggestion, or has it but is not finished.
+    """
+    if is_enqueued(trial) or _is_settled(study):
         return False
-    _set_state(study, trial, ASKED)
+    _set_state(study, trial, CLAIMED)
+    for other, state in _claims(study, trial):
+        if state != CLAIMED or other.number < trial.number:
+            _set_state(study, trial, PASSED)  # so that the other need not wait for this trial
+            raise NotClaimedError(_describe(other, trial))
     return True
 
 
-def settle(study: Study, trial: FrozenTrial) -> None:
-    """Record that this trial was the study's only attempt at a suggestion."""
-    study_id = study_id_of(study)
-    storage_of(study).set_study_system_attr(
-        study_id, SETTLED_ATTR, [study.study_name, study_id, trial.number]
+def confirm(study: Study, trial: FrozenTrial) -> None:
+    """Confirm the claim of a trial that asks the model now.
+
+    Raises:
+        NotClaimedError: Another trial asks, or has received the suggestion.
+    """
+    _set_state(study, trial, ANNOUNCED)
+    try:
+        _await_others(study, trial)
+        # Read after the claims: a trial that asked until then has settled before it finished.
+        if _is_settled(study):
+            raise NotClaimedError(f"Trial {suggested_number(study)} received the suggestion.")
+    except NotClaimedError:
+        _set_state(study, trial, PASSED)
+        raise
+    _set_state(study, trial, ASKED)
+
+
+def _await_others(study: Study, trial: FrozenTrial) -> None:
+    """Wait until no other trial may ask; raise :class:`NotClaimedError` if one does."""
+    deadline = time.monotonic() + _MAX_WAIT
+    while True:
+        others = [
+            (other, state)
+            for other, state in _claims(study, trial)
+            if state != CLAIMED or other.number < trial.number
+        ]
+        if not others:
+            return
+        for other, state in others:
+            is_first = state == ANNOUNCED and other.number < trial.number
+            if state == ASKED or is_first or time.monotonic() > deadline:
+                raise NotClaimedError(_describe(other, trial))
+        time.sleep(0.02)  # a lower one announces or passes, a higher one passes, within moments
+
+
+@contextmanager
+def renewed(study: Study, trial: FrozenTrial) -> Iterator[None]:
+    """Renew the claim of a trial that asks, until the body ends."""
+    stopped = threading.Event()
+    arguments = storage_of(study), trial_id_of(trial), stopped
+    thread = threading.Thread(target=_renew, args=arguments, name="metallmix-renewal", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join(timeout=1.0)  # it may wait for a slow storage
+
+
+def check(study: Study, trial: FrozenTrial) -> None:
+    """Check that no other trial has taken over the claim of a trial that asked.
+
+    Raises:
+        NotClaimedError: A trial that started later has, as this one gave no sign of life.
+    """
+    later = [
+        other.number
+        for other, state in _claims(study, trial)
+        if state == ASKED and other.number > trial.number
+    ]
+    try:
+        if not later and not _is_settled(study):
+            return
+    except NotClaimedError:  # the other trial has the suggestion already
+        pass
+    number = later[0] if later else suggested_number(study)
+    _set_state(study, trial, PASSED)
+    raise NotClaimedError(
+        f"This trial gave no sign of life for {LEASE:.0f} s while it asked for the suggestion, so "
+        f"trial {number} asked for it again."
     )
+
+
+def settle(study: Study, trial: FrozenTrial, *, always: bool = False) -> None:
+    """Record that this trial has received the study's only suggestion.
+
+    Args:
+        study: The study.
+        trial: The trial.
+        always: Whether this counts even if the trial ends without a parameter. Otherwise its first
+            parameter may not have been stored, and a later trial can claim the suggestion.
+    """
+    study_id = study_id_of(study)
+    mark = [study.study_name, study_id, trial.number, always]
+    _call(storage_of(study).set_study_system_attr, study_id, SETTLED_ATTR, mark)
 
 
 def defer(study: Study, trial: FrozenTrial) -> None:
@@ -85,23 +211,79 @@ def defer(study: Study, trial: FrozenTrial) -> None:
     _set_state(study, trial, DEFERRED)
 
 
-def _is_taken(study: Study, trial: FrozenTrial, *, wait_for_unclaimed: bool) -> bool:
-    others = [other for other in all_trials(study) if other.number != trial.number]
-    if any(_has_precedence(other, trial, wait_for_unclaimed) for other in others):
-        return True
-    # Read after the trials: a trial that was asking until then has settled before it finished.
-    return suggested_number(study) is not None
+def _mark(study: Study) -> tuple[int, bool] | None:
+    """Return the number of the trial that is marked, and whether the mark always counts."""
+    attributes = _call(storage_of(study).get_study_system_attrs, study_id_of(study))
+    name, study_id, number, *always = attributes.get(SETTLED_ATTR, (None, None, None))
+    # Another study's attribute was copied by `optuna.copy_study`.
+    is_own = (name, study_id) == (study.study_name, study_id_of(study))
+    return (number, any(always)) if is_own else None
 
 
-def _has_precedence(other: FrozenTrial, trial: FrozenTrial, wait_for_unclaimed: bool) -> bool:
-    """Return whether ``other`` is asking the model, or may ask before ``trial``."""
-    if other.state is not TrialState.RUNNING or is_enqueued(other):
+def _is_settled(study: Study) -> bool:
+    """Return whether the suggestion was made by a trial that has finished.
+
+    Raises:
+        NotClaimedError: The trial has not finished.
+    """
+    if (mark := _mark(study)) is None:
         return False
-    state, is_lower = _state(other), other.number < trial.number
-    age = datetime.now() - (other.datetime_start or datetime.min)
-    if state == ASKED or (state == CLAIMED and is_lower):
-        return age < _CLAIM_LIFETIME
-    return wait_for_unclaimed and state is None and is_lower and age < _CLAIM_DELAY
+    number, always = mark
+    marked = _call(find_trial, study, number)
+    if always or marked is None:
+        return True
+    if marked.params and marked.state is TrialState.RUNNING:
+        raise NotClaimedError(
+            f"Trial {number} has the suggestion, and has not finished. If its process was killed, "
+            f"evaluate it again with study.enqueue_trial(study.trials[{number}].params)."
+        )
+    return bool(marked.params)
+
+
+def _claims(study: Study, trial: FrozenTrial) -> list[tuple[FrozenTrial, str]]:
+    """Return the other trials with a claim that has not expired, and its state.
+
+    A trial that asks keeps its claim, for a lower trial, even if it gives no sign of life: only
+    trials that start later take it over, so that it can tell.
+    """
+    found = []
+    for other in _trials(study):
+        state = None if other.number == trial.number else _state(other)
+        if state not in (CLAIMED, ANNOUNCED, ASKED) or other.state is not TrialState.RUNNING:
+            continue
+        if _is_alive(study, other) or (state == ASKED and other.number > trial.number):
+            found.append((other, state))
+    return found
+
+
+def _is_alive(study: Study, other: FrozenTrial) -> bool:
+    """Return whether this process has seen a claim change within the lease."""
+    claimed = _state(other), other.system_attrs.get(ALIVE_ATTR)
+    key, now = (*study_key(study), trial_id_of(other)), time.monotonic()
+    with _LOCK:
+        seen, since = _SEEN.get(key, (None, now))
+        if seen != claimed:
+            since = now
+        _SEEN[key] = claimed, since
+    return now - since < LEASE
+
+
+def _describe(other: FrozenTrial, trial: FrozenTrial) -> str:
+    return (
+        f"Trial {other.number} is about to make the suggestion, so trial {trial.number} is "
+        f"sampled without it. If its process was killed, a trial that starts {LEASE:.0f} s later "
+        "makes it."
+    )
+
+
+def _renew(storage: BaseStorage, trial_id: int, stopped: threading.Event) -> None:
+    for renewals in count(1):
+        if stopped.wait(RENEWAL):
+            return
+        try:
+            storage.set_trial_system_attr(trial_id, ALIVE_ATTR, renewals)
+        except Exception:  # any: it depends on the storage, which may work again next time
+            continue
 
 
 def _state(trial: FrozenTrial) -> str | None:
@@ -111,4 +293,24 @@ def _state(trial: FrozenTrial) -> str | None:
 
 def _set_state(study: Study, trial: FrozenTrial, state: str) -> None:
     trial_id = trial_id_of(trial)
-    storage_of(study).set_trial_system_attr(trial_id, CLAIM_ATTR, [state, trial_id])
+    _call(storage_of(study).set_trial_system_attr, trial_id, CLAIM_ATTR, [state, trial_id])
+
+
+def _trials(study: Study) -> list[FrozenTrial]:
+    return _call(all_trials, study)
+
+
+def _call(function: Callable[..., _T], *arguments: Any) -> _T:
+    """Call a method of a storage; see :func:`storage_error`."""
+    try:
+        return function(*arguments)
+    except Exception as error:  # any: it depends on the storage
+        raise storage_error(error) from error
+
+
+def storage_error(error: Exception) -> MetaLLMiXError:
+    """Return the error to raise instead of one that a storage has raised."""
+    return MetaLLMiXError(
+        f"The storage failed with {type(error).__name__} ({error}). Check that it can be reached "
+        "and is writable."
+    )

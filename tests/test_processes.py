@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from datetime import datetime
-from datetime import timedelta
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -66,7 +66,7 @@ def test_processes_started_together(tmp_path, name):
 
 @pytest.mark.parametrize("name", PLACES)
 def test_killed_while_the_model_is_asked(tmp_path, name, monkeypatch):
-    """The trial stays RUNNING; its claim lasts an hour, then the next trial is suggested."""
+    """The trial stays RUNNING. Once its claim has expired, the next trial is suggested."""
     place, calls = str(tmp_path / name), tmp_path / "calls"
     study = prepare(place)
     process = start(die_while_asking, place, str(calls))
@@ -76,7 +76,10 @@ def test_killed_while_the_model_is_asked(tmp_path, name, monkeypatch):
     study.optimize(objective, n_trials=2)
     assert suggested(study) == []
     assert len(lines(calls)) == 1
-    monkeypatch.setattr(trial_claim, "datetime", _Later)
+    for trial in study.trials[1:]:
+        assert "Trial 0 is about to make the suggestion" in trial.user_attrs["metallmix:reason"]
+    later = time.monotonic() + trial_claim.LEASE
+    monkeypatch.setattr(trial_claim, "time", SimpleNamespace(monotonic=lambda: later))
     study.optimize(objective, n_trials=2)
     states = [trial.state for trial in study.trials]
     assert states == [TrialState.RUNNING, *[TrialState.COMPLETE] * 4]
@@ -84,14 +87,8 @@ def test_killed_while_the_model_is_asked(tmp_path, name, monkeypatch):
     assert len(lines(calls)) == 2
 
 
-class _Later(datetime):
-    @classmethod
-    def now(cls, tz: Any = None) -> datetime:
-        return datetime.now(tz) + timedelta(hours=2)
-
-
 def test_killed_and_then_marked_as_failed(tmp_path):
-    """A heartbeat marks it as failed: the next trial does not wait for an hour."""
+    """A heartbeat marks it as failed: the next trial does not wait for the claim to expire."""
     place, calls = str(tmp_path / "hpo.jsonl"), tmp_path / "calls"
     study = prepare(place)
     start(die_while_asking, place, str(calls)).join()
@@ -102,7 +99,7 @@ def test_killed_and_then_marked_as_failed(tmp_path):
 
 
 def test_killed_while_training(tmp_path):
-    """The suggestion was tried: it stays with the killed trial."""
+    """The suggestion was tried: it stays with the killed trial, and the next trial says so."""
     place, calls = str(tmp_path / "hpo.jsonl"), tmp_path / "calls"
     study = prepare(place)
     process = start(die_while_training, place, str(calls))
@@ -114,3 +111,5 @@ def test_killed_while_training(tmp_path):
     assert states == [TrialState.RUNNING, *[TrialState.COMPLETE] * 2]
     assert [trial.number for trial in suggested(study)] == [0]
     assert len(lines(calls)) == 1
+    assert "enqueue_trial" in study.trials[1].user_attrs["metallmix:reason"]
+    assert "metallmix:reason" not in study.trials[2].user_attrs  # once is enough

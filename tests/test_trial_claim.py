@@ -1,26 +1,66 @@
 from __future__ import annotations
 
 import pickle
+import random
+import threading
 from collections.abc import Callable
-from datetime import datetime
-from datetime import timedelta
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import optuna
 import pytest
 from optuna import Study
 from optuna.distributions import FloatDistribution
+from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 from optuna.trial import create_trial
 
 from optuna_metallmix import trial_claim
+from optuna_metallmix.errors import MetaLLMiXError
+from optuna_metallmix.trial_claim import ALIVE_ATTR
 from optuna_metallmix.trial_claim import CLAIM_ATTR
+from optuna_metallmix.trial_claim import LEASE
+from optuna_metallmix.trial_claim import NotClaimedError
+
+
+class Clock:
+    """This process's monotonic clock; sleeping moves it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(trial_claim, "time", clock)
+    return clock
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def study(request: pytest.FixtureRequest, tmp_path: Path) -> Study:
+    url = f"sqlite:///{tmp_path / 'hpo.db'}" if request.param == "sqlite" else None
+    return optuna.create_study(storage=url)
 
 
 def _begin(study: Study) -> FrozenTrial:
     """Start a trial as Optuna does before it calls the sampler."""
     return study._storage.get_trial(study.ask()._trial_id)
+
+
+def _sample(study: Study, trial: FrozenTrial) -> None:
+    """Store the trial's first parameter."""
+    study._storage.set_trial_param(trial._trial_id, "x", 0.5, FloatDistribution(0, 1))
 
 
 def _end(study: Study, trial: FrozenTrial, state: TrialState = TrialState.FAIL) -> None:
@@ -32,76 +72,160 @@ def _mark(study: Study, trial: FrozenTrial, claim_state: str) -> None:
     study._storage.set_trial_system_attr(trial._trial_id, CLAIM_ATTR, mark)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def study(request: pytest.FixtureRequest, tmp_path: Path) -> Study:
-    url = f"sqlite:///{tmp_path / 'hpo.db'}" if request.param == "sqlite" else None
-    return optuna.create_study(storage=url)
+def _state(study: Study, trial: FrozenTrial) -> str:
+    return study._storage.get_trial(trial._trial_id).system_attrs[CLAIM_ATTR][0]
 
 
-@pytest.fixture
-def add_old_running(study: Study) -> Callable[..., FrozenTrial]:
-    """Adds a trial that has been running for some time, with or without a state."""
+def _ask(study: Study) -> FrozenTrial:
+    """Start a trial that claims the suggestion and asks."""
+    trial = _begin(study)
+    assert trial_claim.claim(study, trial)
+    trial_claim.confirm(study, trial)
+    return trial
 
-    def add(age: timedelta, claim_state: str | None = None) -> FrozenTrial:
-        trial = create_trial(state=TrialState.RUNNING)
-        trial.datetime_start = datetime.now() - age
-        study.add_trial(trial)
-        added = study.trials[-1]
-        if claim_state is not None:
-            _mark(study, added, claim_state)
-        return added
 
-    return add
+def _settle(study: Study, trial: FrozenTrial, state: TrialState = TrialState.COMPLETE) -> None:
+    trial_claim.check(study, trial)
+    trial_claim.settle(study, trial)
+    _sample(study, trial)
+    _end(study, trial, state)
+
+
+def _settled(study: Study) -> Study:
+    _settle(study, _ask(study))
+    return study
 
 
 def test_first_trial_claims_asks_and_settles(study: Study) -> None:
-    trial = _begin(study)
+    trial = _ask(study)
     assert trial_claim.suggested_number(study) is None
-    assert trial_claim.claim(study, trial)
-    assert trial_claim.confirm(study, trial)
-    assert trial_claim.suggested_number(study) is None
-    trial_claim.settle(study, trial)
+    _settle(study, trial)
     assert trial_claim.suggested_number(study) == trial.number
     assert not trial_claim.claim(study, _begin(study))
 
 
-def test_settled_stays_settled_when_its_trial_fails(study: Study) -> None:
-    trial = _begin(study)
-    trial_claim.claim(study, trial)
-    trial_claim.confirm(study, trial)
-    trial_claim.settle(study, trial)
-    _end(study, trial)
-    assert trial_claim.suggested_number(study) == trial.number
+@pytest.mark.parametrize("state", [TrialState.FAIL, TrialState.PRUNED])
+def test_settled_stays_settled_when_its_trial_fails(study: Study, state: TrialState) -> None:
+    _settle(study, _ask(study), state)
     assert not trial_claim.claim(study, _begin(study))
 
 
-def test_a_higher_trial_passes_if_a_lower_trial_may_still_claim(study: Study) -> None:
-    first, second = _begin(study), _begin(study)
-    assert not trial_claim.claim(study, second)
+def test_a_higher_trial_passes_while_a_lower_claims_or_asks(study: Study) -> None:
+    first, second, third = _begin(study), _begin(study), _begin(study)
     assert trial_claim.claim(study, first)
-    assert trial_claim.confirm(study, first)
+    with pytest.raises(NotClaimedError, match="Trial 0 is about to make the suggestion"):
+        trial_claim.claim(study, second)
+    trial_claim.confirm(study, first)
+    with pytest.raises(NotClaimedError, match="so trial 2 is sampled without it"):
+        trial_claim.claim(study, third)
+    assert [_state(study, t) for t in (first, second, third)] == ["asked", "passed", "passed"]
 
 
-def test_the_lower_claim_wins_if_both_have_claimed(study: Study) -> None:
+def test_a_lower_trial_that_starts_later_claims_before_a_higher_asks(
+    study: Study, clock: Clock
+) -> None:
     first, second = _begin(study), _begin(study)
-    trial_claim.claim(study, first)
-    _mark(study, second, trial_claim.CLAIMED)
-    assert not trial_claim.confirm(study, second)
-    assert trial_claim.confirm(study, first)
+    assert trial_claim.claim(study, second)
+    assert trial_claim.claim(study, first)
+    with pytest.raises(NotClaimedError, match="Trial 0 is about"):
+        trial_claim.confirm(study, second)
+    trial_claim.confirm(study, first)
 
 
-def test_the_lower_trial_passes_if_a_higher_trial_is_asking(study: Study) -> None:
+@pytest.mark.parametrize("state", [trial_claim.ANNOUNCED, trial_claim.ASKED])
+def test_a_lower_trial_passes_if_a_higher_one_asks(study: Study, state: str) -> None:
     first, second = _begin(study), _begin(study)
-    _mark(study, second, trial_claim.ASKED)
-    assert not trial_claim.claim(study, first)
-    assert not trial_claim.confirm(study, first)
+    _mark(study, second, state)
+    with pytest.raises(NotClaimedError):
+        trial_claim.claim(study, first)
 
 
-def test_a_trial_that_passes_is_not_waited_for(study: Study) -> None:
+class Schedule(InMemoryStorage):
+    """Runs threads in a random order, one at a time, and switches at each call and each sleep."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._rng = random.Random(seed)
+        self._turns: dict[int, threading.Event] = {}
+        self._actor = threading.local()
+
+    def run(self, actors: Sequence[Callable[[], str]]) -> list[str]:
+        """Run actors and return their results, in the order of their ends."""
+        results: list[str] = []
+
+        def act(i: int) -> None:
+            self._actor.number = i
+            self._turns[i].wait()
+            results.append(actors[i]())
+            del self._turns[i]
+            self._wake_any()
+
+        self._turns = {i: threading.Event() for i in range(len(actors))}
+        threads = [threading.Thread(target=act, args=(i,)) for i in self._turns]
+        for thread in threads:
+            thread.start()
+        self._wake_any()
+        for thread in threads:
+            thread.join()
+        return results
+
+    def _wake_any(self) -> None:
+        if self._turns:
+            self._turns[self._rng.choice(sorted(self._turns))].set()
+
+    def switch(self) -> None:
+        turn = self._turns.get(getattr(self._actor, "number", -1))
+        if turn is not None:
+            turn.clear()
+            self._wake_any()
+            turn.wait()
+
+    def get_all_trials(self, *args: Any, **options: Any) -> list[FrozenTrial]:
+        self.switch()
+        return super().get_all_trials(*args, **options)
+
+    def set_trial_system_attr(self, *args: Any) -> None:
+        self.switch()
+        super().set_trial_system_attr(*args)
+        self.switch()
+
+
+@pytest.mark.parametrize("n_trials", [2, 3, 8])
+def test_trials_that_start_at_the_same_time(
+    n_trials: int, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the order of their reads and writes, one of them asks."""
+    for seed in range(200):
+        storage = Schedule(seed)
+        study = optuna.create_study(storage=storage)
+        trials = [_begin(study) for _ in range(n_trials)]
+
+        def sleep(seconds: float, storage: Schedule = storage) -> None:
+            clock.now += seconds / n_trials
+            storage.switch()
+
+        def start(trial: FrozenTrial, study: Study = study) -> str:
+            try:
+                assert trial_claim.claim(study, trial)
+                trial_claim.confirm(study, trial)
+            except NotClaimedError:
+                return "passes"
+            return "asks"
+
+        monkeypatch.setattr(clock, "sleep", sleep)
+        outcomes = storage.run([partial(start, trial) for trial in trials])
+        assert sorted(outcomes) == ["asks", *["passes"] * (n_trials - 1)], seed
+
+
+def test_a_higher_trial_passes_if_a_lower_claim_stays(study: Study, clock: Clock) -> None:
     first, second = _begin(study), _begin(study)
-    assert not trial_claim.claim(study, second)
-    _end(study, first)
-    assert trial_claim.claim(study, _begin(study))
+    assert trial_claim.claim(study, second)
+    assert trial_claim.claim(study, first)
+    start = clock.now
+    with pytest.raises(NotClaimedError):
+        trial_claim.confirm(study, second)
+    assert clock.now - start < 3.0
+    assert _state(study, second) == trial_claim.PASSED
 
 
 @pytest.mark.parametrize("state", [TrialState.FAIL, TrialState.PRUNED, TrialState.COMPLETE])
@@ -114,20 +238,13 @@ def test_the_next_trial_claims_after_a_claim_without_an_answer(
     if asked:
         trial_claim.confirm(study, first)
     _end(study, first, state)
-    second = _begin(study)
-    assert trial_claim.claim(study, second)
-    assert trial_claim.confirm(study, second)
+    assert _ask(study).number == 1
 
 
 def test_the_next_trial_claims_while_a_deferred_trial_runs(study: Study) -> None:
-    first = _begin(study)
-    trial_claim.claim(study, first)
-    trial_claim.confirm(study, first)
-    trial_claim.defer(study, first)
+    trial_claim.defer(study, _ask(study))
     assert trial_claim.suggested_number(study) is None
-    second = _begin(study)
-    assert trial_claim.claim(study, second)
-    assert trial_claim.confirm(study, second)
+    assert _ask(study).number == 1
 
 
 def test_enqueued_trial_neither_claims_nor_blocks(study: Study) -> None:
@@ -140,52 +257,151 @@ def test_enqueued_trial_neither_claims_nor_blocks(study: Study) -> None:
         study._storage.create_new_trial(study._study_id, template_trial=None)
     )
     assert trial_claim.claim(study, free)
-    assert trial_claim.confirm(study, free)
+    trial_claim.confirm(study, free)
 
 
-def test_finished_trials_of_others_do_not_block(study: Study) -> None:
+def test_trials_of_other_samplers_do_not_block(study: Study) -> None:
+    """Also not one whose process was killed."""
     space = {"x": FloatDistribution(0, 1)}
     study.add_trial(create_trial(params={"x": 0.5}, distributions=dict(space), value=1.0))
     study.add_trial(create_trial(state=TrialState.FAIL))
-    trial = _begin(study)
-    assert trial_claim.claim(study, trial)
+    _begin(study)
+    assert _ask(study).number == 3
 
 
-def test_a_killed_trial_blocks_for_only_a_minute(
-    study: Study, add_old_running: Callable[..., FrozenTrial]
-) -> None:
-    add_old_running(timedelta(seconds=61))
-    trial = _begin(study)
-    assert trial_claim.claim(study, trial)
-    assert trial_claim.confirm(study, trial)
+@pytest.mark.parametrize("state", [trial_claim.CLAIMED, trial_claim.ANNOUNCED, trial_claim.ASKED])
+def test_a_claim_without_a_sign_of_life_expires(study: Study, clock: Clock, state: str) -> None:
+    _mark(study, _begin(study), state)
+    with pytest.raises(NotClaimedError):
+        trial_claim.claim(study, _begin(study))
+    clock.now += LEASE - 1
+    with pytest.raises(NotClaimedError):
+        trial_claim.claim(study, _begin(study))
+    clock.now += 1
+    assert _ask(study).number == 3
 
 
-def test_a_recent_trial_without_a_state_blocks(
-    study: Study, add_old_running: Callable[..., FrozenTrial]
-) -> None:
-    add_old_running(timedelta(seconds=30))
+def test_a_claim_that_is_renewed_lasts(study: Study, clock: Clock) -> None:
+    first = _ask(study)
+    for renewals in range(1, 20):
+        with pytest.raises(NotClaimedError):
+            trial_claim.claim(study, _begin(study))
+        study._storage.set_trial_system_attr(first._trial_id, ALIVE_ATTR, renewals)
+        clock.now += LEASE - 1
+    _settle(study, first)
     assert not trial_claim.claim(study, _begin(study))
 
 
-@pytest.mark.parametrize("claim_state", [trial_claim.CLAIMED, trial_claim.ASKED])
-def test_claim_of_a_running_trial_lasts_an_hour(
-    study: Study, add_old_running: Callable[..., FrozenTrial], claim_state: str
+def test_wall_clocks_do_not_matter(study: Study, clock: Clock) -> None:
+    """The start of a trial may be local time of any time zone."""
+    for hours in (-20, 20):
+        other = create_trial(state=TrialState.RUNNING)
+        other.datetime_start = optuna.trial.create_trial(value=0).datetime_start
+        assert other.datetime_start is not None
+        other.datetime_start = other.datetime_start.replace(year=2000 + hours)
+        study.add_trial(other)
+        _mark(study, study.trials[-1], trial_claim.ASKED)
+        with pytest.raises(NotClaimedError):
+            trial_claim.claim(study, _begin(study))
+
+
+def test_a_trial_that_was_taken_for_dead_passes(study: Study, clock: Clock) -> None:
+    first = _ask(study)
+    with pytest.raises(NotClaimedError):
+        trial_claim.claim(study, _begin(study))
+    clock.now += LEASE
+    third = _ask(study)
+    with pytest.raises(NotClaimedError, match=r"no sign of life for 90 s .* trial 2 asked"):
+        trial_claim.check(study, first)
+    _settle(study, third)
+    with pytest.raises(NotClaimedError, match="trial 2 asked"):
+        trial_claim.check(study, first)
+    assert trial_claim.suggested_number(study) == 2
+
+
+def test_a_claim_that_expired_before_its_first_parameter_is_refused(
+    study: Study, clock: Clock
 ) -> None:
-    add_old_running(timedelta(minutes=61), claim_state)
-    old = _begin(study)
-    assert trial_claim.claim(study, old)
-    _end(study, old)
-    add_old_running(timedelta(minutes=59), claim_state)
+    first = _begin(study)
+    assert trial_claim.claim(study, first)  # then its objective loads data
+    with pytest.raises(NotClaimedError):
+        trial_claim.claim(study, _begin(study))
+    clock.now += LEASE
+    third = _ask(study)
+    clock.now += 10 * LEASE  # a lower trial cannot take over
+    with pytest.raises(NotClaimedError):
+        trial_claim.confirm(study, first)
+    _settle(study, third)
+
+
+def test_the_mark_counts_once_its_trial_has_a_parameter(study: Study, clock: Clock) -> None:
+    first = _ask(study)
+    trial_claim.settle(study, first)
+    with pytest.raises(NotClaimedError, match="Trial 0 is about"):
+        trial_claim.claim(study, _begin(study))
+    _end(study, first)  # its parameters could not be stored
+    second = _ask(study)
+    trial_claim.check(study, second)
+    trial_claim.settle(study, second)
+    assert trial_claim.suggested_number(study) == 2
+
+
+def test_a_trial_with_the_suggestion_that_does_not_finish_is_named(study: Study) -> None:
+    first = _ask(study)
+    trial_claim.settle(study, first)
+    _sample(study, first)
+    with pytest.raises(NotClaimedError, match=r"enqueue_trial\(study.trials\[0\].params\)"):
+        trial_claim.claim(study, _begin(study))
+    _end(study, first, TrialState.COMPLETE)
     assert not trial_claim.claim(study, _begin(study))
 
 
-def _settled(study: Study) -> Study:
+def test_a_mark_that_always_counts(study: Study) -> None:
+    first = _begin(study)
+    trial_claim.settle(study, first, always=True)
+    assert not trial_claim.claim(study, _begin(study))
+
+
+def test_a_claim_is_renewed_until_the_body_ends(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial_claim, "RENEWAL", 0.001)
+    trial = _ask(study)
+    before = {thread.name for thread in threading.enumerate()}
+    with trial_claim.renewed(study, trial):
+        while study._storage.get_trial(trial._trial_id).system_attrs.get(ALIVE_ATTR, 0) < 3:
+            pass
+    assert {thread.name for thread in threading.enumerate()} == before
+
+
+def test_a_renewal_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial_claim, "RENEWAL", 0.001)
+    renewals: list[int] = []
+
+    def set_trial_system_attr(trial_id: int, name: str, value: int) -> None:
+        renewals.append(value)
+        if value < 3:
+            raise OSError("database is locked")
+
+    storage = SimpleNamespace(set_trial_system_attr=set_trial_system_attr)
+    monkeypatch.setattr(trial_claim, "storage_of", lambda study: storage)
+    with trial_claim.renewed(None, SimpleNamespace(_trial_id=1)):  # type: ignore[arg-type]
+        while len(renewals) < 4:
+            pass
+    assert renewals[:4] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("name", ["get_all_trials", "set_trial_system_attr"])
+def test_errors_of_the_storage_have_one_type(
+    study: Study, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise OSError(5, "Input/output error")
+
     trial = _begin(study)
-    assert trial_claim.claim(study, trial)
-    assert trial_claim.confirm(study, trial)
-    trial_claim.settle(study, trial)
-    _end(study, trial, TrialState.COMPLETE)
-    return study
+    monkeypatch.setattr(study._storage, name, fail)
+    with pytest.raises(MetaLLMiXError, match=r"failed with OSError .*Input/output error"):
+        trial_claim.claim(study, trial)
 
 
 def test_added_trials_of_another_study_do_not_settle_a_study(study: Study) -> None:
@@ -200,9 +416,7 @@ def test_a_copy_is_not_settled(study: Study) -> None:
     optuna.copy_study(**source, to_storage=study._storage, to_study_name="copy")
     copy = optuna.load_study(study_name="copy", storage=study._storage)
     assert trial_claim.suggested_number(copy) is None
-    trial = _begin(copy)
-    assert trial_claim.claim(copy, trial)
-    trial_claim.settle(copy, trial)
+    _settle(copy, _ask(copy))
     assert trial_claim.suggested_number(copy) == 1
     assert trial_claim.suggested_number(study) == 0
 
@@ -223,9 +437,9 @@ def test_a_pickled_study_stays_settled() -> None:
 
 
 @pytest.mark.parametrize("claim_state", [trial_claim.CLAIMED, trial_claim.ASKED])
-def test_copy_of_a_running_trial_has_no_claim(
-    study: Study, add_old_running: Callable[..., FrozenTrial], claim_state: str
-) -> None:
+def test_copy_of_a_running_trial_has_no_claim(study: Study, claim_state: str) -> None:
+    running = _begin(study)
+    _mark(study, running, claim_state)
     other = optuna.create_study(storage=study._storage)
-    other.add_trial(add_old_running(timedelta(minutes=5), claim_state))
+    other.add_trial(study.trials[0])
     assert trial_claim.claim(other, _begin(other))

@@ -103,6 +103,10 @@ class SuggestionLog:
         self._said.setdefault(study.study_name, []).append(reason)
         self.warn_once(message, key=f"{study.study_name} {reason}")
 
+    def log_passed(self, study: Study, trial: FrozenTrial, reason: str) -> None:
+        """Log that another trial has the suggestion."""
+        _logger.info(f"Study {study.study_name!r}, trial {trial.number}: {reason}")
+
     def _new_reasons(
         self, study: Study, suggestion: Suggestion, postponed: bool
     ) -> tuple[str, ...]:
