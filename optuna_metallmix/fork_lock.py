@@ -19,10 +19,14 @@ class ForkLock:
         _LOCKS.add(self)
 
     def __enter__(self) -> None:
-        self._lock.acquire()
+        self.acquire()
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
+
+    def acquire(self, timeout: float = -1) -> bool:
+        """Return whether the lock was acquired within ``timeout`` seconds; -1 is no limit."""
+        return self._lock.acquire(timeout=timeout)
 
     def __reduce__(self) -> tuple[type[ForkLock], tuple[()]]:
         """A copy, as of a sampler that is sent to another process, is a free lock of its own."""

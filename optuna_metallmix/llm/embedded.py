@@ -26,6 +26,7 @@ from typing import Any
 import optuna
 
 from optuna_metallmix.errors import LLMError
+from optuna_metallmix.fork_lock import ForkLock
 from optuna_metallmix.llm.deadline import DEADLINE
 from optuna_metallmix.llm.deadline import Deadline
 from optuna_metallmix.llm.gguf import n_parameters
@@ -210,7 +211,7 @@ class EmbeddedLLM:
 
     def _set_unloaded(self) -> None:
         self._server = None
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._pid = os.getpid()
 
     def _leave_to_parent(self) -> None:

@@ -6,7 +6,6 @@ people's studies, so plotly's tags and matplotlib's formulas (dollar signs) are 
 
 from __future__ import annotations
 
-import threading
 import warnings
 from dataclasses import dataclass
 from html import escape
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from optuna_metallmix.errors import requires
+from optuna_metallmix.fork_lock import ForkLock
 from optuna_metallmix.metalearner import Floats
 
 
@@ -38,7 +38,7 @@ _KEY_LINE = {
     "font": {"size": 11},
 }
 
-_LOCK = threading.Lock()
+_LOCK = ForkLock()
 """matplotlib's caches of fonts and formulas are shared by all threads."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 import time
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Any
 import optuna
 
 from optuna_metallmix.errors import LLMError
+from optuna_metallmix.fork_lock import ForkLock
 from optuna_metallmix.llm.deadline import time_limit
 from optuna_metallmix.llm.http import attempts_of
 from optuna_metallmix.llm.http import retry
@@ -284,7 +284,7 @@ class OllamaLLM:
         self._init_unpickled()
 
     def _init_unpickled(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._n_open = 0
 
     def _ask(
