@@ -44,6 +44,24 @@ _MAX_WORDS = 5
 _WORD = ascii_letters + digits
 _MARKUP = re.compile(r"[\\|`*\[\]<>#~]|(?<!\w)_|_(?!\w)")
 """Characters that Markdown may interpret; an underscore inside a word is not among them."""
+_WORD_OF_LINE = re.compile(r"[^\s|`]+")
+_ADDRESS = re.compile(r"://|www\.|.@.", re.IGNORECASE)
+"""What is in words that optuna-dashboard makes links of, without any markup and however their
+characters are escaped: web and mail addresses. Code is never a link."""
+_PASSWORDS = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"((?<!\bhttp)(?<!\bhttps)://[^\s:/@]*:)"
+        r"(?:\S*|(?!\d{2,5}[\s/?'\")])[^@\r\n]{0,80})(?=@)",
+        r"(\bhttps?://[^\s:/@]*:)[^\s/@]*(?=@)",
+        r"((?:password|passwd|pwd|passphrase|secret|token|api_?key)=['\"]?)[^\s&;'\"]+",
+    )
+)
+"""Passwords in the addresses of databases, of web pages, and in options. In the first, SQLAlchemy
+allows slashes, colons and spaces; a port is none."""
+MAX_ERROR = 300
+"""Maximum length of another program's error in a message, in characters."""
+_MAX_READ = 4_000
 
 _OBJECT = re.compile(
     r"<(?:class |function |built-in \w+ |module )?'?(?:[\w.<>]+\.)?<?(\w+)>?'?"
@@ -122,6 +140,34 @@ def _encodable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
+def hide_passwords(text: str) -> str:
+    """Replace the passwords of addresses in a text by ``***``."""
+    for pattern in _PASSWORDS:
+        text = pattern.sub(r"\1***", text)
+    return text
+
+
+def describe_error(error: BaseException) -> str:
+    """Return another program's error for a message: its type and a bounded text on one line.
+
+    It has no password; a text that cannot be had is left out.
+    """
+    try:
+        # Half of what is read is kept, so that no password is cut before its end.
+        text = one_line(hide_passwords(str(error)[:_MAX_READ])[: _MAX_READ // 2])
+    except Exception:  # any: a foreign class may define its text as it likes
+        text = ""
+    return type(error).__name__ + (f" ({cut_middle(text, MAX_ERROR)})" if text else "")
+
+
+def cut_middle(text: str, limit: int) -> str:
+    """Return a text of at most ``limit`` characters, at least 1: its start and its end."""
+    if len(text) <= limit:
+        return text
+    tail = (limit - 1) // 2
+    return f"{text[: limit - 1 - tail]}…{text[len(text) - tail :]}"
+
+
 def one_line(text: str) -> str:
     """Return a string as a single line without unprintable characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
@@ -133,11 +179,7 @@ def sanitize(text: str, limit: int) -> str:
 
     A string longer than ``limit`` characters is cut in the middle.
     """
-    clean = _TOKEN_START.sub(r"\g<0> ", one_line(_INVISIBLE.sub(" ", text)))
-    if len(clean) <= limit:
-        return clean
-    tail = (limit - 1) // 2
-    return f"{clean[: limit - 1 - tail]}…{clean[len(clean) - tail :]}"
+    return cut_middle(_TOKEN_START.sub(r"\g<0> ", one_line(_INVISIBLE.sub(" ", text))), limit)
 
 
 def shorten(texts: Iterable[str], limit: int) -> dict[str, str]:
@@ -193,7 +235,7 @@ def join_words(words: Sequence[str]) -> str:
 
 
 def escape_markdown(text: str, limit: int | None = None) -> str:
-    """Return a string as a single line without Markdown markup.
+    """Return a string as a single line without Markdown markup; addresses are shown as code.
 
     Args:
         text: Any string.
@@ -203,7 +245,12 @@ def escape_markdown(text: str, limit: int | None = None) -> str:
     line = one_line(text)
     if limit is not None and len(line) > limit:
         line = line[: limit - 1] + "…"
-    return _MARKUP.sub(r"\\\g<0>", line)
+    codes = (m.span() for m in _WORD_OF_LINE.finditer(line) if _ADDRESS.search(m[0]))
+    escaped, end = "", 0
+    for start, stop in codes:
+        escaped += _MARKUP.sub(r"\\\g<0>", line[end:start]) + f"`{line[start:stop]}`"
+        end = stop
+    return escaped + _MARKUP.sub(r"\\\g<0>", line[end:])
 
 
 def markdown_code(text: str | None) -> str:
