@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
@@ -18,8 +17,10 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_metallmix import trial_claim
+from optuna_metallmix.errors import CalculationError
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.errors import MetaLLMiXError
+from optuna_metallmix.errors import numerical_errors
 from optuna_metallmix.history import Source
 from optuna_metallmix.history import describe_renamed
 from optuna_metallmix.history import find_renamed
@@ -61,6 +62,10 @@ if TYPE_CHECKING:
 
 MAX_FAILURES = 3
 """Number of times that a suggestion cannot be stored in a study before no more are made for it."""
+
+_NO_PARAMETER = (
+    "The trial ended before its first parameter was sampled. The next trial gets the suggestion."
+)
 
 
 class MetaLLMiXSampler(PerStudySampler):
@@ -179,6 +184,8 @@ class MetaLLMiXSampler(PerStudySampler):
         self._deferred: set[tuple[str, str, int]] = set()
         # How often the suggestion could not be stored, by study.
         self._failures: Counter[tuple[str, str, int]] = Counter()
+        # The trials that received a suggestion without a mark of it on their study.
+        self._unmarked: dict[tuple[str, str, int], tuple[FrozenTrial, bool]] = {}
         self._passed: set[tuple[tuple[str, str, int], str]] = set()
         self._claimed: set[tuple[str, str, int, int]] = set()
         self._reports: dict[tuple[str, str, int, int], StudyReport | None] = {}
@@ -198,7 +205,8 @@ class MetaLLMiXSampler(PerStudySampler):
         super().before_trial(study, trial)
         if trial.number == 0:  # a new study may reuse the name and id of a deleted one
             self._failures.pop(study_key(study), None)
-        if self._failures[study_key(study)] >= MAX_FAILURES:
+            self._unmarked.pop(study_key(study), None)
+        if self._failures[study_key(study)] >= MAX_FAILURES or self._is_unmarked(study):
             return
         try:
             if is_single_objective(study):
@@ -238,9 +246,12 @@ class MetaLLMiXSampler(PerStudySampler):
     ) -> None:
         """Describe the configuration that ran, and discard the trial's state."""
         key = trial_key(study, trial)
-        self._claimed.discard(key)
-        if report := self._reports.pop(key, None):
+        report = self._reports.pop(key, None)
+        if key in self._claimed and not trial.params:
+            self._write(record_missing, storage_of(study), trial_id_of(trial), _NO_PARAMETER)
+        elif report:
             self._report_run(trial, report, is_whole=state is not TrialState.FAIL)
+        self._claimed.discard(key)
         self._warn_renamed(study, trial, state)
         self._base(study).after_trial(study, trial, state, values)
 
@@ -253,7 +264,7 @@ class MetaLLMiXSampler(PerStudySampler):
     ) -> StudyReport | None:
         try:
             trial_claim.confirm(study, trial)
-            with trial_claim.renewed(study, trial):
+            with trial_claim.renewed(study, trial), numerical_errors():
                 suggestion = suggest_for_study(study, first_param, self._settings)
             trial_claim.check(study, trial)
         except HistoryError as error:
@@ -282,7 +293,7 @@ class MetaLLMiXSampler(PerStudySampler):
             self._skip_base_warning(study)
         report = StudyReport(study, trial.number, suggestion)
         # The note and the figures are attributes of the study, too.
-        problems = problems or report.write(self._artifact_store)
+        problems = problems or self._write_report(report)
         self._record_problems(trial, report, problems)
         if not problems and is_in_memory(storage_of(study)):
             self._log.log_note_in_memory(study)
@@ -295,7 +306,12 @@ class MetaLLMiXSampler(PerStudySampler):
         Parameters that were probably renamed are reported with it: a suggestion cannot know them.
         """
         study, suggested = report.study, report.suggestion
-        ran = suggested.as_run(trial, is_whole=is_whole)
+        try:
+            with numerical_errors():
+                ran = suggested.as_run(trial, is_whole=is_whole)
+        except CalculationError as error:
+            self._record_problems(trial, report, [str(error)])
+            return
         aliases = find_renamed(trial.distributions, suggested.history.past_space)
         if aliases and is_whole:
             hint = describe_renamed(aliases)
@@ -305,10 +321,18 @@ class MetaLLMiXSampler(PerStudySampler):
         report.suggestion = ran
         self._write(write_record, storage_of(study), trial_id_of(trial), ran)
         self._log.log_run(study, trial, ran)
-        if self._failures[study_key(study)] < MAX_FAILURES:
-            self._record_problems(trial, report, report.write(self._artifact_store))
+        if not self._is_unmarked(study):
+            self._record_problems(trial, report, self._write_report(report))
 
-    def _settle(self, study: Study, trial: FrozenTrial, *, always: bool = True) -> list[str]:
+    def _write_report(self, report: StudyReport) -> list[str]:
+        """Write the note and the figures; return what went wrong."""
+        try:
+            with numerical_errors():
+                return report.write(self._artifact_store)
+        except CalculationError as error:
+            return [f"The note of study {report.study.study_name!r} is incomplete. {error}"]
+
+    def _settle(self, study: Study, trial: FrozenTrial, always: bool = True) -> list[str]:
         """Settle the suggestion; return why the study has no mark of it.
 
         Optuna itself writes no attributes of a study with its default sampler.
@@ -316,17 +340,23 @@ class MetaLLMiXSampler(PerStudySampler):
         try:
             trial_claim.settle(study, trial, always=always)
         except MetaLLMiXError as error:
-            self._failures[study_key(study)] = MAX_FAILURES
+            self._unmarked[study_key(study)] = trial, always
             return [
                 f"The attributes of study {study.study_name!r} could not be written. {error} It "
                 "has no note, and each process or sampler makes a suggestion of its own."
             ]
         return []
 
+    def _is_unmarked(self, study: Study) -> bool:
+        """Return whether a study has a suggestion, but no mark of it, which is tried again."""
+        unmarked = self._unmarked.pop(study_key(study), None)
+        return unmarked is not None and bool(self._settle(study, *unmarked))
+
     def _pass(self, study: Study, trial: FrozenTrial, error: MetaLLMiXError) -> None:
         """Leave the suggestion to another trial, which has claimed it or is the next to try."""
         if not isinstance(error, NotClaimedError):
             self._failures[study_key(study)] += 1
+            self._write(trial_claim.defer, study, trial)
             self._record_missing(study, trial, [str(error)])
         elif (key := (study_key(study), str(error))) not in self._passed:
             self._passed.add(key)  # that a trial was killed is said once, not on each later trial
@@ -340,8 +370,7 @@ class MetaLLMiXSampler(PerStudySampler):
             problems = self._settle(study, trial)
         else:
             self._deferred.add(study_key(study))
-            with suppress(MetaLLMiXError):  # then the claim expires
-                trial_claim.defer(study, trial)
+            self._write(trial_claim.defer, study, trial)
         self._record_missing(study, trial, [reason, *problems])
 
     def _record_missing(self, study: Study, trial: FrozenTrial, reasons: Sequence[str]) -> None:
@@ -354,6 +383,8 @@ class MetaLLMiXSampler(PerStudySampler):
         """Write attributes of a trial that are not worth stopping a study for."""
         try:
             function(*arguments)
+        except MetaLLMiXError as error:
+            self._log.warn_once(str(error))
         except Exception as error:  # any: it depends on the storage
             self._log.warn_once(str(storage_error(error)))
 
