@@ -6,6 +6,7 @@ from optuna_metallmix.report.drawing import FigureSpec
 from optuna_metallmix.report.figures import describe_figures
 from optuna_metallmix.report.log import SuggestionLog
 from optuna_metallmix.report.note import render_note
+from optuna_metallmix.report.record import REASON_ATTR
 from optuna_metallmix.report.record import as_json
 from optuna_metallmix.report.record import read_record
 from optuna_metallmix.report.record import record_missing
@@ -15,6 +16,7 @@ from optuna_metallmix.report.record import write_record
 
 
 __all__ = [
+    "REASON_ATTR",
     "FigureSpec",
     "StudyReport",
     "SuggestionLog",

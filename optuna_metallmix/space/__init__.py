@@ -13,6 +13,7 @@ from optuna_metallmix.space.search_space import from_json
 from optuna_metallmix.space.search_space import from_record
 from optuna_metallmix.space.search_space import from_unit
 from optuna_metallmix.space.search_space import has_json_choices
+from optuna_metallmix.space.search_space import is_continuous
 from optuna_metallmix.space.search_space import is_number
 from optuna_metallmix.space.search_space import is_ordered
 from optuna_metallmix.space.search_space import json_schema
@@ -41,6 +42,7 @@ __all__ = [
     "from_record",
     "from_unit",
     "has_json_choices",
+    "is_continuous",
     "is_number",
     "is_ordered",
     "json_schema",

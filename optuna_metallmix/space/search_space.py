@@ -77,6 +77,12 @@ def is_ordered(distribution: BaseDistribution) -> bool:
     return True
 
 
+def is_continuous(distribution: BaseDistribution) -> bool:
+    """Return whether two draws are hardly ever equal: a range of floats without a step."""
+    is_float = isinstance(distribution, FloatDistribution) and distribution.step is None
+    return is_float and not distribution.single()
+
+
 def contains(distribution: BaseDistribution, value: Any) -> bool:
     """Return whether ``distribution`` can produce ``value``, including its step and type."""
     if isinstance(distribution, CategoricalDistribution):

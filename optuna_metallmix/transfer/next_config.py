@@ -19,6 +19,8 @@ Notations in this module:
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from collections.abc import Hashable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -41,6 +43,7 @@ from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import config_key
 from optuna_metallmix.space import from_unit
+from optuna_metallmix.space import is_continuous
 from optuna_metallmix.space import is_number
 from optuna_metallmix.space import is_ordered
 from optuna_metallmix.space import to_unit
@@ -145,45 +148,73 @@ class TransferModel:
 
     def propose(
         self,
-        observed: Sequence[Config],
+        finished: Sequence[Config],
         scores: Floats,
         rng: Generator,
+        running: Sequence[Config] = (),
         n_pending: int = 0,
         space: SearchSpace | None = None,
     ) -> NextConfig:
-        """Propose the configuration to try after the observed trials.
+        """Propose the configuration to try after the observed trials, finished and running.
 
         Args:
-            observed: Configurations of observed trials, shape (n,).
-            scores: Their scores, larger is better, shape (n,), all finite.
+            finished: Configurations of finished trials.
+            scores: Their scores, larger is better, the median is 0, shape (len(finished),), all
+                finite.
             rng: Draws perturbations and random trials.
+            running: Configurations of running trials, as far as they are known. They count as
+                median, and are not proposed again.
             n_pending: Number of trials that are being proposed at the same time; that many of the
                 best diverse configurations are reserved for them.
             space: The parameters and ranges that the objective is known to have. Default: the
                 space the model was made for.
         """
         space = space or self.space
-        kept, kept_scores = _best_and_latest(observed, scores)
+        observed = [*finished, *running]
+        kept, kept_scores = _best_and_latest(observed, np.append(scores, np.zeros(len(running))))
         similarity = self._similarity(kept, kept_scores)
         use_past = similarity >= MIN_SIMILARITY
         n = len(observed) + n_pending
+        portfolio = list(self._untried(self._portfolio, observed, running))
+        reserved = portfolio[:n_pending]
         if _explores(n):
-            best = observed[int(np.argmax(scores))] if observed else self._portfolio[0]
+            best = finished[int(np.argmax(scores))] if finished else self._portfolio[0]
             only_unknown = not use_past or (n <= EXPLORED[-1] and n != FIRST_KNOWN)
-            config = self.exploration.untried(best, observed, space, only_unknown=only_unknown)
+            taken = [*observed, *reserved]
+            config = self.exploration.untried(best, taken, space, only_unknown=only_unknown)
             if config is not None or (n > PROBE and self.exploration.unknown(space)):
                 return NextConfig(config, similarity)
         if not use_past and self._has_choices:
             return NextConfig(None, similarity)
-        if use_past and len(observed) < N_PORTFOLIO:
-            left = list(_untried(self._portfolio, observed))
-            if len(left) > n_pending:
-                return NextConfig(left[n_pending], similarity)
+        if use_past and len(finished) < N_PORTFOLIO and len(portfolio) > n_pending:
+            return NextConfig(portfolio[n_pending], similarity)
         ranked = self._rank(kept, kept_scores, rng, use_past)
         # The last of the best diverse configurations: the others are reserved for pending trials.
-        first = list(islice(_untried(ranked, observed), 1 + 30 * n_pending)) or self._pool[:1]
+        untried = self._untried(ranked, observed, [*running, *reserved])
+        first = list(islice(untried, 1 + 30 * n_pending)) or self._pool[:1]
         last = select_diverse(range(len(first)), first, self.space, n_pending + 1)[-1]
         return NextConfig(first[last], similarity)
+
+    def _untried(
+        self, configs: Iterable[Config], observed: Sequence[Config], running: Sequence[Config]
+    ) -> Iterator[Config]:
+        """Yield the configurations that differ from observed ones in any parameter of theirs.
+
+        A running trial may not have asked for all of its parameters yet. If those it has include
+        a continuous one, a configuration with all of them is that trial's.
+        """
+        names = frozenset().union(*observed)
+        tried = {_key(config, names) for config in observed}
+        partial: dict[frozenset[str], set[Hashable]] = {}
+        for config in running:
+            if any(is_continuous(self.space[name]) for name in config):
+                partial.setdefault(frozenset(config), set()).add(config_key(config))
+        return (
+            config
+            for config in configs
+            if _key(config, names) not in tried
+            and not any(_key(config, asked) in keys for asked, keys in partial.items())
+        )
 
     def _look_up(self, observed: Sequence[Config]) -> tuple[Floats, Floats]:
         """Return the points of observed configurations, shape (n, d), and their prior means."""
@@ -195,6 +226,9 @@ class TransferModel:
                 (id(c), (c, p, m)) for c, p, m in zip(new, points, means, strict=True)
             )
         entries = [self._observed[id(config)] for config in observed]
+        self._observed = {
+            id(config): entry for config, entry in zip(observed, entries, strict=True)
+        }
         return np.array([p for _, p, _ in entries]), np.array([m for _, _, m in entries])
 
     def _similarity(self, observed: Sequence[Config], scores: Floats) -> float:
@@ -304,15 +338,8 @@ def _slope(means: Floats, scores: Floats) -> float:
     return float(np.clip(slope, 0.0, 1.5))
 
 
-def _untried(configs: Iterable[Config], observed: Sequence[Config]) -> Iterator[Config]:
-    """Yield the configurations that differ from observed ones in any parameter that these have."""
-    names = frozenset().union(*observed)
-
-    def key(config: Config) -> object:
-        return config_key({name: value for name, value in config.items() if name in names})
-
-    tried = {key(config) for config in observed}
-    return (config for config in configs if key(config) not in tried)
+def _key(config: Config, names: Collection[str]) -> Hashable:
+    return config_key({name: value for name, value in config.items() if name in names})
 
 
 def _best_and_latest(observed: Sequence[Config], scores: Floats) -> tuple[list[Config], Floats]:

@@ -7,18 +7,26 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+from cachetools import LRUCache
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from optuna_metallmix.fork_lock import ForkLock
 from optuna_metallmix.optuna_access import is_enqueued
 from optuna_metallmix.optuna_access import may_skip_before_trial
 from optuna_metallmix.optuna_access import release_grid_point
 from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import study_key
 from optuna_metallmix.optuna_access import trial_id_of
+
+
+MAX_STUDIES = 1_000
+"""Maximum number of studies whose base samplers are kept, the last ones."""
+MAX_TRIALS = 10_000
+"""Maximum number of running trials that are remembered, the last ones: some never end."""
 
 
 class PerStudySampler(BaseSampler):
@@ -32,17 +40,22 @@ class PerStudySampler(BaseSampler):
 
     def __init__(self, base_sampler: BaseSampler) -> None:
         self._base_sampler = base_sampler
-        self._bases: dict[tuple[str, str, int], BaseSampler] = {}
+        self._bases: LRUCache[tuple[str, str, int], BaseSampler] = LRUCache(MAX_STUDIES)
+        self._lock = ForkLock()
+        """Held while a cache is read or changed, but not while anything else is done."""
 
     def reseed_rng(self) -> None:
         """Reseed the base samplers, as Optuna does in each worker."""
-        for base in [self._base_sampler, *self._bases.values()]:
+        with self._lock:
+            bases = [self._base_sampler, *self._bases.values()]
+        for base in bases:
             base.reseed_rng()
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Notify the base sampler."""
         if trial.number == 0:  # a new study may reuse the name and id of a deleted one
-            self._bases.pop(study_key(study), None)
+            with self._lock:
+                self._bases.pop(study_key(study), None)
         self._base(study).before_trial(study, trial)
 
     def infer_relative_search_space(
@@ -69,9 +82,10 @@ class PerStudySampler(BaseSampler):
         if isinstance(self._base_sampler, PerStudySampler):
             return self._base_sampler
         key = study_key(study)
-        if key not in self._bases:
-            self._bases.setdefault(key, _OnDemandSampler(copy.deepcopy(self._base_sampler)))
-        return self._bases[key]
+        with self._lock:
+            if key not in self._bases:
+                self._bases[key] = _OnDemandSampler(copy.deepcopy(self._base_sampler))
+            return self._bases[key]
 
 
 class _OnDemandSampler(BaseSampler):
@@ -84,7 +98,8 @@ class _OnDemandSampler(BaseSampler):
     def __init__(self, sampler: BaseSampler) -> None:
         self._sampler = sampler
         # The parameters sampled so far, by id of each trial that the sampler was notified of.
-        self._sampled: dict[int, set[str]] = {}
+        self._sampled: LRUCache[int, set[str]] = LRUCache(MAX_TRIALS)
+        self._lock = ForkLock()
 
     def reseed_rng(self) -> None:
         self._sampler.reseed_rng()
@@ -105,7 +120,7 @@ class _OnDemandSampler(BaseSampler):
     ) -> dict[str, Any]:
         trial = self._notify(study, trial)
         values = self._sampler.sample_relative(study, trial, search_space)
-        self._sampled[trial_id_of(trial)].update(values)
+        self._names(trial).update(values)
         return values
 
     def sample_independent(
@@ -116,7 +131,7 @@ class _OnDemandSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         trial = self._notify(study, trial)
-        self._sampled[trial_id_of(trial)].add(param_name)
+        self._names(trial).add(param_name)
         return self._sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(
@@ -126,7 +141,8 @@ class _OnDemandSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        sampled = self._sampled.pop(trial_id_of(trial), None)
+        with self._lock:
+            sampled = self._sampled.pop(trial_id_of(trial), None)
         if sampled is None and not may_skip_before_trial(self._sampler):
             return
         needed = {name for name, space in trial.distributions.items() if not space.single()}
@@ -139,6 +155,11 @@ class _OnDemandSampler(BaseSampler):
         trial_id = trial_id_of(trial)
         if trial_id in self._sampled:
             return trial
-        self._sampled[trial_id] = set()
+        self._names(trial)
         self._sampler.before_trial(study, trial)
         return storage_of(study).get_trial(trial_id)
+
+    def _names(self, trial: FrozenTrial) -> set[str]:
+        """Return the parameters of a trial that were sampled so far."""
+        with self._lock:
+            return self._sampled.setdefault(trial_id_of(trial), set())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from cachetools import LRUCache
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
@@ -22,7 +25,11 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_metallmix.candidates import fit_into
+from optuna_metallmix.errors import CalculationError
 from optuna_metallmix.errors import HistoryError
+from optuna_metallmix.errors import MetaLLMiXError
+from optuna_metallmix.errors import numerical_errors
+from optuna_metallmix.fork_lock import ForkLock
 from optuna_metallmix.history import History
 from optuna_metallmix.history import Source
 from optuna_metallmix.history import describe_renamed
@@ -36,6 +43,7 @@ from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import study_key
 from optuna_metallmix.optuna_access import trial_id_of
 from optuna_metallmix.optuna_access import trial_key
+from optuna_metallmix.report import REASON_ATTR
 from optuna_metallmix.settings import check_base_sampler
 from optuna_metallmix.settings import check_past_names
 from optuna_metallmix.settings import check_seed
@@ -47,7 +55,11 @@ from optuna_metallmix.space import choices_of
 from optuna_metallmix.space import merge_spaces
 from optuna_metallmix.space import project
 from optuna_metallmix.space import to_unit
+from optuna_metallmix.text import cut_middle
+from optuna_metallmix.text import describe_error
+from optuna_metallmix.transfer.next_config import NextConfig
 from optuna_metallmix.transfer.next_config import TransferModel
+from optuna_metallmix.transfer.per_study_sampler import MAX_TRIALS
 from optuna_metallmix.transfer.per_study_sampler import PerStudySampler
 
 
@@ -58,6 +70,12 @@ SIMILARITY_ATTR = "metallmix:past-belief"
 
 MAX_PENDING = timedelta(minutes=5)
 """Maximum time until a trial's first value, for which a language model may have to answer."""
+
+MAX_REASON = 2_000
+"""Maximum number of characters of a reason on a trial: databases bound attributes."""
+
+MAX_STUDIES = 16
+"""Maximum number of studies whose past and model are kept, the last ones."""
 
 MAX_GROWTH = 1.25
 """Factor by which a range may grow or shrink before the model is replaced."""
@@ -71,6 +89,7 @@ _NOTHING_SHARED = (
 )
 
 _Key = tuple[str, str, int]
+_TrialKey = tuple[str, str, int, int]
 
 
 @dataclass
@@ -86,6 +105,10 @@ class _StudyState:
         merged: Numbers of finished trials.
         logged: Parameters with values that are logged to be unknown to the past.
         is_renaming_logged: Whether parameters that may have been renamed are logged.
+        silent: When each unfinished trial without a known parameter was first seen, in seconds of
+            the monotonic clock, and whether it is newer than the first look, by number.
+        last_number: The highest number of all trials at the last look; ``None`` before the first.
+        lock: Held while a trial of the study is proposed, so that the next one differs from it.
     """
 
     past: History | None = None
@@ -96,6 +119,9 @@ class _StudyState:
     merged: set[int] = field(default_factory=set)
     logged: set[str] = field(default_factory=set)
     is_renaming_logged: bool = False
+    silent: dict[int, tuple[float, bool]] = field(default_factory=dict)
+    last_number: int | None = None
+    lock: ForkLock = field(default_factory=ForkLock)
 
     def space_of(self, trials: Sequence[FrozenTrial]) -> SearchSpace:
         """Return the merged space of trials; finished ones are merged only once."""
@@ -107,13 +133,44 @@ class _StudyState:
         return merge_spaces([self.space, *running]) if running else self.space
 
     def config_of(self, trial: FrozenTrial, space: SearchSpace) -> Config:
-        """Return the configuration of a trial in ``space``."""
-        if trial.number in self.configs:
-            return self.configs[trial.number]
-        config = fit_into(trial.params, space, {})
-        if trial.state.is_finished():
-            self.configs[trial.number] = config
-        return config
+        """Return the configuration of a finished trial in ``space``."""
+        if trial.number not in self.configs:
+            self.configs[trial.number] = fit_into(trial.params, space, {})
+        return self.configs[trial.number]
+
+    def count_pending(
+        self, trial: FrozenTrial, silent: Sequence[FrozenTrial], last_number: int
+    ) -> int:
+        """Return how many earlier trials other workers may be sampling right now.
+
+        The clocks of other machines are trusted only for trials that were there before this
+        process looked: some of them were abandoned.
+
+        Args:
+            trial: The trial that is sampled here.
+            silent: Unfinished trials without any known parameter.
+            last_number: The highest number of all trials.
+        """
+        now, last = time.monotonic(), self.last_number
+        self.silent = {
+            other.number: self.silent.get(
+                other.number, (now, last is not None and other.number > last)
+            )
+            for other in silent
+        }
+        self.last_number = last_number
+        seen = [(other, *self.silent[other.number]) for other in silent]
+        return sum(
+            now - since < MAX_PENDING.total_seconds() and (is_new or _is_recent(other, trial))
+            for other, since, is_new in seen
+            if other.state is TrialState.RUNNING and other.number < trial.number
+        )
+
+
+def _is_recent(other: FrozenTrial, trial: FrozenTrial) -> bool:
+    if trial.datetime_start is None or other.datetime_start is None:
+        return False
+    return trial.datetime_start - other.datetime_start < MAX_PENDING
 
 
 class TransferSampler(PerStudySampler):
@@ -162,18 +219,27 @@ class TransferSampler(PerStudySampler):
         self._source = source_storage
         self._seed = check_seed(seed)
         super().__init__(check_base_sampler(base_sampler) or TPESampler(seed=seed))
-        self._states: dict[_Key, _StudyState] = {}
-        self._warned: set[_Key] = set()
-        self._proposals: dict[tuple[str, str, int, int], Config | None] = {}
+        self._states: LRUCache[_Key, _StudyState] = LRUCache(MAX_STUDIES)
+        self._logged: LRUCache[tuple[_Key, str], None] = LRUCache(MAX_TRIALS)
+        self._proposals: LRUCache[_TrialKey, Config | None] = LRUCache(MAX_TRIALS)
+        self._suggested: LRUCache[_TrialKey, Config] = LRUCache(MAX_TRIALS)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the caches."""
-        return {**self.__dict__, "_states": {}, "_proposals": {}}
+        return {
+            **self.__dict__,
+            "_states": LRUCache(MAX_STUDIES),
+            "_proposals": LRUCache(MAX_TRIALS),
+            "_suggested": LRUCache(MAX_TRIALS),
+        }
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Notify the base sampler."""
-        if trial.number == 0:
-            self._states.pop(study_key(study), None)
+        with self._lock:  # a new study and its trials may reuse the ids of deleted ones
+            if trial.number == 0:
+                self._states.pop(study_key(study), None)
+            if not trial.params:
+                self._proposals.pop(trial_key(study, trial), None)
         super().before_trial(study, trial)
 
     def sample_independent(
@@ -184,10 +250,7 @@ class TransferSampler(PerStudySampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Return the proposed value, projected onto the objective's distribution."""
-        key = trial_key(study, trial)
-        if key not in self._proposals:
-            self._proposals[key] = self._propose(study, trial, {param_name: param_distribution})
-        proposal = self._proposals[key]
+        proposal = self._proposal(study, trial, {param_name: param_distribution})
         if proposal is not None and param_name in proposal:
             return project(param_distribution, proposal[param_name])
         return self._base(study).sample_independent(study, trial, param_name, param_distribution)
@@ -200,109 +263,198 @@ class TransferSampler(PerStudySampler):
         values: Sequence[float] | None,
     ) -> None:
         """Drop the trial's proposal and notify the base sampler."""
-        self._proposals.pop(trial_key(study, trial), None)
+        key = trial_key(study, trial)
+        with self._lock:
+            self._proposals.pop(key, None)
+            self._suggested.pop(key, None)
         self._base(study).after_trial(study, trial, state, values)
 
+    def add_suggested(self, study: Study, trial: FrozenTrial, params: Config) -> None:
+        """Take the configuration that another sampler has chosen for a running trial as tried.
+
+        The trial itself shows its parameters only one by one.
+        """
+        with self._lock:
+            self._suggested[trial_key(study, trial)] = params
+
     def _is_own(self, study: Study, trial: FrozenTrial) -> bool:
-        if not is_single_objective(study) or not self._past(study).studies:
+        if not is_single_objective(study) or not self._has_past(study, trial):
             return False
-        key = trial_key(study, trial)
-        if key not in self._proposals:
+        if trial_key(study, trial) not in self._proposals:
             others = [other for other in all_trials(study) if other.number != trial.number]
             if not any(other.params for other in others):
                 return True  # the space is not known before the first parameter
-            self._proposals[key] = self._propose(study, trial, {})
-        return self._proposals[key] is not None
+        return self._proposal(study, trial, {}) is not None
 
-    def _state(self, study: Study) -> _StudyState:
-        return self._states.setdefault(study_key(study), _StudyState())
-
-    def _past(self, study: Study) -> History:
-        """Read past studies once per study: they rarely change while it runs."""
+    def _has_past(self, study: Study, trial: FrozenTrial) -> bool:
         state = self._state(study)
         if state.past is None:
+            with state.lock:
+                self._past(study, trial, state)
+        return state.past is not None and bool(state.past.studies)
+
+    def _state(self, study: Study) -> _StudyState:
+        with self._lock:
+            return self._states.setdefault(study_key(study), _StudyState())
+
+    def _past(self, study: Study, trial: FrozenTrial, state: _StudyState) -> History:
+        """Read past studies once per study: they rarely change while it runs."""
+        if state.past is None:
             try:
-                state.past = read_past(study, self._source, self._names, self._aliases)
-            except HistoryError as error:
-                state.past = History()
-                self._log_once(study, error)
-            problems = " ".join(state.past.problems)
-            if problems and not state.past.studies:
-                self._log_once(study, HistoryError(problems))
-            elif problems and self._warns:
-                _logger.warning(problems)
+                with numerical_errors():
+                    past = read_past(study, self._source, self._names, self._aliases)
+                problems = " ".join(past.problems)
+                if problems and not past.studies:
+                    raise HistoryError(problems)
+                if problems and self._warns:
+                    _logger.warning(problems)
+            except MetaLLMiXError as error:
+                past = History()
+                self._log_unused(study, trial, error)
+            state.past = past
         return state.past
+
+    def _proposal(
+        self, study: Study, trial: FrozenTrial, first_param: SearchSpace
+    ) -> Config | None:
+        """Return the configuration proposed for a trial, ``None`` if the base sampler samples it.
+
+        It is made once. Another thread's proposal waits for it, so that they differ.
+        """
+        key = trial_key(study, trial)
+        with self._lock:
+            if key in self._proposals:
+                return self._proposals[key]
+        state = self._state(study)
+        with state.lock:
+            proposal = self._propose(study, trial, state, first_param)
+            with self._lock:
+                self._proposals[key] = None if proposal is None else proposal.params
+        if proposal is None:
+            return None
+        set_attr = storage_of(study).set_trial_system_attr
+        self._write(study, set_attr, trial_id_of(trial), SIMILARITY_ATTR, proposal.similarity)
+        return proposal.params
 
     @numpy_defaults()
     def _propose(
-        self, study: Study, trial: FrozenTrial, first_param: SearchSpace
-    ) -> Config | None:
+        self, study: Study, trial: FrozenTrial, state: _StudyState, first_param: SearchSpace
+    ) -> NextConfig | None:
         if not is_single_objective(study):
             return None
+        try:
+            with numerical_errors():
+                return self._choose(study, trial, state, first_param)
+        except CalculationError as error:
+            self._record_reason(study, trial, error)
+            if self._is_first(study, "calculation"):
+                base, name = type(self._base_sampler).__name__, study.study_name
+                _logger.warning(
+                    f"Trial {trial.number} of study {name!r} is sampled by {base}: {error} Other "
+                    f"such trials have the reason in their attribute {REASON_ATTR!r}."
+                )
+            return None
+
+    def _choose(
+        self, study: Study, trial: FrozenTrial, state: _StudyState, first_param: SearchSpace
+    ) -> NextConfig | None:
         others = [other for other in all_trials(study) if other.number != trial.number]
         observed = [other for other in others if other.params]
         if not observed and trial.params:  # a suggestion, without the parameters asked for
             return None
-        state = self._state(study)
         known = {**state.space_of(observed), **first_param}
         is_revealed = any(other.state in _REVEALING for other in observed)
         if is_revealed and self._warns:
-            self._warn_renamed(study, known)
-        model = self._model(study, known, is_revealed=is_revealed)
+            self._warn_renamed(study, state, known)
+        model = self._model(study, trial, state, known, is_revealed=is_revealed)
         if model is None:
             return None
         if observed:
-            self._log_unknown(study, model, known)
-        configs = [state.config_of(other, model.space) for other in observed]
-        observed = [other for other, config in zip(observed, configs, strict=True) if config]
-        proposal = model.propose(
+            self._log_unknown(study, state, model, known)
+        finished = [other for other in observed if other.state.is_finished()]
+        configs = [state.config_of(other, model.space) for other in finished]
+        finished = [other for other, config in zip(finished, configs, strict=True) if config]
+        space = {name: model.space[name] for name in known} if is_revealed else model.space
+        running, n_pending = self._running(study, trial, state, others, space)
+        return model.propose(
             [config for config in configs if config],
-            trial_scores(observed, study.direction),
+            trial_scores(finished, study.direction),
             np.random.default_rng([self._seed, trial.number]),
-            n_pending=sum(_is_pending(other, trial) for other in others),
+            running=running,
+            n_pending=n_pending,
             space=known,
         )
-        similarity = proposal.similarity
-        storage_of(study).set_trial_system_attr(trial_id_of(trial), SIMILARITY_ATTR, similarity)
-        return proposal.params
+
+    def _running(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: _StudyState,
+        others: Sequence[FrozenTrial],
+        space: SearchSpace,
+    ) -> tuple[list[Config], int]:
+        """Return the known configurations of unfinished trials, and the number of pending ones."""
+        configs: list[Config] = []
+        silent: list[FrozenTrial] = []
+        for other in others:
+            if other.state.is_finished():
+                continue
+            key = trial_key(study, other)
+            with self._lock:
+                chosen = self._proposals.get(key) or self._suggested.get(key) or {}
+            if config := fit_into({**chosen, **other.params}, space, {}):
+                configs.append(config)
+            elif not other.params:
+                silent.append(other)
+        last_number = max((other.number for other in others), default=0)
+        return configs, state.count_pending(trial, silent, last_number)
 
     def _model(
-        self, study: Study, known: SearchSpace, *, is_revealed: bool = False
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: _StudyState,
+        known: SearchSpace,
+        *,
+        is_revealed: bool = False,
     ) -> TransferModel | None:
         """Return the fitted model; it is replaced if it does not fit the objective's space.
 
         A first parameter that past studies lack says nothing of the others: only once the space
         ``is_revealed`` by a trial, past studies without a known parameter are of no use.
         """
-        state = self._state(study)
         if state.model_space is not None and _fits(state.model_space, known):
             return state.model
-        past = self._past(study)
+        past = self._past(study, trial, state)
         related = [other for other in past.studies if other.space.keys() & known.keys()]
         if past.studies and not (related or is_revealed):
             return None
         space = {**_possible_params(replace(past, studies=tuple(related)), known), **known}
-        state.model_space = known
         if state.model is not None and state.model.space == space:
+            state.model_space = known
             return state.model  # the first trial has shown the space of the past
-        state.model, state.configs = None, {}
+        model = None
         try:
             if past.studies and not related:
                 raise HistoryError(_NOTHING_SHARED.format(", ".join(map(repr, known))))
-            state.model = TransferModel(replace(past, studies=tuple(related)), space, self._seed)
-        except HistoryError as error:
-            self._log_once(study, error)
-        return state.model
+            with numerical_errors():
+                model = TransferModel(replace(past, studies=tuple(related)), space, self._seed)
+        except MetaLLMiXError as error:
+            self._log_unused(study, trial, error)
+        state.model, state.model_space, state.configs = model, known, {}
+        return model
 
-    def _log_unknown(self, study: Study, model: TransferModel, known: SearchSpace) -> None:
+    def _log_unknown(
+        self, study: Study, state: _StudyState, model: TransferModel, known: SearchSpace
+    ) -> None:
         """Log what past studies do not have, once per parameter.
 
         Parameters that may have been renamed are named in a warning of their own.
         """
-        logged = self._state(study).logged
+        logged = state.logged
         unknown = model.exploration.unknown(known)
-        if unknown.keys() - logged:
-            logged.update(find_renamed(known, self._past(study).past_space).values())
+        if state.past is not None and unknown.keys() - logged:
+            logged.update(find_renamed(known, state.past.past_space).values())
         if new := [phrase for name, phrase in unknown.items() if name not in logged]:
             logged.update(unknown)
             _logger.info(
@@ -310,12 +462,11 @@ class TransferSampler(PerStudySampler):
                 "Some trials explore this."
             )
 
-    def _warn_renamed(self, study: Study, known: SearchSpace) -> None:
+    def _warn_renamed(self, study: Study, state: _StudyState, known: SearchSpace) -> None:
         """Warn, once, of parameters that past studies may have under other names."""
-        state = self._state(study)
-        if not state.is_renaming_logged and (
-            aliases := find_renamed(known, self._past(study).past_space)
-        ):
+        if state.is_renaming_logged or state.past is None:
+            return
+        if aliases := find_renamed(known, state.past.past_space):
             state.is_renaming_logged = True
             _logger.warning(f"Study {study.study_name!r}: {describe_renamed(aliases)}")
 
@@ -325,28 +476,43 @@ class TransferSampler(PerStudySampler):
         For samplers that have logged it.
         """
         if not self._warns:
-            self._warned.add(study_key(study))
+            self._is_first(study, "past")
 
-    def _log_once(self, study: Study, error: HistoryError) -> None:
-        if study_key(study) in self._warned:
+    def _log_unused(self, study: Study, trial: FrozenTrial, error: MetaLLMiXError) -> None:
+        """Log, once per study, why past studies are not used, and record it on the trial."""
+        if not self._is_first(study, "past"):
             return
-        self._warned.add(study_key(study))
         base = type(self._base_sampler).__name__
         name = study.study_name
         message = f"Past studies are not used for study {name!r}; falling back to {base}: {error}"
         _logger.log(logging.WARNING if self._warns else logging.INFO, message)
+        self._record_reason(study, trial, error)
 
+    def _is_first(self, study: Study, subject: str) -> bool:
+        """Return whether this is the first call for a study and subject."""
+        key = study_key(study), subject
+        with self._lock:
+            is_first = key not in self._logged
+            self._logged[key] = None
+        return is_first
 
-def _is_pending(other: FrozenTrial, trial: FrozenTrial) -> bool:
-    """Return whether another worker may not have sampled an earlier trial yet.
+    def _record_reason(self, study: Study, trial: FrozenTrial, error: MetaLLMiXError) -> None:
+        """Add to the reason on a trial why the base sampler samples it."""
+        storage, trial_id = storage_of(study), trial_id_of(trial)
+        earlier = trial.user_attrs.get(REASON_ATTR, "")
+        reason = cut_middle(f"{earlier} {error}".strip(), MAX_REASON)
+        self._write(study, storage.set_trial_user_attr, trial_id, REASON_ATTR, reason)
 
-    A trial that started long before was abandoned by its worker.
-    """
-    if other.state is not TrialState.RUNNING or other.params or other.number > trial.number:
-        return False
-    if trial.datetime_start is None or other.datetime_start is None:
-        return False
-    return trial.datetime_start - other.datetime_start < MAX_PENDING
+    def _write(self, study: Study, write: Callable[[int, str, Any], None], *args: Any) -> None:
+        """Write an attribute of a trial. That it cannot be stored does not stop the study."""
+        try:
+            write(*args)
+        except Exception as error:  # any: it depends on the storage
+            if self._is_first(study, "attributes"):
+                _logger.warning(
+                    f"Attributes of the trials of study {study.study_name!r} could not be "
+                    f"written ({describe_error(error)}). Check that the storage is writable."
+                )
 
 
 def _fits(space: SearchSpace, known: SearchSpace) -> bool:
@@ -383,7 +549,7 @@ def _possible_params(past: History, known: SearchSpace) -> SearchSpace:
 
 
 def trial_scores(trials: Sequence[FrozenTrial], direction: StudyDirection) -> Floats:
-    """Return the scores of trials, larger is better, shape (n,), in [-3, 1].
+    """Return the scores of finished trials, larger is better, shape (n,), in [-3, 1].
 
     The best complete trial is 1 and the median 0; failed and infeasible trials are as low as the
     worst. Scores are clipped at -3, so that a diverged training run does not make all others look
@@ -404,8 +570,6 @@ def trial_scores(trials: Sequence[FrozenTrial], direction: StudyDirection) -> Fl
 
 def _signed_value(trial: FrozenTrial, sign: float, median: float) -> float | None:
     """Return the value of a trial times ``sign``; ``None`` if it failed."""
-    if trial.state in (TrialState.RUNNING, TrialState.WAITING):
-        return median
     value = None if trial.state is TrialState.FAIL else trial.value
     if value is None or not is_feasible(trial) or not np.isfinite(value):
         return None

@@ -1,0 +1,219 @@
+"""Trials that run at the same time have different configurations, as those of TPE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.storages import BaseStorage
+from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
+from optuna.trial import create_trial
+
+from optuna_metallmix import MetaLLMiXSampler
+from optuna_metallmix import TransferSampler
+from optuna_metallmix.transfer import sampler as transfer_sampler
+from optuna_metallmix.transfer.sampler import MAX_PENDING
+from optuna_metallmix.transfer.sampler import _StudyState
+
+
+Objective = Callable[[optuna.Trial], float]
+
+
+def continuous(trial: optuna.Trial) -> float:
+    rate = trial.suggest_float("rate", 1e-5, 1e-1, log=True)
+    values = [trial.suggest_float(f"x{i}", 0.0, 1.0) for i in range(3)]
+    return abs(np.log10(rate) + 3) + sum((x - 0.3) ** 2 for x in values)
+
+
+def mixed(trial: optuna.Trial) -> float:
+    loss = {"a": 2.0, "b": 0.0, "c": 5.0}[trial.suggest_categorical("kind", ["a", "b", "c"])]
+    x, n = trial.suggest_float("x", 0.0, 10.0), trial.suggest_int("n", 1, 64, log=True)
+    return loss + (x - 3) ** 2 + abs(np.log2(n) - 4)
+
+
+def conditional(trial: optuna.Trial) -> float:
+    if trial.suggest_categorical("kind", ["a", "b"]) == "a":
+        loss = 1.0 + trial.suggest_float("a_x", 0.0, 1.0)
+    else:
+        loss = (trial.suggest_float("b_x", 0.0, 1.0) - 0.5) ** 2
+        loss += abs(trial.suggest_int("b_n", 1, 30) - 9) / 9
+    return loss + trial.suggest_float("w", 0.0, 1.0)
+
+
+SPACES = {"continuous": continuous, "mixed": mixed, "conditional": conditional}
+
+
+@pytest.fixture(scope="module")
+def pasts() -> dict[tuple[str, bool], BaseStorage]:
+    """A past of each space that agrees with the objective, and one that contradicts it."""
+    pasts = {}
+    for name, objective in SPACES.items():
+        for agrees in (True, False):
+            storage = pasts[name, agrees] = InMemoryStorage()
+            for seed in range(3):
+                sampler = optuna.samplers.RandomSampler(seed=seed)
+                study = optuna.create_study(
+                    storage=storage,
+                    study_name=f"past-{seed}",
+                    sampler=sampler,
+                    direction="minimize" if agrees else "maximize",
+                )
+                study.optimize(objective, n_trials=30)
+    return pasts
+
+
+def n_different(study: optuna.Study) -> int:
+    return len({tuple(sorted(trial.params.items())) for trial in study.trials})
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    "make",
+    [TransferSampler, lambda **options: MetaLLMiXSampler(llm=False, **options)],
+    ids=["transfer", "metallmix"],
+)
+def test_eight_threads_try_64_configurations(pasts, make, seed, name, agrees) -> None:
+    sampler = make(source_storage=pasts[name, agrees], seed=seed)
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(SPACES[name], n_trials=64, n_jobs=8)
+    assert n_different(study) == 64
+
+
+@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("reverse", [True, False])
+def test_trials_that_show_their_parameters_one_by_one_differ(pasts, name, reverse) -> None:
+    """The proposal of a trial counts before the trial has asked for it."""
+    study = optuna.create_study(sampler=TransferSampler(source_storage=pasts[name, True], seed=0))
+    for _ in range(4):
+        trials = [study.ask() for _ in range(8)]
+        for trial in trials:  # all configurations are proposed before any is complete
+            study.sampler.infer_relative_search_space(study, study.trials[trial.number])
+        for trial in trials[::-1] if reverse else trials:
+            SPACES[name](trial)
+        for trial in trials:
+            study.tell(trial, SPACES[name](trial))
+    assert n_different(study) == 32
+
+
+@pytest.mark.parametrize("n_finished", [0, 2, 9])
+def test_workers_on_one_storage_differ_in_what_it_shows(pasts, n_finished) -> None:
+    """Another process sees only the parameters that a trial has asked for so far."""
+    storage = InMemoryStorage()
+    workers = [
+        optuna.create_study(
+            storage=storage,
+            study_name="study",
+            load_if_exists=True,
+            sampler=TransferSampler(source_storage=pasts["continuous", True], seed=0),
+        )
+        for _ in range(6)
+    ]
+    workers[0].optimize(continuous, n_trials=n_finished)
+    trials = []
+    for worker in workers:
+        trials.append(worker.ask())
+        trials[-1].suggest_float("rate", 1e-5, 1e-1, log=True)
+    for trial in trials:
+        continuous(trial)
+    assert n_different(workers[0]) == n_finished + 6
+
+
+def test_a_configuration_of_another_sampler_is_not_proposed(pasts, monkeypatch) -> None:
+    monkeypatch.setattr(transfer_sampler, "MAX_PENDING", timedelta(seconds=-1))  # not reserved
+    sampler = TransferSampler(source_storage=pasts["mixed", True], seed=0)
+    alone = optuna.create_study(sampler=sampler)
+    alone.optimize(mixed, n_trials=1)
+    study = optuna.create_study(sampler=sampler)
+    suggested, other = study.ask(), study.ask()
+    sampler.add_suggested(study, study.trials[suggested.number], alone.best_params)
+    mixed(other)
+    assert other.params != alone.best_params
+
+
+def test_trials_of_a_parallel_start_follow_the_portfolio(pasts) -> None:
+    """Running trials say nothing of the past, so they do not end the portfolio."""
+    sampler = TransferSampler(source_storage=pasts["continuous", True], seed=0)
+    study = optuna.create_study(sampler=sampler)
+    trials = [study.ask() for _ in range(4)]
+    for trial in trials:
+        continuous(trial)
+    (state,) = sampler._states.values()
+    portfolio = [dict(config) for config in state.model._portfolio]
+    assert all(trial.params in portfolio for trial in trials)
+
+
+def test_nothing_is_kept_of_trials_that_ended(pasts) -> None:
+    sampler = TransferSampler(source_storage=pasts["continuous", True], seed=0)
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(continuous, n_trials=40, n_jobs=4)
+    assert len(sampler._proposals) == len(sampler._suggested) == 0
+    (state,) = sampler._states.values()
+    assert len(state.model._observed) <= 40
+    assert state.silent == {}
+
+
+def test_trials_that_never_end_do_not_pile_up(pasts, monkeypatch) -> None:
+    monkeypatch.setattr(transfer_sampler, "MAX_TRIALS", 5)
+    sampler = TransferSampler(source_storage=pasts["continuous", True], seed=0)
+    study = optuna.create_study(sampler=sampler)
+    for _ in range(12):
+        continuous(study.ask())
+    assert len(sampler._proposals) == 5
+    assert n_different(study) == 12
+
+
+def test_a_sampler_of_many_studies_keeps_the_last_ones(pasts, monkeypatch) -> None:
+    monkeypatch.setattr(transfer_sampler, "MAX_STUDIES", 2)
+    sampler = TransferSampler(source_storage=pasts["continuous", True], seed=0)
+    studies = [optuna.create_study(sampler=sampler) for _ in range(3)]
+    for study in [*studies, *studies]:
+        study.optimize(continuous, n_trials=2)
+    assert len(sampler._states) == 2
+    assert [n_different(study) for study in studies] == [4, 4, 4]
+
+
+def trial_from(hours: float, number: int, **parameters: Any) -> optuna.trial.FrozenTrial:
+    trial = create_trial(state=TrialState.RUNNING, **parameters)
+    trial.number = number
+    trial.datetime_start = datetime(2026, 11, 1, 12) + timedelta(hours=hours)
+    return trial
+
+
+@pytest.mark.parametrize("hours", [-9.0, 0.0, 8.0])
+def test_a_new_trial_of_a_machine_with_another_clock_is_pending(monkeypatch, hours) -> None:
+    now = [0.0]
+    monkeypatch.setattr(transfer_sampler.time, "monotonic", lambda: now[0])
+    state = _StudyState()
+    assert state.count_pending(trial_from(0, 5), [], last_number=4) == 0
+    silent = [trial_from(hours, 6)]
+    assert state.count_pending(trial_from(0, 7), silent, last_number=6) == 1
+    now[0] += MAX_PENDING.total_seconds() - 1
+    assert state.count_pending(trial_from(0, 8), silent, last_number=7) == 1
+    now[0] += 2
+    assert state.count_pending(trial_from(0, 9), silent, last_number=8) == 0
+    assert state.count_pending(trial_from(0, 10), [], last_number=9) == 0
+    assert state.silent == {}
+
+
+def test_trials_that_were_abandoned_before_are_not_pending(monkeypatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(transfer_sampler.time, "monotonic", lambda: now[0])
+    state = _StudyState()
+    silent = [trial_from(-2, 0), trial_from(-0.01, 1), trial_from(9, 2)]
+    assert state.count_pending(trial_from(0, 5), silent, last_number=4) == 2
+    now[0] += MAX_PENDING.total_seconds()
+    assert state.count_pending(trial_from(0, 5), silent, last_number=4) == 0
+
+
+def test_enqueued_trials_are_not_pending() -> None:
+    waiting = trial_from(0, 1)
+    waiting.state = TrialState.WAITING
+    assert _StudyState().count_pending(trial_from(0, 5), [waiting], last_number=4) == 0
