@@ -29,6 +29,8 @@ from optuna.study._frozen import FrozenStudy as FrozenStudy
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from optuna_metallmix.text import hide_passwords
+
 
 if TYPE_CHECKING:
     from optuna.artifacts._protocol import ArtifactStore as ArtifactStore
@@ -55,7 +57,7 @@ def study_key(study: Study) -> tuple[str, str, int]:
 
     Names and ids are unique in a storage only. An in-memory storage is identified by its object.
     """
-    location = _location(storage_of(study)) or f"in memory {id(storage_of(study))}"
+    location = location_of(storage_of(study)) or f"in memory {id(storage_of(study))}"
     return location, study.study_name, study._study_id
 
 
@@ -78,18 +80,6 @@ def is_single_objective(study: Study | FrozenStudy) -> bool:
     """Return whether a study has exactly one direction, maximize or minimize."""
     directions = study.directions
     return len(directions) == 1 and directions[0] is not StudyDirection.NOT_SET
-
-
-def read_study(storage: BaseStorage, name: str, study_id: int) -> FrozenStudy:
-    """Read a single study; ``storage.get_all_studies`` fails if any study is damaged."""
-    return FrozenStudy(
-        study_name=name,
-        direction=None,
-        directions=storage.get_study_directions(study_id),
-        user_attrs=storage.get_study_user_attrs(study_id),
-        system_attrs=storage.get_study_system_attrs(study_id),
-        study_id=study_id,
-    )
 
 
 def all_trials(study: Study) -> list[FrozenTrial]:
@@ -177,22 +167,25 @@ def _first_start(storage: BaseStorage, study_id: int) -> datetime | None:
 
 def same_storage(first: BaseStorage, second: BaseStorage) -> bool:
     """Return whether two storage objects have the same address, and so the same studies."""
-    location = _location(first)
-    return first is second or (location is not None and location == _location(second))
+    location = location_of(first)
+    return first is second or (location is not None and location == location_of(second))
 
 
-def _location(storage: BaseStorage) -> str | None:
+def location_of(storage: BaseStorage) -> str | None:
     """Return the address or file of a storage; ``None`` if it is unknown or in memory."""
     backend = getattr(storage, "_backend", storage)
-    if isinstance(backend, RDBStorage):
-        return _database_location(backend.engine.url)
-    if isinstance(backend, GrpcStorageProxy):
-        return f"grpc://{backend._host}:{backend._port}"
-    if isinstance(backend, JournalRedisBackend):
-        url = urlsplit(backend._url)
-        return f"redis://{url.hostname}:{url.port or 6379}{url.path or '/0'} {backend._prefix}"
-    file = getattr(backend, "_file_path", None)
-    return None if file is None else str(Path(file).resolve())
+    try:
+        if isinstance(backend, RDBStorage):
+            return _database_location(backend.engine.url)
+        if isinstance(backend, GrpcStorageProxy):
+            return f"grpc://{backend._host}:{backend._port}"
+        if isinstance(backend, JournalRedisBackend):
+            url = urlsplit(backend._url)
+            return f"redis://{url.hostname}:{url.port or 6379}{url.path or '/0'} {backend._prefix}"
+        file = getattr(backend, "_file_path", None)
+        return None if file is None else str(Path(file).resolve())
+    except (OSError, RuntimeError, ValueError, TypeError):  # it is needed for no more than names
+        return None
 
 
 def _database_location(url: URL) -> str | None:
@@ -229,15 +222,15 @@ def file_of_uri(uri: str) -> str:
 def is_in_memory(storage: BaseStorage) -> bool:
     """Return whether the studies of a storage end with this process."""
     backend = getattr(storage, "_backend", storage)
-    return isinstance(backend, InMemoryStorage | RDBStorage) and _location(storage) is None
+    return isinstance(backend, InMemoryStorage | RDBStorage) and location_of(storage) is None
 
 
 def describe_storage(storage: BaseStorage) -> str:
-    """Return the URL (without its password), file or type of a storage, for messages."""
+    """Return the URL (without its passwords), file or type of a storage, for messages."""
     backend = getattr(storage, "_backend", storage)
     if isinstance(backend, RDBStorage):
-        return repr(backend.engine.url)
-    return _location(storage) or type(backend).__name__
+        return hide_passwords(repr(backend.engine.url))
+    return location_of(storage) or type(backend).__name__
 
 
 def plain_rdb_engine(storage: BaseStorage) -> Engine | None:

@@ -1,12 +1,10 @@
 """Open, read and rank past studies; nothing is written to them."""
 
 from optuna_metallmix.history.history import History
-from optuna_metallmix.history.history import PastStudy
 from optuna_metallmix.history.history import describe_unknown
 from optuna_metallmix.history.history import own_features
 from optuna_metallmix.history.history import read_history
 from optuna_metallmix.history.history import read_past
-from optuna_metallmix.history.history import read_storage
 from optuna_metallmix.history.history import rename_study
 from optuna_metallmix.history.history import study_names
 from optuna_metallmix.history.history import with_own_trials
@@ -20,11 +18,13 @@ from optuna_metallmix.history.names import find_renamed
 from optuna_metallmix.history.names import unknown_names
 from optuna_metallmix.history.open_storage import Source
 from optuna_metallmix.history.open_storage import open_source
+from optuna_metallmix.history.scores import PastStudy
 from optuna_metallmix.history.scores import PastTrial
 from optuna_metallmix.history.similarity import BY_FEATURES
 from optuna_metallmix.history.similarity import BY_RESULTS
 from optuna_metallmix.history.similarity import StudyDistances
 from optuna_metallmix.history.similarity import study_distances
+from optuna_metallmix.history.study_reader import read_storage
 
 
 __all__ = [

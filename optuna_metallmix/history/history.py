@@ -6,8 +6,6 @@ reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Hashable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -15,81 +13,48 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 from functools import lru_cache
-from threading import Lock
-from typing import Any
-from typing import TypeVar
-from weakref import WeakKeyDictionary
 
 import optuna
 from cachetools import LRUCache
 from cachetools import cached
 from optuna import Study
 from optuna.storages import BaseStorage
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_metallmix.errors import HistoryError
-from optuna_metallmix.history.meta_features import MetaFeatures
+from optuna_metallmix.fork_lock import ForkLock
 from optuna_metallmix.history.meta_features import scalar_features
 from optuna_metallmix.history.names import rename
 from optuna_metallmix.history.names import unknown_names
 from optuna_metallmix.history.open_storage import Source
 from optuna_metallmix.history.open_storage import open_source
-from optuna_metallmix.history.rdb_reader import describe_error
-from optuna_metallmix.history.rdb_reader import fingerprint
-from optuna_metallmix.history.rdb_reader import read_foreign
-from optuna_metallmix.history.rdb_reader import read_study_ids
-from optuna_metallmix.history.rdb_reader import read_trials
+from optuna_metallmix.history.rdb_reader import NOW
+from optuna_metallmix.history.rdb_reader import Snapshot
+from optuna_metallmix.history.rdb_reader import StudyRow
+from optuna_metallmix.history.scores import PastStudy
 from optuna_metallmix.history.scores import PastTrial
-from optuna_metallmix.history.scores import UnreadableStudyError
 from optuna_metallmix.history.scores import UnusableStudyError
-from optuna_metallmix.history.scores import rank_trials
-from optuna_metallmix.history.scores import signed_value
-from optuna_metallmix.optuna_access import PREFERENTIAL_ATTR
-from optuna_metallmix.optuna_access import FrozenStudy
+from optuna_metallmix.history.scores import score_study
+from optuna_metallmix.history.snapshot import find_snapshot
+from optuna_metallmix.history.snapshot import store_snapshot
+from optuna_metallmix.history.study_reader import MAX_STUDIES
+from optuna_metallmix.history.study_reader import count_finished
+from optuna_metallmix.history.study_reader import list_studies
+from optuna_metallmix.history.study_reader import read_storage
+from optuna_metallmix.history.study_reader import read_studies
+from optuna_metallmix.history.study_reader import take_snapshot
 from optuna_metallmix.optuna_access import all_trials
 from optuna_metallmix.optuna_access import describe_storage
 from optuna_metallmix.optuna_access import find_study
 from optuna_metallmix.optuna_access import is_feasible
-from optuna_metallmix.optuna_access import is_single_objective
-from optuna_metallmix.optuna_access import read_study
 from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import study_id_of
-from optuna_metallmix.progress import progress_bar
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import merge_spaces
 
 
-_T = TypeVar("_T")
 _logger = optuna.logging.get_logger("optuna.metallmix")
-
-_CACHE: WeakKeyDictionary[BaseStorage, LRUCache[Hashable, PastStudy]] = WeakKeyDictionary()
-"""The ranked studies of each storage object; see :func:`_read_study`."""
-_CACHE_SIZE = 1_000
-_LOCK = Lock()
-
-
-@dataclass(frozen=True)
-class PastStudy:
-    """A past study.
-
-    Attributes:
-        name: The name of the study.
-        space: The distributions of its parameters by name.
-        trials: Its configurations, best first.
-        meta_features: Its scalar user attributes.
-        is_target: Whether it consists of the earlier trials of the study being optimized.
-        study_id: Its id in the storage; ``None`` if it was not read from one.
-    """
-
-    name: str
-    space: SearchSpace
-    trials: tuple[PastTrial, ...]
-    meta_features: MetaFeatures
-    is_target: bool = False
-    study_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -177,17 +142,36 @@ def read_past(
     source: Source | None,
     names: Sequence[str] | None,
     aliases: Mapping[str, str] | None = None,
+    *,
+    is_sampling: bool = False,
 ) -> History:
     """Read the past studies for ``study`` from ``source``, by default its own storage.
+
+    Trials of past studies that finished after the first sampler of this study has read them are
+    left out, so that a study that is continued, or has several workers, has a single past. It is
+    stored in a system attribute of ``study``. If past studies were deleted, or are in another
+    storage than before, all finished trials are read.
+
+    Args:
+        study: The study being optimized.
+        source: The storage with the past studies.
+        names: The studies to read; all if ``None``.
+        aliases: The present names of past parameters, by past name.
+        is_sampling: Whether to store what is read as the past of the study, unless that is done.
 
     Raises:
         HistoryError: The source cannot be read.
     """
     with open_source(storage_of(study) if source is None else source) as storage:
-        study_id = _find_study(study, storage)
-        exclude = None if study_id is None else study.study_name
-        history = read_history(storage, names=names, exclude=exclude, aliases=aliases)
-    return replace(history, is_own_storage=study_id == study_id_of(study))
+        own_id = _find_study(study, storage)
+        rows = list_studies(storage)
+        others = [row for row in rows if row.study_id != own_id]
+        snapshot = find_snapshot(study, storage, others)
+        taken = take_snapshot(storage, others) if is_sampling and snapshot is None else None
+        history = _read_rows(storage, rows, own_id, names, aliases, snapshot or taken or NOW)
+        if taken is not None and history.studies:
+            store_snapshot(study, taken, count_finished(storage, others, taken))
+    return replace(history, is_own_storage=own_id == study_id_of(study))
 
 
 def _find_study(study: Study, storage: BaseStorage) -> int | None:
@@ -247,34 +231,39 @@ def read_history(
         HistoryError: The storage cannot be read. A study that cannot be read is left out, unless
             that is true of all.
     """
-    listed = _list_studies(storage)
-    problems = describe_unknown(names or (), listed, storage)
-    wanted = [name for name in listed if name != exclude and (names is None or name in names)]
-    studies: list[PastStudy] = []
-    left_out: dict[str, str] = {}
-    unreadable: list[str] = []
-    for name in progress_bar(wanted, "Reading past studies", "study"):
-        try:
-            studies.append(_read_study(storage, name, listed[name]))
-        except UnusableStudyError as error:
-            left_out[name] = str(error)
-            unreadable += [name] * isinstance(error, UnreadableStudyError)
-    if unreadable:
-        _report_unreadable({name: left_out[name] for name in unreadable}, wanted, storage)
-    return History(tuple(studies), left_out, problems=problems).with_aliases(aliases or {})
+    rows = list_studies(storage)
+    excluded = next((row.study_id for row in rows if row.name == exclude), None)
+    return _read_rows(storage, rows, excluded, names, aliases, NOW)
 
 
-def _report_unreadable(
-    reasons: Mapping[str, str], wanted: Sequence[str], storage: BaseStorage
-) -> None:
+def _read_rows(
+    storage: BaseStorage,
+    rows: Sequence[StudyRow],
+    excluded: int | None,
+    names: Sequence[str] | None,
+    aliases: Mapping[str, str] | None,
+    snapshot: Snapshot,
+) -> History:
+    problems = describe_unknown(names or (), [row.name for row in rows], storage)
+    wanted = [row for row in rows if row.study_id != excluded]
+    wanted = [row for row in wanted if names is None or row.name in names]
+    reading = read_studies(storage, wanted, snapshot)
+    if reading.unreadable:
+        reasons = {name: reading.left_out[name] for name in reading.unreadable}
+        _report_unreadable(reasons, len(wanted), storage)
+    history = History(tuple(reading.studies), reading.left_out, problems=problems)
+    return history.with_aliases(aliases or {})
+
+
+def _report_unreadable(reasons: Mapping[str, str], n_wanted: int, storage: BaseStorage) -> None:
     """Warn of damaged studies; raise :class:`HistoryError` if no study can be read."""
     shown = "; ".join(f"{name!r}: {reason}" for name, reason in list(reasons.items())[:3])
     place = describe_storage(storage)
-    if len(reasons) == len(wanted):
+    if len(reasons) == n_wanted:
         raise HistoryError(
             f"No past study in {place} can be read ({shown}). Check that the storage is intact."
         )
-    _warn_once(f"{len(reasons)} of {len(wanted)} past studies in {place} cannot be used. {shown}.")
+    _warn_once(f"{len(reasons)} of {n_wanted} past studies in {place} cannot be used. {shown}.")
 
 
 @lru_cache(maxsize=1_000)
@@ -289,71 +278,7 @@ def study_names(storage: BaseStorage) -> list[str]:
     Raises:
         HistoryError: The storage cannot be read.
     """
-    return list(_list_studies(storage))
-
-
-def _list_studies(storage: BaseStorage) -> dict[str, FrozenStudy | int]:
-    """Return the studies by name; only their ids if Optuna cannot read them all."""
-    try:
-        return {
-            study.study_name: study for study in read_storage(storage, storage.get_all_studies)
-        }
-    except HistoryError:
-        if (ids := read_study_ids(storage)) is None:
-            raise
-        return {**ids}
-
-
-def _read_study(storage: BaseStorage, name: str, study: FrozenStudy | int) -> PastStudy:
-    """Read and rank a study, or take it from the cache if it has no new trials."""
-    if isinstance(study, int):
-        study = read_foreign(read_study, storage, name, study)
-    if study.system_attrs.get(PREFERENTIAL_ATTR):
-        raise UnusableStudyError("preferential studies have no objective values")
-    if len(study.directions) > 1:
-        n = len(study.directions)
-        raise UnusableStudyError(f"multi-objective studies cannot be ranked ({n} objectives)")
-    if not is_single_objective(study):
-        raise UnusableStudyError("it has no direction, minimize or maximize")
-    direction, study_id = study.directions[0], study_id_of(study)
-    # Taken before the trials: a study that grows in between is only read once more.
-    key = (study_id, name, direction, fingerprint(storage, study_id))
-    with _LOCK:
-        ranked = _CACHE.setdefault(storage, LRUCache(_CACHE_SIZE)).get(key)
-    if ranked is None:
-        trials = read_trials(storage, study_id)
-        ranked = score_study(name, direction, trials)
-        with _LOCK:
-            _CACHE[storage][key] = ranked
-    return replace(ranked, meta_features=scalar_features(study.user_attrs), study_id=study_id)
-
-
-def score_study(name: str, direction: StudyDirection, trials: Sequence[FrozenTrial]) -> PastStudy:
-    """Rank the trials of a study (:mod:`optuna_metallmix.history.scores`), without meta-features.
-
-    Raises:
-        HistoryError: Nothing can be learned from the study; the message is the reason.
-    """
-    sign = 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
-    measured = [(t, value) for t in trials if (value := signed_value(t, sign)) is not None]
-    space = merge_spaces(trial.distributions for trial, _ in measured)
-    return PastStudy(name, space, tuple(rank_trials(measured, sign)), {})
-
-
-def read_storage(storage: BaseStorage, call: Callable[..., _T], *args: Any) -> _T:
-    """Call a method that reads a storage.
-
-    Raises:
-        HistoryError: The call failed. Storages may be third-party code, or files and servers on
-            other machines, so any exception means that the past studies cannot be read.
-    """
-    try:
-        return call(*args)
-    except Exception as error:
-        raise HistoryError(
-            f"The past studies in {describe_storage(storage)} cannot be read "
-            f"({describe_error(error)}). Check that the storage exists and is intact."
-        ) from error
+    return [row.name for row in list_studies(storage)]
 
 
 def describe_unknown(
@@ -386,9 +311,9 @@ def rename_study(study: PastStudy, aliases: Mapping[str, str]) -> PastStudy:
 
 
 @cached(
-    LRUCache(_CACHE_SIZE),
+    LRUCache(MAX_STUDIES),
     key=lambda trials, aliases: (id(trials), aliases),  # safe: the trials are kept in the result
-    lock=Lock(),
+    lock=ForkLock(),
 )
 def _rename_trials(
     trials: tuple[PastTrial, ...], aliases: tuple[tuple[str, str], ...]

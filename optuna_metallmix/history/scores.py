@@ -31,17 +31,25 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_metallmix.errors import HistoryError
+from optuna_metallmix.history.meta_features import MetaFeatures
 from optuna_metallmix.optuna_access import is_feasible
 from optuna_metallmix.space import Config
+from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import config_key
 from optuna_metallmix.space import is_number
+from optuna_metallmix.space import merge_spaces
 
 
+NO_COMPLETE = "it has no complete trial with a finite value"
+"""Why nothing can be learned from a study without results."""
 _LARGEST = sys.float_info.max
+_N_BEST = 10
+"""Number of a study's best trials that are always kept."""
 
 Measured: TypeAlias = tuple[FrozenTrial, float]
 """A trial and its :func:`signed_value`."""
@@ -72,6 +80,68 @@ class PastTrial:
     rank: float
     value: float | None
     seconds: float | None
+
+
+@dataclass(frozen=True)
+class PastStudy:
+    """A past study.
+
+    Attributes:
+        name: The name of the study.
+        space: The distributions of its parameters by name.
+        trials: Its configurations, best first.
+        meta_features: Its scalar user attributes.
+        is_target: Whether it consists of the earlier trials of the study being optimized.
+        study_id: Its id in the storage; ``None`` if it was not read from one.
+    """
+
+    name: str
+    space: SearchSpace
+    trials: tuple[PastTrial, ...]
+    meta_features: MetaFeatures
+    is_target: bool = False
+    study_id: int | None = None
+
+
+def score_study(name: str, direction: StudyDirection, trials: Sequence[FrozenTrial]) -> PastStudy:
+    """Rank the trials of a study, without meta-features.
+
+    Raises:
+        HistoryError: Nothing can be learned from the study; the message is the reason.
+    """
+    sign = sign_of(direction)
+    measured = [(t, value) for t in trials if (value := signed_value(t, sign)) is not None]
+    spaces = [trial.distributions for trial, _ in measured]
+    if all(space is spaces[0] for space in spaces):  # also far quicker
+        spaces = spaces[:1]
+    return PastStudy(name, merge_spaces(spaces), tuple(rank_trials(measured, sign)), {})
+
+
+def sign_of(direction: StudyDirection) -> float:
+    """Return the factor by which larger values are better."""
+    return 1.0 if direction is StudyDirection.MAXIMIZE else -1.0
+
+
+def sample_trials(trials: Sequence[FrozenTrial], sign: float, limit: int) -> Sequence[FrozenTrial]:
+    """Return at most ``limit`` trials, at least 2, evenly spaced from the best to the worst.
+
+    Up to ten of the best are always among them: the first candidates are made of these.
+    """
+    if len(trials) <= limit:
+        return trials
+    order = sorted(range(len(trials)), key=lambda i: -_order_value(trials[i], sign))
+    n_best = min(_N_BEST, limit // 2)
+    spaced = np.linspace(n_best, len(trials) - 1, limit - n_best).round().astype(int)
+    return [trials[i] for i in sorted([*order[:n_best], *(order[i] for i in spaced)])]
+
+
+def _order_value(trial: FrozenTrial, sign: float) -> float:
+    """Return the value to order a trial by, larger is better, whatever its parameters are."""
+    try:
+        value = _ranking_value(trial, sign)
+    except UnusableStudyError:  # reported if the trial is used
+        return -math.inf
+    return -math.inf if value is None else value
 
 
 def rank_trials(measured: Sequence[Measured], sign: float) -> list[PastTrial]:
@@ -113,8 +183,12 @@ def signed_value(trial: FrozenTrial, sign: float) -> float | None:
     Raises:
         UnusableStudyError: There are several values, or a value or constraint is not a number.
     """
-    if not (trial.params and _has_known_params(trial)):
+    if not _has_known_params(trial):
         return None
+    return _ranking_value(trial, sign)
+
+
+def _ranking_value(trial: FrozenTrial, sign: float) -> float | None:
     try:
         value = math.nan if trial.state is TrialState.FAIL else sign * _value(trial)
         if math.isnan(value) or not is_feasible(trial):
@@ -127,15 +201,15 @@ def signed_value(trial: FrozenTrial, sign: float) -> float | None:
 
 
 def _has_known_params(trial: FrozenTrial) -> bool:
-    """Return whether all numeric parameters have a finite number."""
+    """Return whether there are parameters, and all numeric ones have a finite number."""
+    params, distributions = trial.params, trial.distributions
     others = [
         name
-        for name, value in trial.params.items()
+        for name, value in params.items()
         if not (type(value) in (float, int) and -_LARGEST <= value <= _LARGEST)
     ]
-    return all(
-        is_number(trial.params[name])
-        or isinstance(trial.distributions[name], CategoricalDistribution)
+    return bool(params) and all(
+        isinstance(distributions[name], CategoricalDistribution) or is_number(params[name])
         for name in others
     )
 
@@ -173,7 +247,7 @@ def _check_comparable(
     )
     if not complete:
         suffix = " that satisfies the constraints" if is_constrained else ""
-        raise UnusableStudyError(f"it has no complete trial with a finite value{suffix}")
+        raise UnusableStudyError(f"{NO_COMPLETE}{suffix}")
     if is_constrained:  # any feasible trial is better than an infeasible one
         return
     if len(complete) == 1:

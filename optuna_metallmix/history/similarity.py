@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optuna_metallmix.history.history import History
-from optuna_metallmix.history.history import PastStudy
 from optuna_metallmix.history.meta_features import MetaFeatures
 from optuna_metallmix.history.meta_features import feature_distance
 from optuna_metallmix.history.meta_features import feature_scales
+from optuna_metallmix.history.scores import PastStudy
 from optuna_metallmix.history.scores import PastTrial
 from optuna_metallmix.space import ABSENT
 from optuna_metallmix.space import SearchSpace

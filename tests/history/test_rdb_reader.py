@@ -31,9 +31,14 @@ from optuna.trial import create_trial
 
 from optuna_metallmix.history import rdb_reader
 from optuna_metallmix.history.history import read_history
-from optuna_metallmix.history.rdb_reader import fingerprint
+from optuna_metallmix.history.rdb_reader import NOW
+from optuna_metallmix.history.rdb_reader import Request
+from optuna_metallmix.history.rdb_reader import Summary
 from optuna_metallmix.history.rdb_reader import read_tables
-from optuna_metallmix.history.rdb_reader import read_trials
+from optuna_metallmix.history.rdb_reader import select_trials
+from optuna_metallmix.history.study_reader import list_studies
+from optuna_metallmix.history.study_reader import read_studies
+from optuna_metallmix.history.study_reader import summarize
 from optuna_metallmix.space.search_space import sample
 
 
@@ -102,18 +107,27 @@ def facts(trial: FrozenTrial) -> Any:
     )
 
 
+def read_rows(storage: BaseStorage, *study_ids: int) -> dict[int, Sequence[FrozenTrial]] | None:
+    """Read studies from the tables; ``None`` if they are unknown."""
+    requests = [Request(study_id, 1.0, 10_000) for study_id in study_ids]
+    return read_tables(storage, select_trials, requests, NOW)
+
+
 def has_known_tables(storage: BaseStorage, study_id: int) -> bool:
-    return read_tables(storage, rdb_reader._select_trials, study_id) is not None
+    return read_rows(storage, study_id) is not None
 
 
 def read_by_optuna(storage: BaseStorage, study_id: int) -> list[FrozenTrial]:
     return storage.get_all_trials(study_id, states=rdb_reader.FINISHED)
 
 
-def assert_read_alike(storage: BaseStorage, study_id: int) -> None:
-    assert has_known_tables(storage, study_id)
-    by_optuna = read_by_optuna(storage, study_id)
-    assert list(map(facts, read_trials(storage, study_id))) == list(map(facts, by_optuna))
+def assert_read_alike(storage: BaseStorage, *study_ids: int) -> None:
+    read = read_rows(storage, *study_ids)
+    assert read is not None
+    assert list(read) == list(study_ids)
+    for study_id, trials in read.items():
+        by_optuna = read_by_optuna(storage, study_id)
+        assert list(map(facts, trials)) == list(map(facts, by_optuna))
 
 
 @settings(
@@ -123,8 +137,8 @@ def assert_read_alike(storage: BaseStorage, study_id: int) -> None:
 def test_the_tables_contain_what_the_storage_returns(
     storage: BaseStorage, data: st.DataObject, n_values: int
 ) -> None:
-    trials = data.draw(st.lists(a_trial(n_values), max_size=5))
-    assert_read_alike(storage, fill(storage, trials, n_values))
+    studies = data.draw(st.lists(st.lists(a_trial(n_values), max_size=4), min_size=1, max_size=3))
+    assert_read_alike(storage, *(fill(storage, trials, n_values) for trials in studies))
 
 
 def test_every_kind_of_choice_comes_back_as_it_was(storage: BaseStorage) -> None:
@@ -135,7 +149,7 @@ def test_every_kind_of_choice_comes_back_as_it_was(storage: BaseStorage) -> None
     ]
     study_id = fill(storage, trials)
     assert_read_alike(storage, study_id)
-    read = [trial.params["mixed"] for trial in read_trials(storage, study_id)]
+    read = [trial.params["mixed"] for trial in (read_rows(storage, study_id) or {})[study_id]]
     assert list(map(repr, read)) == [repr(trial.params["mixed"]) for trial in trials]
 
 
@@ -150,9 +164,7 @@ def objective(trial: optuna.Trial) -> float:
     return [x, math.inf, -math.inf][trial.number % 3]
 
 
-def test_real_trials_score_the_same_however_they_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_real_trials_score_the_same_however_they_are_read(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'past.db'}"
     sampler = optuna.samplers.RandomSampler(seed=0)
     study = optuna.create_study(storage=url, study_name="past", sampler=sampler)
@@ -160,14 +172,18 @@ def test_real_trials_score_the_same_however_they_are_read(
     study.optimize(objective, n_trials=16, catch=(ValueError,))
     study.ask()
     fast = read_history(get_storage(url))
-    monkeypatch.setattr("optuna_metallmix.history.history.read_trials", read_by_optuna)
-    assert fast == read_history(get_storage(url))
+    assert fast == read_history(Unreadable(url))
     assert fast.n_trials > 5
     assert fast.studies[0].meta_features == {"n_classes": 3}
 
 
 class Unreadable(RDBStorage):
     """A subclass, which may read its trials differently."""
+
+
+def ran(*values: float) -> list[FrozenTrial]:
+    space = {"x": FloatDistribution(0, 1)}
+    return [create_trial(params={"x": v}, distributions=space, value=v) for v in values]
 
 
 def other_layout(storage: RDBStorage) -> None:
@@ -185,11 +201,16 @@ def test_unknown_tables_are_left_to_optuna(
     tmp_path: Path, change: Callable[[RDBStorage], None]
 ) -> None:
     storage = RDBStorage(f"sqlite:///{tmp_path / 'past.db'}")
-    study_id = fill(storage, [create_trial(params={}, distributions={}, value=1.0)])
+    study_id = fill(storage, ran(0.0, 1.0))
     assert has_known_tables(storage, study_id)
     change(storage)
     assert not has_known_tables(storage, study_id)
-    assert [trial.value for trial in read_trials(storage, study_id)] == [1.0]
+    assert read_values(storage) == [1.0, 0.0]
+
+
+def read_values(storage: BaseStorage) -> list[float | None]:
+    (study,) = read_studies(storage, list_studies(storage)).studies
+    return [trial.value for trial in study.trials]
 
 
 @pytest.mark.parametrize(
@@ -204,12 +225,11 @@ def test_unexpected_tables_are_read_by_optuna(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     storage = RDBStorage(f"sqlite:///{tmp_path / 'past.db'}")
-    x = {"x": FloatDistribution(0, 1)}
-    study_id = fill(storage, [create_trial(params={"x": 0.5}, distributions=x, value=1.0)])
+    fill(storage, ran(0.0))
     with storage.engine.begin() as connection:
         connection.execute(sqlalchemy.text(what))
-    monkeypatch.setattr(RDBStorage, "get_all_trials", lambda *_, **__: ["asked Optuna"])
-    assert read_trials(storage, study_id) == ["asked Optuna"]
+    monkeypatch.setattr(RDBStorage, "get_all_trials", lambda *_, **__: ran(0.5, 0.75))
+    assert read_values(storage) == [0.75, 0.5]
 
 
 def test_other_storages_are_read_by_themselves(tmp_path: Path) -> None:
@@ -220,19 +240,25 @@ def test_other_storages_are_read_by_themselves(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["rdb", "memory"])
-def test_the_fingerprint_changes_with_finished_trials_only(
-    storage: BaseStorage, kind: str
-) -> None:
+def test_the_summary_changes_with_finished_trials_only(storage: BaseStorage, kind: str) -> None:
     place = storage if kind == "rdb" else InMemoryStorage()
     study = optuna.create_study(storage=place)
-    fingerprints = [fingerprint(place, study._study_id)]
+    summaries = [summary_of(place, study)]
     for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL):
-        trial = study.ask()
-        assert fingerprint(place, study._study_id) == fingerprints[-1]
+        trial = study.ask({"x": FloatDistribution(0, 1)})
+        assert summary_of(place, study) == summaries[-1]
         study.tell(trial, 1.0 if state is TrialState.COMPLETE else None, state=state)
-        fingerprints.append(fingerprint(place, study._study_id))
-        assert fingerprint(place, study._study_id) == fingerprints[-1]
-    assert len(set(fingerprints)) == 4
+        summaries.append(summary_of(place, study))
+        assert summary_of(place, study) == summaries[-1]
+    assert len(set(summaries)) == 4
+    assert [s[:3] for s in summaries[1:] if s] == [(1, 1, 1), (2, 1, 1), (3, 1, 1)]
+
+
+def summary_of(storage: BaseStorage, study: optuna.Study) -> Summary | None:
+    rows = [row for row in list_studies(storage) if row.name == study.study_name]
+    found = summarize(storage, rows, NOW).get(study._study_id)
+    assert found is None or isinstance(found, Summary)
+    return found
 
 
 def test_reading_leaves_the_file_as_it_was(tmp_path: Path) -> None:
@@ -243,8 +269,8 @@ def test_reading_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     )
     before = hashlib.sha256(file.read_bytes()).hexdigest()
     storage = get_storage(f"sqlite:///{file}")
-    assert len(read_trials(storage, study_id)) == 1
-    assert fingerprint(storage, study_id)
+    assert len((read_rows(storage, study_id) or {})[study_id]) == 1
+    assert len(list_studies(storage)) == 1
     assert hashlib.sha256(file.read_bytes()).hexdigest() == before
     assert [path.name for path in tmp_path.iterdir()] == ["past.db"]
 
