@@ -19,6 +19,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from traceback import walk_tb
 
+from optuna_metallmix.text import cut_middle
+
+
+MAX_MESSAGE = 2_000
 
 hides_numerical_errors = True
 """Whether :func:`numerical_errors` translates them; the tests of this package set it to false."""
@@ -31,7 +35,16 @@ _MAX_REASON = 200
 
 
 class MetaLLMiXError(Exception):
-    """Base of all errors that this package raises deliberately."""
+    """Base of all errors that this package raises deliberately.
+
+    Messages quote studies, models and servers, and are stored with trials: of a message longer
+    than :data:`MAX_MESSAGE` characters, only the start and the end are kept.
+    """
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(
+            *(cut_middle(one, MAX_MESSAGE) if isinstance(one, str) else one for one in arguments)
+        )
 
 
 class HistoryError(MetaLLMiXError):

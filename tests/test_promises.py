@@ -33,10 +33,10 @@ PACKAGE = ROOT / "optuna_metallmix"
 
 ORDER = (
     *(
+        "text",
         "errors",
         "fork_lock",
         "progress",
-        "text",
         "optuna_access",
         "llm",
         "space",

@@ -23,9 +23,12 @@ from optuna_metallmix.llm.openai import OpenAILLM
 from optuna_metallmix.llm.openai import checked_url
 from optuna_metallmix.llm.openai import openai_model
 from optuna_metallmix.llm.protocol import LLM
+from optuna_metallmix.llm.protocol import MAX_NAME
 from optuna_metallmix.llm.protocol import Message
 from optuna_metallmix.llm.protocol import Usage
 from optuna_metallmix.llm.scripted import ScriptedLLM
+from optuna_metallmix.text import cut_middle
+from optuna_metallmix.text import describe_error
 
 
 LLMSpec: TypeAlias = LLM | str | os.PathLike[str] | bool | None
@@ -70,7 +73,7 @@ class ForeignLLM:
     def __init__(self, llm: LLM) -> None:
         """Wrap ``llm``."""
         self.wrapped = llm
-        self.name = str(self._attribute("name") or type(llm).__name__)
+        self.name = cut_middle(self._text("name"), MAX_NAME) or type(llm).__name__
 
     @property
     def last_usage(self) -> Usage | None:
@@ -100,7 +103,7 @@ class ForeignLLM:
             raise
         except Exception as error:  # a user's own code may raise anything
             raise LLMError(
-                f"Model {self.name} raised {type(error).__name__} ({error}): check its `generate`."
+                f"Model {self.name} raised {describe_error(error)}: check its `generate`."
             ) from error
         if not isinstance(answer, str):
             raise LLMError(
@@ -108,6 +111,12 @@ class ForeignLLM:
                 "`generate`."
             )
         return answer
+
+    def _text(self, name: str) -> str:
+        try:
+            return str(self._attribute(name) or "")
+        except Exception:  # as below: the object may not have a text
+            return ""
 
     def _attribute(self, name: str) -> object:
         try:

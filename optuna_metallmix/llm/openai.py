@@ -26,14 +26,19 @@ import optuna
 
 from optuna_metallmix.errors import LLMError
 from optuna_metallmix.llm.deadline import time_limit
+from optuna_metallmix.llm.http import NOT_COMPRESSED
 from optuna_metallmix.llm.http import SETUP_ERRORS
 from optuna_metallmix.llm.http import SETUP_REMEDY
 from optuna_metallmix.llm.http import is_loopback
+from optuna_metallmix.llm.http import list_names
+from optuna_metallmix.llm.http import read_bounded
 from optuna_metallmix.llm.http import reason_of
 from optuna_metallmix.llm.http import retry
 from optuna_metallmix.llm.http import without_system
+from optuna_metallmix.llm.protocol import MAX_NAME
 from optuna_metallmix.llm.protocol import Message
 from optuna_metallmix.llm.protocol import Usage
+from optuna_metallmix.text import cut_middle
 
 
 if TYPE_CHECKING:
@@ -119,7 +124,7 @@ class OpenAILLM:
     @property
     def name(self) -> str:
         """``openai:`` and the model's name."""
-        return f"openai:{self.model}"
+        return f"openai:{cut_middle(self.model, MAX_NAME)}"
 
     def __repr__(self) -> str:
         return f"OpenAILLM({self.model!r}, {self.base_url!r})"
@@ -211,7 +216,7 @@ class OpenAILLM:
         if isinstance(content, str) and _ONLY_REASONING.fullmatch(content):
             reasoning, content = content, None
         if refusal := getattr(message, "refusal", None):
-            return f"refused ({refusal}): choose another model"
+            return f"refused ({reason_of(refusal)}): choose another model"
         if reason == "length":
             return (
                 f"was cut off{' while reasoning' if reasoning and not content else ''}: raise "
@@ -245,7 +250,7 @@ class OpenAILLM:
                 if self.model not in names:
                     return (
                         f"The server at {self.base_url} has no model {self.model!r} (available: "
-                        f"{', '.join(names) or 'none'}): choose one of these, or start the "
+                        f"{list_names(names)}): choose one of these, or start the "
                         "server with yours."
                     )
         return _describe_failure(error, self.base_url)
@@ -331,11 +336,14 @@ def _open_client(base_url: str, timeout: float) -> openai.OpenAI:
     # The HTTP client's own error would show the key.
     if not (key.isascii() and key.isprintable()):
         raise LLMError(f"{_KEY_VARIABLE} must be printable ASCII: check the variable.")
+    deadline = time.monotonic() + timeout
     try:
         http_client = openai.DefaultHttpxClient(
             # A proxy would take local requests off this machine, and so would a redirect.
             trust_env=not is_loopback(urlsplit(base_url).hostname or ""),
             follow_redirects=False,
+            headers=NOT_COMPRESSED,
+            event_hooks={"response": [partial(read_bounded, deadline=deadline)]},
         )
     except SETUP_ERRORS as error:
         raise LLMError(
@@ -375,6 +383,7 @@ def _is_transient(error: Exception) -> bool:
     if isinstance(error, openai.APIStatusError):
         return error.status_code == 503
     is_dropped = isinstance(error, openai.APIConnectionError)
+    is_dropped = is_dropped and not isinstance(error.__cause__, LLMError)
     return is_dropped and not (isinstance(error, openai.APITimeoutError) or _is_unreachable(error))
 
 
@@ -392,10 +401,13 @@ def _describe_failure(error: Exception, base_url: str) -> str:
         )
     if isinstance(error, openai.APIStatusError):
         return _describe_status(error, base_url)
+    if isinstance(error.__cause__, LLMError):  # of `read_bounded`
+        return str(error.__cause__)
     if isinstance(error, openai.APIConnectionError):
+        reason = reason_of(str(error.__cause__ or error))
         return (
-            f"The server at {base_url} closed the connection ({error.__cause__ or error}): see "
-            "its log, and try again."
+            f"The server at {base_url} closed the connection ({reason}): see its log, and try "
+            "again."
         )
     return _describe_not_openai(base_url)
 

@@ -18,6 +18,8 @@ from typing import TypeAlias
 from typing import runtime_checkable
 
 from optuna_metallmix.errors import LLMError
+from optuna_metallmix.text import cut_middle
+from optuna_metallmix.text import one_line
 
 
 Message: TypeAlias = Mapping[str, str]
@@ -26,6 +28,11 @@ Message: TypeAlias = Mapping[str, str]
 MAX_ANSWER = 20_000
 """Longest answer that is kept, in characters. Valid answers have under 2,000; a broken model can
 write megabytes, which must not end up in the storage."""
+
+MAX_NAME = 200
+"""Longest name of a model, and longest version, that is shown and stored, in characters."""
+
+_MAX_TOKENS = 10**12
 
 SMALL_MODEL = 1_500_000_000
 """Models with fewer parameters are asked a short question. Given the long one, models of 135M and
@@ -107,12 +114,17 @@ def ask(llm: LLM, messages: Sequence[Message], schema: Mapping[str, Any]) -> Att
     answer = answer[:MAX_ANSWER].encode("utf-8", "replace").decode("utf-8")
     if not isinstance(usage, Usage):
         return Attempt(answer, (), seconds)
-    return Attempt(answer, (), seconds, usage.prompt_tokens, usage.answer_tokens)
+    return Attempt(answer, (), seconds, _count(usage.prompt_tokens), _count(usage.answer_tokens))
+
+
+def _count(value: object) -> int | None:
+    """Return a number of tokens; None for anything else that a server sends as one."""
+    return value if isinstance(value, int) and 0 <= value < _MAX_TOKENS else None
 
 
 def model_name(llm: LLM) -> str:
     """Return the name of a language model as trials and notes show it."""
-    return str(getattr(llm, "name", type(llm).__name__))
+    return cut_middle(one_line(str(getattr(llm, "name", type(llm).__name__))), MAX_NAME)
 
 
 def is_small(llm: LLM) -> bool:
@@ -127,7 +139,7 @@ def is_small(llm: LLM) -> bool:
 def model_build(llm: LLM) -> str | None:
     """Return the version of a language model that answers, or None if it reports none."""
     build = getattr(llm, "build", None)
-    return build if isinstance(build, str) else None
+    return cut_middle(one_line(build), MAX_NAME) if isinstance(build, str) else None
 
 
 def format_usage(attempts: Iterable[Attempt]) -> str:

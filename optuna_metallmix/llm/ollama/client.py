@@ -18,6 +18,7 @@ from optuna_metallmix.errors import LLMError
 from optuna_metallmix.fork_lock import ForkLock
 from optuna_metallmix.llm.deadline import time_limit
 from optuna_metallmix.llm.http import attempts_of
+from optuna_metallmix.llm.http import list_names
 from optuna_metallmix.llm.http import retry
 from optuna_metallmix.llm.http import without_system
 from optuna_metallmix.llm.ollama.answers import Asked
@@ -41,8 +42,10 @@ from optuna_metallmix.llm.ollama.server import model_details
 from optuna_metallmix.llm.ollama.server import open_client
 from optuna_metallmix.llm.ollama.server import server_at
 from optuna_metallmix.llm.ollama.server import unload
+from optuna_metallmix.llm.protocol import MAX_NAME
 from optuna_metallmix.llm.protocol import Message
 from optuna_metallmix.llm.protocol import Usage
+from optuna_metallmix.text import cut_middle
 
 
 if TYPE_CHECKING:
@@ -181,7 +184,7 @@ class OllamaLLM:
     @property
     def name(self) -> str:
         """``ollama:`` and the model's name."""
-        return f"ollama:{self.model}"
+        return f"ollama:{cut_middle(self.model, MAX_NAME)}"
 
     @property
     def host(self) -> str:
@@ -406,7 +409,7 @@ class OllamaLLM:
                 names = [model.name for model in installed]
             return (
                 f"Ollama at {self.host} has no model {self.model!r} (installed: "
-                f"{', '.join(names) or 'none'}): run `ollama pull {self.model}`, or choose "
+                f"{list_names(names)}): run `ollama pull {self.model}`, or choose "
                 "another model."
             )
         if is_too_long(error):

@@ -14,15 +14,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
+from time import monotonic
 from time import sleep
 from typing import TYPE_CHECKING
 from typing import Any
 from urllib.parse import urlsplit
 
 from optuna_metallmix.errors import LLMError
+from optuna_metallmix.llm.http import NOT_COMPRESSED
 from optuna_metallmix.llm.http import SETUP_ERRORS
 from optuna_metallmix.llm.http import SETUP_REMEDY
 from optuna_metallmix.llm.http import is_loopback
+from optuna_metallmix.llm.http import read_bounded
 from optuna_metallmix.llm.ollama.errors import KEY_VARIABLE
 from optuna_metallmix.llm.ollama.errors import client_errors
 from optuna_metallmix.llm.ollama.errors import describe_failure
@@ -180,9 +183,10 @@ def open_client(
     """
     import httpx
 
-    package = import_client()
+    package, deadline = import_client(), monotonic() + timeout
 
     def check(response: httpx.Response) -> None:
+        read_bounded(response, deadline)
         # The client (0.6.3) raises an AttributeError if a JSON document is not an object.
         response.read()
         with suppress(ValueError):
@@ -196,7 +200,7 @@ def open_client(
     try:
         client: ollama.Client = package.Client(
             server.address,
-            headers=server.headers,
+            headers={**NOT_COMPRESSED, **server.headers},
             timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT)),
             # A proxy would take local requests off this machine, and so would a redirect.
             trust_env=not server.is_local,
@@ -276,13 +280,18 @@ def build_of(server: Server, model: str) -> str | None:
     import httpx
 
     parts: list[str] = []
-    with suppress(LLMError), suppress(*client_errors(), *SETUP_ERRORS, KeyError, TypeError):
-        answer = httpx.get(
-            f"{server.address}/api/version",
-            headers=dict(server.headers),
+    deadline = monotonic() + _LIST_TIMEOUT
+    with (
+        suppress(LLMError),
+        suppress(*client_errors(), *SETUP_ERRORS, KeyError, TypeError),
+        httpx.Client(
+            headers={**NOT_COMPRESSED, **server.headers},
             timeout=_LIST_TIMEOUT,
             trust_env=not server.is_local,
-        )
+            event_hooks={"response": [lambda response: read_bounded(response, deadline)]},
+        ) as client,
+    ):
+        answer = client.get(f"{server.address}/api/version")
         parts.append(f"ollama {answer.json()['version']}"[:60])  # another server may be verbose
     with (
         suppress(LLMError),
