@@ -138,6 +138,8 @@ def to_unit(distribution: BaseDistribution, value: float) -> float:
     low, high, log = _bounds(distribution)
     if log:
         low, high, value = math.log(low), math.log(high), math.log(max(value, low))
+    elif _is_too_wide(low, high):
+        low, high, value = low / 2, high / 2, value / 2
     return (value - low) / (high - low) if high > low else 0.5
 
 
@@ -146,6 +148,8 @@ def to_units(distribution: BaseDistribution, values: NDArray[np.float64]) -> NDA
     low, high, log = _bounds(distribution)
     if log:
         low, high, values = math.log(low), math.log(high), np.log(np.maximum(values, low))
+    elif _is_too_wide(low, high):
+        low, high, values = low / 2, high / 2, values / 2
     return (values - low) / (high - low) if high > low else np.where(np.isnan(values), values, 0.5)
 
 
@@ -154,7 +158,11 @@ def from_unit(distribution: BaseDistribution, position: float) -> Any:
     low, high, log = _bounds(distribution)
     if log:
         low, high = math.log(low), math.log(high)
-    value = low + min(max(position, 0.0), 1.0) * (high - low)
+    position = min(max(position, 0.0), 1.0)
+    if _is_too_wide(low, high):
+        value = low * (1 - position) + high * position
+    else:
+        value = low + position * (high - low)
     if isinstance(distribution, _NUMERIC):
         return _clip(distribution, math.exp(value) if log else value)
     return project(distribution, value)
@@ -273,7 +281,8 @@ def _project_choice(distribution: CategoricalDistribution, value: Any, fallback:
     table = table_of(distribution)
     place = table.find(value)
     if place is None and is_number(value) and is_ordered(distribution):
-        return min(distribution.choices, key=lambda choice: abs(float(choice) - value))  # type: ignore[arg-type]
+        number = _plain(value)
+        return min(distribution.choices, key=lambda choice: abs(float(choice) - number))  # type: ignore[arg-type]
     return table.values[table.find(fallback) or 0 if place is None else place]
 
 
@@ -283,8 +292,10 @@ def _clip(distribution: NumericDistribution, value: float) -> float | int:
     low, high, step = distribution.low, distribution.high, distribution.step
     value = min(max(float(value), low), high)
     if step is not None:
-        steps = min(round((value - low) / step), math.floor((high - low) / step + 1e-9))
-        value = min(low + steps * step, high)
+        half = 0.5 if _is_too_wide(low, high) else 1.0
+        width, above = half * high - half * low, half * value - half * low
+        steps = min(round(above / (half * step)), math.floor(width / (half * step) + 1e-9))
+        value = min((half * low + steps * (half * step)) / half, high)
     return value
 
 
@@ -293,6 +304,11 @@ def _clip_whole(distribution: IntDistribution, value: float) -> int:
     low, high, step = distribution.low, distribution.high, distribution.step
     above: int = min(max(round(value), low), high) - low
     return low + min((above + step // 2) // step, (high - low) // step) * step
+
+
+def _is_too_wide(low: float, high: float) -> bool:
+    """Return whether the width of a range overflows, as of [-1.7e308, 1.7e308]."""
+    return high - low == math.inf
 
 
 def _bounds(distribution: BaseDistribution) -> tuple[float, float, bool]:

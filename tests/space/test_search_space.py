@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from optuna_metallmix.space.search_space import config_key
 from optuna_metallmix.space.search_space import contains
 from optuna_metallmix.space.search_space import describe
 from optuna_metallmix.space.search_space import from_json
+from optuna_metallmix.space.search_space import from_unit
 from optuna_metallmix.space.search_space import is_number
 from optuna_metallmix.space.search_space import is_ordered
 from optuna_metallmix.space.search_space import label_of
@@ -22,6 +24,8 @@ from optuna_metallmix.space.search_space import labels_of
 from optuna_metallmix.space.search_space import merge_spaces
 from optuna_metallmix.space.search_space import perturb
 from optuna_metallmix.space.search_space import project
+from optuna_metallmix.space.search_space import to_unit
+from optuna_metallmix.space.search_space import to_units
 
 
 @pytest.mark.parametrize("value", [True, False, np.True_, None, "1", math.nan, math.inf, [1]])
@@ -201,3 +205,30 @@ def test_labels_of_many_values_are_those_of_each() -> None:
     labels = labels_of(distribution, iter(values))
     assert labels == [label_of(distribution, value) for value in values]
     assert len(set(labels)) == 5
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        FloatDistribution(-sys.float_info.max, sys.float_info.max),
+        FloatDistribution(-1.7e308, 1.7e308, step=1e307),
+        FloatDistribution(5e-324, sys.float_info.max, log=True),
+        FloatDistribution(1e-320, 1e-310, log=True),
+        FloatDistribution(0.0, 5e-324),
+        FloatDistribution(-5e-324, 5e-324),
+        IntDistribution(-(2**62), 2**62),
+        CategoricalDistribution([-sys.float_info.max, 0.0, sys.float_info.max]),
+    ],
+)
+def test_extreme_ranges_do_not_overflow(distribution: BaseDistribution) -> None:
+    positions = np.linspace(0.0, 1.0, 5)
+    with np.errstate(all="raise", under="ignore"):
+        values = [from_unit(distribution, position) for position in positions]
+        units = [to_unit(distribution, value) for value in values]
+        again = to_units(distribution, np.array(values, float))
+        ends = [project(distribution, np.float64(end)) for end in (-1e308, 1e308)]
+        assert all(contains(distribution, value) for value in [*values, *ends])
+    assert units == pytest.approx(again)
+    assert units == sorted(units)
+    assert (units[0], units[-1]) == (0.0, 1.0)
+    assert all(0.0 <= unit <= 1.0 for unit in units)

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.samplers import BaseSampler
 from optuna.samplers import TPESampler
@@ -356,6 +358,47 @@ def test_huge_penalties_and_strict_numpy_stop_nothing(penalty: float) -> None:
         study.optimize(objective, n_trials=15)
     assert sum(trial.params["x"] > 0.7 for trial in study.trials) < 8
     assert study.best_value < 0.01
+
+
+def draw(distribution: BaseDistribution, rng: np.random.Generator) -> float:
+    """Draw without the width of the range, at which Optuna's samplers raise OverflowError."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[rng.integers(len(distribution.choices))]
+    share = rng.random()
+    return distribution.low * (1 - share) + distribution.high * share
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        FloatDistribution(-1.7e308, 1.7e308),
+        FloatDistribution(0.0, 1.7e308),
+        FloatDistribution(0.0, 5e-324),
+        FloatDistribution(1e16, 1e16 + 4),
+        CategoricalDistribution([-1.7e308, 0.0, 1.7e308]),
+    ],
+)
+@pytest.mark.parametrize("sampler_class", [MetaLLMiXSampler, TransferSampler])
+def test_extreme_ranges_stop_nothing(distribution: BaseDistribution, sampler_class) -> None:
+    def objective(trial: optuna.Trial) -> float:
+        if isinstance(distribution, CategoricalDistribution):
+            trial.suggest_categorical("wide", distribution.choices)
+        else:
+            trial.suggest_float("wide", distribution.low, distribution.high)
+        return (trial.suggest_float("x", 0.0, 1.0) - 0.5) ** 2
+
+    storage, rng = optuna.storages.InMemoryStorage(), np.random.default_rng(0)
+    for i in range(3):
+        study = optuna.create_study(storage=storage, study_name=f"past-{i}")
+        for _ in range(15):
+            study.enqueue_trial({"wide": draw(distribution, rng), "x": rng.random()})
+        study.optimize(objective, n_trials=15)
+    llm = {"llm": False} if sampler_class is MetaLLMiXSampler else {}
+    with np.errstate(all="raise"):
+        study = optuna.create_study(sampler=sampler_class(source_storage=storage, seed=0, **llm))
+        study.optimize(objective, n_trials=12)
+    assert study.best_value < 0.01
+    assert not any("metallmix:reason" in trial.user_attrs for trial in study.trials)
 
 
 @pytest.mark.filterwarnings("error")
