@@ -281,6 +281,8 @@ class MetaLLMiXSampler(PerStudySampler):
         except Exception as error:  # any: it depends on the storage
             self._pass(study, trial, storage_error(error))
             return None
+        if isinstance(self._base_sampler, TransferSampler):
+            self._base_sampler.add_suggested(study, trial, suggestion.params)
         return self._report(study, trial, suggestion)
 
     def _report(self, study: Study, trial: FrozenTrial, suggestion: Suggestion) -> StudyReport:
