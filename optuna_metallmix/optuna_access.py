@@ -107,8 +107,10 @@ def is_feasible(trial: FrozenTrial) -> bool:
     Those of ``constraints_func`` are a list (Optuna 4 and 5), those of ``trial.set_constraint``
     have a key each (Optuna 5).
     """
-    constraints = trial.system_attrs.get("constraints") or ()
-    named = [v for k, v in trial.system_attrs.items() if k.startswith("constraints:")]
+    if not (attributes := trial.system_attrs):  # the usual case of trials read from tables
+        return True
+    constraints = attributes.get("constraints") or ()
+    named = [v for k, v in attributes.items() if k.startswith("constraints:")]
     return all(value <= 0 for value in [*constraints, *named])
 
 

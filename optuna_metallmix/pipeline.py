@@ -239,7 +239,7 @@ def suggest_for_study(
     """
     reasons: list[str] = []
     start = time.perf_counter()
-    history = _read_history(study, settings, reasons)
+    history = _read_history(study, settings, reasons, is_sampling=bool(asked))
     names = {*asked, *(settings.search_space or ()), *history.target_space}
     history = history.sharing(names) if names else history
     seconds = {"history": time.perf_counter() - start}
@@ -276,10 +276,16 @@ def suggest_for_study(
     )
 
 
-def _read_history(study: Study, settings: Settings, reasons: list[str]) -> History:
+def _read_history(
+    study: Study, settings: Settings, reasons: list[str], *, is_sampling: bool
+) -> History:
     try:
         history = read_past(
-            study, settings.source_storage, settings.source_study_names, settings.aliases
+            study,
+            settings.source_storage,
+            settings.source_study_names,
+            settings.aliases,
+            is_sampling=is_sampling,
         )
     except HistoryError as error:
         reasons.append(str(error))

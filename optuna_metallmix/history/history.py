@@ -38,7 +38,6 @@ from optuna_metallmix.history.scores import score_study
 from optuna_metallmix.history.snapshot import find_snapshot
 from optuna_metallmix.history.snapshot import store_snapshot
 from optuna_metallmix.history.study_reader import MAX_STUDIES
-from optuna_metallmix.history.study_reader import count_finished
 from optuna_metallmix.history.study_reader import list_studies
 from optuna_metallmix.history.study_reader import read_storage
 from optuna_metallmix.history.study_reader import read_studies
@@ -170,7 +169,7 @@ def read_past(
         taken = take_snapshot(storage, others) if is_sampling and snapshot is None else None
         history = _read_rows(storage, rows, own_id, names, aliases, snapshot or taken or NOW)
         if taken is not None and history.studies:
-            store_snapshot(study, taken, count_finished(storage, others, taken))
+            store_snapshot(study, taken, storage, others)
     return replace(history, is_own_storage=own_id == study_id_of(study))
 
 

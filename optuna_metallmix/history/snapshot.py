@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 from typing import TypeGuard
 
@@ -14,6 +15,7 @@ from optuna.storages import BaseStorage
 from optuna_metallmix.history.rdb_reader import NOW
 from optuna_metallmix.history.rdb_reader import Snapshot
 from optuna_metallmix.history.rdb_reader import StudyRow
+from optuna_metallmix.history.rdb_reader import describe_error
 from optuna_metallmix.history.study_reader import count_finished
 from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import study_id_of
@@ -52,22 +54,38 @@ def find_snapshot(study: Study, storage: BaseStorage, rows: Sequence[StudyRow]) 
     if not _is_valid(stored):
         return None
     snapshot = Snapshot(stored["newest"], frozenset(stored["unfinished"]))
-    is_same = count_finished(storage, rows, snapshot) == stored["n_finished"]
-    return snapshot if is_same else None
+    return snapshot if _digest(storage, rows, snapshot) == stored["digest"] else None
 
 
 def _is_valid(stored: object) -> TypeGuard[Mapping[str, Any]]:
-    if not isinstance(stored, Mapping) or not isinstance(stored.get("unfinished"), list):
+    if not (isinstance(stored, Mapping) and stored.keys() >= {"newest", "unfinished", "digest"}):
         return False
-    numbers = [stored.get("newest"), stored.get("n_finished"), *stored["unfinished"]]
+    unfinished = stored["unfinished"]
+    numbers = [stored["newest"], *unfinished] if isinstance(unfinished, list) else [None]
     return all(type(number) is int and -1 <= number < NOW.newest for number in numbers)
 
 
-def store_snapshot(study: Study, snapshot: Snapshot, n_finished: int) -> None:
-    """Store a snapshot with its number of finished trials in a study, if that can be written."""
-    unfinished = sorted(snapshot.unfinished)[-_MAX_UNFINISHED:]
-    stored: Any = {"newest": snapshot.newest, "unfinished": unfinished, "n_finished": n_finished}
+def store_snapshot(
+    study: Study, snapshot: Snapshot, storage: BaseStorage, rows: Sequence[StudyRow]
+) -> None:
+    """Store a snapshot of past studies in a study, if its attributes can be written.
+
+    Raises:
+        HistoryError: The database of the past studies cannot be reached.
+    """
+    stored: Any = {
+        "newest": snapshot.newest,
+        "unfinished": sorted(snapshot.unfinished)[-_MAX_UNFINISHED:],
+        "digest": _digest(storage, rows, snapshot),
+    }
     try:
         storage_of(study).set_study_system_attr(study_id_of(study), SNAPSHOT_ATTR, stored)
     except Exception as error:  # any: it depends on the storage
-        _logger.debug(f"The past of study {study.study_name!r} is not stored: {error}")
+        name, reason = study.study_name, describe_error(error)
+        _logger.debug(f"The past of study {name!r} is not stored: {reason}")
+
+
+def _digest(storage: BaseStorage, rows: Sequence[StudyRow], snapshot: Snapshot) -> str:
+    """Return what changes if a past study is deleted, even if SQLite uses its ids again."""
+    counts = sorted(count_finished(storage, rows, snapshot).items())
+    return sha256(ascii(counts).encode()).hexdigest()[:16]

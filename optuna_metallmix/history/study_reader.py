@@ -201,15 +201,19 @@ def _all_trials(storage: BaseStorage, row: StudyRow) -> Sequence[FrozenTrial]:
         return ()
 
 
-def count_finished(storage: BaseStorage, rows: Sequence[StudyRow], snapshot: Snapshot) -> int:
-    """Return the number of trials of a snapshot that still exist.
+def count_finished(
+    storage: BaseStorage, rows: Sequence[StudyRow], snapshot: Snapshot
+) -> dict[str, int]:
+    """Return how many trials of a snapshot each study has, by its name; those with none are left
+    out.
 
     Raises:
         HistoryError: The database cannot be reached.
     """
     summaries = summarize(storage, rows, snapshot)
-    known = [summaries[row.study_id] for row in rows if row.study_id in summaries]
-    return sum(summary.n_finished for summary in known if isinstance(summary, Summary))
+    known = {row.name: summaries.get(row.study_id) for row in rows}
+    sizes = {name: s.n_finished for name, s in known.items() if isinstance(s, Summary)}
+    return {name: n for name, n in sizes.items() if n}
 
 
 def summarize(

@@ -298,11 +298,13 @@ class TransferSampler(PerStudySampler):
             return self._states.setdefault(study_key(study), _StudyState())
 
     def _past(self, study: Study, trial: FrozenTrial, state: _StudyState) -> History:
-        """Read past studies once per study: they rarely change while it runs."""
+        """Read past studies once per study."""
         if state.past is None:
             try:
                 with numerical_errors():
-                    past = read_past(study, self._source, self._names, self._aliases)
+                    past = read_past(
+                        study, self._source, self._names, self._aliases, is_sampling=True
+                    )
                 problems = " ".join(past.problems)
                 if problems and not past.studies:
                     raise HistoryError(problems)
