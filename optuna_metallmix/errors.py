@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from traceback import walk_tb
 
+from optuna_metallmix.fork_lock import IMPORTING
 from optuna_metallmix.text import cut_middle
 
 
@@ -76,7 +77,8 @@ def requires(*packages: str, failure: str) -> Iterator[None]:
         MetaLLMiXError: The body raised ImportError.
     """
     try:
-        yield
+        with IMPORTING:
+            yield
     except ImportError as error:
         command = f"pip install {' '.join(packages)}"
         raise MetaLLMiXError(f"{failure}: {error}. Run: {command}") from error

@@ -1,10 +1,29 @@
-"""A lock that works in a forked child process, whatever the parent's threads held."""
+"""Let a process fork at any time: what the parent's other threads held is free in the child."""
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+from typing import Generic
+from typing import TypeVar
 from weakref import WeakSet
+
+
+_T = TypeVar("_T")
+
+IMPORTING = threading.RLock()
+"""Held during imports, and while the process forks: the import system's lock of a module that
+another thread is just importing would stay locked in the child."""
+
+
+def import_modules(*names: str) -> None:
+    """Import modules before they are needed, and let no thread fork meanwhile."""
+    with IMPORTING:
+        for name in names:
+            import_module(name)
 
 
 class ForkLock:
@@ -37,6 +56,18 @@ class ForkLock:
         self._lock = threading.Lock()
 
 
+class cached_property(Generic[_T]):  # noqa: N801
+    """:func:`functools.cached_property` without the lock that it has in Python 3.11."""
+
+    def __init__(self, function: Callable[[Any], _T]) -> None:
+        self._function = function
+        self.__doc__ = function.__doc__
+
+    def __get__(self, instance: Any, owner: type | None = None) -> _T:
+        value = instance.__dict__[self._function.__name__] = self._function(instance)
+        return value
+
+
 _LOCKS: WeakSet[ForkLock] = WeakSet()
 
 
@@ -47,3 +78,8 @@ def _renew_all() -> None:
 
 if hasattr(os, "register_at_fork"):  # there is no fork on Windows
     os.register_at_fork(after_in_child=_renew_all)
+    os.register_at_fork(
+        before=IMPORTING.acquire,
+        after_in_parent=IMPORTING.release,
+        after_in_child=IMPORTING.release,
+    )

@@ -34,8 +34,8 @@ PACKAGE = ROOT / "optuna_metallmix"
 ORDER = (
     *(
         "text",
-        "errors",
         "fork_lock",
+        "errors",
         "progress",
         "optuna_access",
         "llm",

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from optuna_metallmix.errors import HistoryError
+from optuna_metallmix.fork_lock import cached_property
 from optuna_metallmix.history import History
 from optuna_metallmix.history import PastStudy
 from optuna_metallmix.history import PastTrial

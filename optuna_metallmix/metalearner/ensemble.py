@@ -7,7 +7,6 @@ studies. A study's model is kept until the study changes.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Hashable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from cachetools import LRUCache
 from cachetools import cached
 from numpy.typing import NDArray
 
+from optuna_metallmix.fork_lock import ForkLock
 from optuna_metallmix.metalearner.dataset import MetaDataset
 from optuna_metallmix.metalearner.dataset import categorical_columns
 from optuna_metallmix.space import SearchSpace
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-_CATBOOST_LOCK = threading.Lock()
+_CATBOOST_LOCK = ForkLock()
 """CatBoost 1.2.10 can crash with a segmentation fault when two threads fit at once (2 of about
 10,000 fits; measured 2026-11), as trials do with ``n_jobs``."""
 
@@ -206,7 +206,7 @@ def _study_key(space: SearchSpace, frame: pd.DataFrame, scores: Floats) -> Hasha
     return tuple(frame), tuple(columns), scores.tobytes()
 
 
-@cached(LRUCache(maxsize=1_000), key=_study_key, lock=threading.Lock())
+@cached(LRUCache(maxsize=1_000), key=_study_key, lock=ForkLock())
 def _fit_study(space: SearchSpace, frame: pd.DataFrame, scores: Floats) -> CatBoost:
     return fit_regressor(space, frame, scores, SMALL, seed=0)
 

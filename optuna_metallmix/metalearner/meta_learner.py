@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
-from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +21,8 @@ from cachetools import LRUCache
 from cachetools import cached
 
 from optuna_metallmix.errors import HistoryError
+from optuna_metallmix.fork_lock import ForkLock
+from optuna_metallmix.fork_lock import import_modules
 from optuna_metallmix.history import History
 from optuna_metallmix.history import PastStudy
 from optuna_metallmix.metalearner.dataset import MetaDataset
@@ -248,7 +249,7 @@ def _cache_key(history: History, space: SearchSpace, seed: int) -> Hashable:
     return seed, _schema(space), studies
 
 
-@cached(LRUCache(maxsize=4), key=_cache_key, lock=Lock())
+@cached(LRUCache(maxsize=4), key=_cache_key, lock=ForkLock())
 def _fit(history: History, space: SearchSpace, seed: int) -> MetaLearner:
     learner = MetaLearner(seed=seed).fit(build_meta_dataset(history, space))
     learner.studies = history.studies
@@ -263,6 +264,7 @@ def fit_meta_learner(history: History, space: SearchSpace, seed: int) -> MetaLea
     Raises:
         HistoryError: Nothing can be learned from ``history``.
     """
+    import_modules("catboost", "pandas")
     learner = _fit(history, space, seed)
     if repr(learner.space) == repr(space):
         return learner

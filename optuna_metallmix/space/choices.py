@@ -11,13 +11,13 @@ import json
 from collections.abc import Hashable
 from collections.abc import Iterable
 from collections.abc import Mapping
-from functools import cached_property
 from itertools import count
 from typing import Any
 
 import numpy as np
 from optuna.distributions import CategoricalDistribution
 
+from optuna_metallmix.fork_lock import cached_property
 from optuna_metallmix.text import format_value
 
 
