@@ -8,7 +8,6 @@ that study is a substitute with few other attributes (``optuna/pruners/_hyperban
 
 from __future__ import annotations
 
-from datetime import datetime
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,8 +139,9 @@ def release_grid_point(study: Study, trial: FrozenTrial) -> None:
 def find_study(study: Study, storage: BaseStorage) -> int | None:
     """Return the id of a study in a storage that may be its own, opened in another way.
 
-    Addresses do not tell: a server may have several names and users, or be behind a proxy. But a
-    study of the same name whose first trial started at the same microsecond is the same study.
+    Addresses do not tell: a server may have several names and users, or be behind a proxy, and a
+    file several links. But a study of the same name with the same first trials is the same study,
+    or a copy of it. So is one whose trials cannot be compared: a study must not be its own past.
     """
     if storage is study._storage:
         return study._study_id
@@ -149,22 +149,42 @@ def find_study(study: Study, storage: BaseStorage) -> int | None:
         study_id = storage.get_study_id_from_name(study.study_name)
     except KeyError:
         return None
-    starts = _first_start(study._storage, study._study_id), _first_start(storage, study_id)
-    if starts[0] is None or starts[1] is None:
-        return study_id if starts[0] is starts[1] else None
-    # A proxy server in another time zone returns its own local time.
-    is_same = (starts[0] - starts[1]) % timedelta(minutes=15) == timedelta(0)
-    return study_id if is_same else None
-
-
-def _first_start(storage: BaseStorage, study_id: int) -> datetime | None:
-    """Return when the first trial started, ``None`` if it has not."""
     try:
-        trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, 0)
-    except KeyError:
-        return None
-    start = storage.get_trial(trial_id).datetime_start
-    return None if start is None else start.replace(tzinfo=None)
+        own = _first_trials(study._storage, study._study_id)
+        others = _first_trials(storage, study_id)  # read later, and so no fewer
+    except Exception:  # any: it depends on the storage
+        return study_id
+    has_as_many = len(own) <= len(others) and bool(own) == bool(others)
+    return study_id if has_as_many and all(map(_are_same, own, others)) else None
+
+
+def _first_trials(storage: BaseStorage, study_id: int) -> list[FrozenTrial]:
+    """Return up to three trials."""
+    trials: list[FrozenTrial] = []
+    for number in range(3):
+        try:
+            trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        except KeyError:
+            break
+        trials.append(storage.get_trial(trial_id))
+    return trials
+
+
+def _are_same(first: FrozenTrial, second: FrozenTrial) -> bool:
+    """Return whether two trials of the same number are the same, as far as they can be compared.
+
+    Imported trials of different studies may start at the same time, midnight.
+    """
+    starts = [trial.datetime_start for trial in (first, second)]
+    if None in starts:
+        fixed = [trial.system_attrs.get("fixed_params") for trial in (first, second)]
+        is_same = starts[0] is starts[1] and fixed[0] == fixed[1]
+    else:  # a proxy server in another time zone returns its own local time
+        times = [start.replace(tzinfo=None) for start in starts if start is not None]
+        is_same = (times[0] - times[1]) % timedelta(minutes=15) == timedelta(0)
+    if first.state.is_finished() and second.state.is_finished():
+        is_same = is_same and (first.values, first.params) == (second.values, second.params)
+    return is_same
 
 
 def same_storage(first: BaseStorage, second: BaseStorage) -> bool:

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import ast
 import copy
+import os
+import shutil
 import warnings
 from collections.abc import Callable
 from collections.abc import Iterator
 from datetime import UTC
+from datetime import datetime
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,14 +16,19 @@ from typing import Any
 import optuna
 import pytest
 import sqlalchemy
+from optuna.distributions import BaseDistribution
+from optuna.distributions import FloatDistribution
 from optuna.storages import BaseStorage
 from optuna.storages import GrpcStorageProxy
 from optuna.storages import InMemoryStorage
 from optuna.storages import JournalStorage
+from optuna.storages import RDBStorage
 from optuna.storages import get_storage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal import JournalRedisBackend
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
+from optuna.trial import create_trial
 
 import optuna_metallmix
 from optuna_metallmix.optuna_access import _database_location
@@ -33,6 +41,7 @@ from optuna_metallmix.optuna_access import plain_rdb_engine
 from optuna_metallmix.optuna_access import same_storage
 from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import study_id_of
+from optuna_metallmix.optuna_access import study_key
 
 
 PACKAGE = Path(optuna_metallmix.__file__).parent
@@ -254,6 +263,106 @@ def test_another_study_of_the_same_name_is_not_found() -> None:
     assert find_study(study, storage_of(_study(InMemoryStorage()))) is None
     assert find_study(study, storage_of(_study(InMemoryStorage(), n_trials=0))) is None
     assert find_study(_study(InMemoryStorage(), n_trials=0), storage_of(study)) is None
+
+
+def _imported(storage: BaseStorage, *values: float) -> optuna.Study:
+    """A study whose trials started at midnight, as those of a table with dates do."""
+    study = _study(storage, n_trials=0)
+    space: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
+    for value in values:
+        trial = create_trial(params={"x": value}, distributions=space, value=value)
+        trial.datetime_start = trial.datetime_complete = datetime(2025, 1, 1 + len(study.trials))
+        study.add_trial(trial)
+    return study
+
+
+def test_imported_studies_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
+    study = _imported(_sqlite(tmp_path / "a.db"), 0.5, 0.25)
+    assert find_study(study, _sqlite(tmp_path / "a.db")) == study_id_of(study)
+    assert find_study(study, storage_of(_imported(InMemoryStorage(), 0.5, 0.25))) == 0
+    assert find_study(study, storage_of(_imported(InMemoryStorage(), 0.5, 0.75))) is None
+    assert find_study(study, storage_of(_imported(InMemoryStorage(), 0.5))) is None
+
+
+def test_a_study_that_has_more_trials_by_now_is_found(tmp_path: Path) -> None:
+    older = Path(shutil.copy(_file_with_a_study(tmp_path / "a.db"), tmp_path / "copy.db"))
+    behind = optuna.load_study(study_name="mine", storage=_sqlite(older))
+    behind.ask()
+    assert find_study(behind, _sqlite(tmp_path / "a.db")) is None
+    study = optuna.load_study(study_name="mine", storage=_sqlite(tmp_path / "a.db"))
+    assert find_study(study, _sqlite(older)) == study_id_of(study)
+
+
+def _file_with_a_study(path: Path) -> Path:
+    _study(_sqlite(path))
+    return path
+
+
+def test_enqueued_trials_are_compared_by_their_parameters() -> None:
+    first, second, third = (_study(InMemoryStorage(), n_trials=0) for _ in range(3))
+    for study, value in ((first, 1), (second, 1), (third, 2)):
+        study.enqueue_trial({"x": value})
+    assert find_study(first, storage_of(second)) == 0
+    assert find_study(first, storage_of(third)) is None
+
+
+class Unreadable(InMemoryStorage):
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        raise OSError("Input/output error")
+
+
+def test_a_study_that_cannot_be_compared_is_not_its_own_past() -> None:
+    study, unreadable = _study(InMemoryStorage()), Unreadable()
+    study_id = unreadable.create_new_study([StudyDirection.MINIMIZE], "mine")
+    unreadable.create_new_trial(study_id)
+    assert find_study(study, unreadable) == study_id
+
+
+@pytest.mark.skipif(not hasattr(os, "link"), reason="there are no hard links")
+@pytest.mark.parametrize("open_storage", [_sqlite, _journal])
+def test_a_study_is_found_through_a_hard_link(
+    tmp_path: Path, open_storage: Callable[[Path], BaseStorage]
+) -> None:
+    study = _study(open_storage(tmp_path / "a"))
+    (tmp_path / "b").hardlink_to(tmp_path / "a")
+    assert find_study(study, open_storage(tmp_path / "b")) == study_id_of(study)
+
+
+@pytest.mark.parametrize("url", ["redis://:a/b@host", "redis://host:port", "redis://[host"])
+def test_an_unusual_address_has_no_location(url: str) -> None:
+    backend = object.__new__(JournalRedisBackend)
+    backend._url, backend._prefix = url, ""
+    storage = object.__new__(JournalStorage)
+    storage._backend = backend
+    assert describe_storage(storage) == "JournalRedisBackend"
+
+
+def test_a_deleted_working_folder_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    study = _study(_journal("a.jsonl"))
+    shutil.rmtree(folder)
+    assert describe_storage(storage_of(study))
+    assert study_key(study)[1] == "mine"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:///{folder}/a.db?password=s3cret",
+        "sqlite:///{folder}/a.db?sslpassword=s3cret&timeout=5",
+    ],
+)
+def test_storages_are_described_without_passwords_among_options(tmp_path: Path, url: str) -> None:
+    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'a.db'}")
+    storage = RDBStorage(f"sqlite:///{tmp_path / 'a.db'}")
+    storage.engine = engine
+    engine.url = sqlalchemy.make_url(url.format(folder=tmp_path))
+    assert "s3cret" not in describe_storage(storage)
+    assert "a.db" in describe_storage(storage)
 
 
 def test_a_study_whose_first_trial_waits_is_found(tmp_path: Path) -> None:

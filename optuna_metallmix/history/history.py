@@ -162,7 +162,7 @@ def read_past(
         HistoryError: The source cannot be read.
     """
     with open_source(storage_of(study) if source is None else source) as storage:
-        own_id = _find_study(study, storage)
+        own_id = read_storage(storage, find_study, study, storage)
         rows = list_studies(storage)
         others = [row for row in rows if row.study_id != own_id]
         snapshot = find_snapshot(study, storage, others)
@@ -171,13 +171,6 @@ def read_past(
         if taken is not None and history.studies:
             store_snapshot(study, taken, storage, others)
     return replace(history, is_own_storage=own_id == study_id_of(study))
-
-
-def _find_study(study: Study, storage: BaseStorage) -> int | None:
-    try:
-        return read_storage(storage, find_study, study, storage)
-    except HistoryError:  # `read_history` says what cannot be read
-        return None
 
 
 def with_own_trials(history: History, study: Study, before: int | None = None) -> History:
