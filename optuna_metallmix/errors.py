@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from traceback import walk_tb
 
-from optuna_metallmix.fork_lock import IMPORTING
+from optuna_metallmix.fork_lock import NO_FORK
 from optuna_metallmix.text import cut_middle
 
 
@@ -77,7 +77,7 @@ def requires(*packages: str, failure: str) -> Iterator[None]:
         MetaLLMiXError: The body raised ImportError.
     """
     try:
-        with IMPORTING:
+        with NO_FORK:
             yield
     except ImportError as error:
         command = f"pip install {' '.join(packages)}"

@@ -14,14 +14,14 @@ from weakref import WeakSet
 
 _T = TypeVar("_T")
 
-IMPORTING = threading.RLock()
-"""Held during imports, and while the process forks: the import system's lock of a module that
-another thread is just importing would stay locked in the child."""
+NO_FORK = threading.RLock()
+"""Held where the process must not fork, for seconds at most; a fork in another thread waits. If
+that thread is just importing a module, the import system's lock stays locked in the child."""
 
 
 def import_modules(*names: str) -> None:
     """Import modules before they are needed, and let no thread fork meanwhile."""
-    with IMPORTING:
+    with NO_FORK:
         for name in names:
             import_module(name)
 
@@ -79,7 +79,7 @@ def _renew_all() -> None:
 if hasattr(os, "register_at_fork"):  # there is no fork on Windows
     os.register_at_fork(after_in_child=_renew_all)
     os.register_at_fork(
-        before=IMPORTING.acquire,
-        after_in_parent=IMPORTING.release,
-        after_in_child=IMPORTING.release,
+        before=NO_FORK.acquire,
+        after_in_parent=NO_FORK.release,
+        after_in_child=NO_FORK.release,
     )

@@ -24,6 +24,7 @@ from typing import ClassVar
 from optuna_metallmix.candidates import Candidate
 from optuna_metallmix.errors import ProposalError
 from optuna_metallmix.explain import Explanation
+from optuna_metallmix.fork_lock import NO_FORK
 from optuna_metallmix.prompt import MAX_REASONING
 from optuna_metallmix.prompt import MAX_WHY
 from optuna_metallmix.space import Config
@@ -259,8 +260,9 @@ def _changed_value(name: str, raw: Any, space: SearchSpace) -> Any:
 
 
 def _parse(answer: str) -> _Answer:
-    from pydantic import TypeAdapter
-    from pydantic import ValidationError
+    with NO_FORK:
+        from pydantic import TypeAdapter
+        from pydantic import ValidationError
 
     try:
         value = _with_types(read_object(answer, "candidate"))

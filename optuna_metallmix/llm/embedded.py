@@ -26,6 +26,7 @@ from typing import Any
 import optuna
 
 from optuna_metallmix.errors import LLMError
+from optuna_metallmix.fork_lock import NO_FORK
 from optuna_metallmix.fork_lock import ForkLock
 from optuna_metallmix.llm.deadline import DEADLINE
 from optuna_metallmix.llm.deadline import Deadline
@@ -229,7 +230,8 @@ class EmbeddedLLM:
             self._read_ahead()
         except OSError as error:  # it was there when the object was made
             raise LLMError(_describe_unreadable(self.path, error)) from error
-        import xllamacpp
+        with NO_FORK:
+            import xllamacpp
 
         files = f"{self.path}" + (f" and {self.adapter}" if self.adapter else "")
         try:

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 import optuna
 
 from optuna_metallmix.errors import LLMError
+from optuna_metallmix.fork_lock import NO_FORK
 from optuna_metallmix.llm.deadline import time_limit
 from optuna_metallmix.llm.http import NOT_COMPRESSED
 from optuna_metallmix.llm.http import SETUP_ERRORS
@@ -135,7 +136,8 @@ class OpenAILLM:
         Raises:
             LLMError: It does not.
         """
-        import openai
+        with NO_FORK:
+            import openai
 
         try:
             _get_models(self.base_url)
@@ -169,7 +171,8 @@ class OpenAILLM:
         self, messages: Sequence[Message], schema: Mapping[str, Any], seconds: float
     ) -> tuple[object, bool]:
         """Return the completion, and whether the server accepted the schema."""
-        import openai
+        with NO_FORK:
+            import openai
 
         deadline = time.monotonic() + seconds
         request: dict[str, Any] = {
@@ -330,7 +333,8 @@ def _check_client() -> None:
 
 def _open_client(base_url: str, timeout: float) -> openai.OpenAI:
     _check_client()
-    import openai
+    with NO_FORK:
+        import openai
 
     key = os.environ.get(_KEY_VARIABLE, "").strip()
     # The HTTP client's own error would show the key.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from optuna_metallmix.errors import requires
-from optuna_metallmix.fork_lock import ForkLock
+from optuna_metallmix.fork_lock import NO_FORK
 from optuna_metallmix.metalearner import Floats
 
 
@@ -37,9 +37,6 @@ _KEY_LINE = {
     "showarrow": False,
     "font": {"size": 11},
 }
-
-_LOCK = ForkLock()
-"""matplotlib's caches of fonts and formulas are shared by all threads."""
 
 
 @dataclass(frozen=True)
@@ -289,7 +286,8 @@ class FigureSpec:
                 for i, line in enumerate(key)
             ]
             layout["margin"]["r"] = 20 + 7 * max(map(len, key))
-        figure = Figure(data=[layer.to_plotly() for layer in self.layers], layout=layout)
+        with NO_FORK:  # plotly imports some of its modules when they are used
+            figure = Figure(data=[layer.to_plotly() for layer in self.layers], layout=layout)
         figure.layout.template = None  # it would be most of the figure's size
         return figure
 
@@ -311,7 +309,8 @@ class FigureSpec:
             from matplotlib.figure import Figure
 
         file = BytesIO()
-        with _LOCK, warnings.catch_warnings():
+        # Threads share matplotlib's caches of fonts and formulas.
+        with NO_FORK, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing")  # the font lacks many scripts
             figure = Figure(figsize=(8, 5), facecolor=PAPER)
             self._draw(figure.add_subplot(axisbelow=True))

@@ -30,6 +30,7 @@ from optuna_metallmix.explain import Evidence
 from optuna_metallmix.explain import Explanation
 from optuna_metallmix.explain import NearestStudy
 from optuna_metallmix.explain import explain
+from optuna_metallmix.fork_lock import NO_FORK
 from optuna_metallmix.history import BY_FEATURES
 from optuna_metallmix.history import History
 from optuna_metallmix.history import PastStudy
@@ -310,7 +311,8 @@ def _from_record(record: Mapping[str, Any]) -> Suggestion:
 
 def _parse(kind: Any, value: Any) -> Any:
     """Convert JSON to dataclasses; keys that older versions wrote are ignored."""
-    from pydantic import TypeAdapter
+    with NO_FORK:
+        from pydantic import TypeAdapter
 
     return TypeAdapter(kind).validate_python(value)
 

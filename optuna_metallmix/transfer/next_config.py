@@ -35,6 +35,7 @@ from optuna_metallmix.candidates import RANDOM
 from optuna_metallmix.candidates import build_pool
 from optuna_metallmix.candidates import propose_candidates
 from optuna_metallmix.candidates import select_diverse
+from optuna_metallmix.fork_lock import import_modules
 from optuna_metallmix.history import History
 from optuna_metallmix.metalearner import MIN_TRUST
 from optuna_metallmix.metalearner import Floats
@@ -120,6 +121,7 @@ class TransferModel:
     """
 
     def __init__(self, history: History, space: SearchSpace, seed: int) -> None:
+        import_modules("scipy.linalg.lapack", "scipy.spatial.distance", "scipy.special")
         self.space = space
         self.learner = fit_meta_learner(history, space, seed)
         candidates = propose_candidates(self.learner, history, np.random.default_rng(seed))

@@ -7,6 +7,7 @@ import re
 from types import ModuleType
 
 from optuna_metallmix.errors import LLMError
+from optuna_metallmix.fork_lock import NO_FORK
 from optuna_metallmix.llm.http import NO_REASON
 from optuna_metallmix.llm.http import SETUP_ERRORS
 from optuna_metallmix.llm.http import SETUP_REMEDY
@@ -44,7 +45,8 @@ def import_client() -> ModuleType:
             the proxies and the ``OLLAMA_HOST`` of the environment.
     """
     try:
-        import ollama
+        with NO_FORK:
+            import ollama
     except SETUP_ERRORS as error:
         raise LLMError(
             f"Ollama's client cannot be imported ({error}): {SETUP_REMEDY}, and OLLAMA_HOST."
@@ -58,11 +60,11 @@ def client_errors() -> tuple[type[Exception], ...]:
     Raises:
         LLMError: As :func:`import_client`.
     """
+    ollama = import_client()
     # Inside the function, because importing these packages is slow.
     import httpx
     import pydantic
 
-    ollama = import_client()
     not_ollama = (json.JSONDecodeError, UnicodeDecodeError, pydantic.ValidationError)
     return (ollama.ResponseError, ConnectionError, httpx.HTTPError, httpx.InvalidURL, *not_ollama)
 
