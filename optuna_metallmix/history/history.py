@@ -41,6 +41,7 @@ from optuna_metallmix.history.study_reader import MAX_STUDIES
 from optuna_metallmix.history.study_reader import list_studies
 from optuna_metallmix.history.study_reader import read_storage
 from optuna_metallmix.history.study_reader import read_studies
+from optuna_metallmix.history.study_reader import reading_lock
 from optuna_metallmix.history.study_reader import take_snapshot
 from optuna_metallmix.optuna_access import all_trials
 from optuna_metallmix.optuna_access import describe_storage
@@ -161,7 +162,8 @@ def read_past(
     Raises:
         HistoryError: The source cannot be read.
     """
-    with open_source(storage_of(study) if source is None else source) as storage:
+    opened = open_source(storage_of(study) if source is None else source)
+    with opened as storage, reading_lock(storage):
         own_id = read_storage(storage, find_study, study, storage)
         rows = list_studies(storage)
         others = [row for row in rows if row.study_id != own_id]
@@ -223,9 +225,10 @@ def read_history(
         HistoryError: The storage cannot be read. A study that cannot be read is left out, unless
             that is true of all.
     """
-    rows = list_studies(storage)
-    excluded = next((row.study_id for row in rows if row.name == exclude), None)
-    return _read_rows(storage, rows, excluded, names, aliases, NOW)
+    with reading_lock(storage):
+        rows = list_studies(storage)
+        excluded = next((row.study_id for row in rows if row.name == exclude), None)
+        return _read_rows(storage, rows, excluded, names, aliases, NOW)
 
 
 def _read_rows(
@@ -236,9 +239,10 @@ def _read_rows(
     aliases: Mapping[str, str] | None,
     snapshot: Snapshot,
 ) -> History:
-    problems = describe_unknown(names or (), [row.name for row in rows], storage)
-    wanted = [row for row in rows if row.study_id != excluded]
-    wanted = [row for row in wanted if names is None or row.name in names]
+    present = {row.name: row for row in rows}
+    problems = describe_unknown(names or (), present, storage)
+    named = present.keys() if names is None else set(names)
+    wanted = [row for row in rows if row.study_id != excluded and row.name in named]
     reading = read_studies(storage, wanted, snapshot)
     if reading.unreadable:
         reasons = {name: reading.left_out[name] for name in reading.unreadable}

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from stat import S_ISREG
 from textwrap import shorten
@@ -31,6 +32,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.fork_lock import ForkLock
+from optuna_metallmix.history.rdb_reader import has_known_layout
 from optuna_metallmix.optuna_access import close_storage
 from optuna_metallmix.optuna_access import file_of_uri
 from optuna_metallmix.optuna_access import sqlite_file
@@ -238,8 +240,11 @@ def _open_database(url: str) -> BaseStorage:
     from sqlalchemy import inspect
 
     options: dict[str, Any] = {"poolclass": NullPool}
+    open_database = partial(RDBStorage, url, options, skip_table_creation=True)
     try:
-        return get_storage(RDBStorage(url, options, skip_table_creation=True))
+        # Optuna's check of the layout has a second connection.
+        storage = open_database(skip_compatibility_check=True)
+        return get_storage(storage if has_known_layout(storage) else open_database())
     except StorageInternalError as error:
         engine = create_engine(url, **options)
         if inspect(engine).has_table("studies"):

@@ -106,10 +106,12 @@ class Snapshot(NamedTuple):
     Attributes:
         newest: The largest trial id.
         unfinished: The smaller ids of trials that were waiting or running.
+        is_earlier: Whether trials may have finished since.
     """
 
     newest: int
     unfinished: frozenset[int] = frozenset()
+    is_earlier: bool = False
 
     def __contains__(self, trial_id: object) -> bool:
         """Return whether a trial that is finished now was finished then."""
@@ -195,6 +197,15 @@ def read_tables(storage: BaseStorage, select: Callable[..., _T], *arguments: Any
             return select(connection, *arguments) if is_known else None
         except (SQLAlchemyError, LookupError, ValueError, TypeError, RecursionError):
             return None
+
+
+def has_known_layout(storage: BaseStorage) -> bool:
+    """Return whether :func:`read_tables` knows the tables of a storage.
+
+    Raises:
+        HistoryError: The database cannot be reached.
+    """
+    return read_tables(storage, lambda _: True) is not None
 
 
 def cannot_read(storage: BaseStorage, error: Exception) -> str:

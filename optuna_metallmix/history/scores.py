@@ -130,7 +130,7 @@ def sample_trials(trials: Sequence[FrozenTrial], sign: float, limit: int) -> Seq
     if len(trials) <= limit:
         return trials
     order = sorted(range(len(trials)), key=lambda i: -_order_value(trials[i], sign))
-    n_best = min(_N_BEST, limit // 2)
+    n_best = min(_N_BEST, limit // 4)
     spaced = np.linspace(n_best, len(trials) - 1, limit - n_best).round().astype(int)
     return [trials[i] for i in sorted([*order[:n_best], *(order[i] for i in spaced)])]
 

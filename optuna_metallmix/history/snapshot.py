@@ -53,7 +53,7 @@ def find_snapshot(study: Study, storage: BaseStorage, rows: Sequence[StudyRow]) 
     stored = attributes.get(SNAPSHOT_ATTR)
     if not _is_valid(stored):
         return None
-    snapshot = Snapshot(stored["newest"], frozenset(stored["unfinished"]))
+    snapshot = Snapshot(stored["newest"], frozenset(stored["unfinished"]), is_earlier=True)
     return snapshot if _digest(storage, rows, snapshot) == stored["digest"] else None
 
 

@@ -126,6 +126,14 @@ def _ranked_studies(storage: BaseStorage) -> _Ranked:
         return _RANKED.setdefault(location, _Ranked())
 
 
+def reading_lock(storage: BaseStorage) -> ForkLock:
+    """Return the lock of who reads the studies at this address.
+
+    Who waits for it finds them in memory, and a process has one connection to read them.
+    """
+    return _ranked_studies(storage).lock
+
+
 def list_studies(storage: BaseStorage) -> list[StudyRow]:
     """Return all studies in the order of the storage, also those that cannot be read.
 
@@ -168,16 +176,14 @@ def read_studies(
     """Read and rank studies, or take those from memory that have no new trials.
 
     Args:
-        storage: The storage to read.
+        storage: The storage to read; the caller has its :func:`reading_lock`.
         rows: The studies to read.
         snapshot: The finished trials to read; by default all.
 
     Raises:
         HistoryError: The database cannot be reached.
     """
-    ranked = _ranked_studies(storage)
-    with ranked.lock:  # who waits finds the studies in memory, and needs no connection
-        return _Reader(storage, snapshot, ranked).read(rows)
+    return _Reader(storage, snapshot, _ranked_studies(storage)).read(rows)
 
 
 def take_snapshot(storage: BaseStorage, rows: Sequence[StudyRow]) -> Snapshot:
@@ -276,7 +282,7 @@ class _Wanted:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads studies while it has the lock of ``ranked``."""
+    """Reads studies, and remembers them in ``ranked``."""
 
     storage: BaseStorage
     snapshot: Snapshot
@@ -316,7 +322,7 @@ class _Reader:
             raise summary
         if summary is None or not summary.n_complete:
             later = "it had no complete trial when this study began"
-            raise UnusableStudyError(NO_COMPLETE if self.snapshot is NOW else later)
+            raise UnusableStudyError(later if self.snapshot.is_earlier else NO_COMPLETE)
         return summary
 
     def _outcomes(self, wanted: Sequence[_Wanted]) -> list[tuple[_Wanted, Outcome]]:

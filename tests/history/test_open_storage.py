@@ -1,25 +1,31 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 import sqlalchemy
+from optuna.storages import BaseStorage
 from optuna.storages import InMemoryStorage
 from optuna.storages import JournalStorage
 from optuna.storages import get_storage
 from optuna.storages.journal import JournalFileBackend
 
 from optuna_metallmix.errors import HistoryError
+from optuna_metallmix.history import open_storage
 from optuna_metallmix.history.history import read_past
 from optuna_metallmix.history.history import with_own_trials
 from optuna_metallmix.history.open_storage import _open_url
@@ -170,6 +176,112 @@ def test_connections_are_closed(database: Path, n_open: Counter[str]) -> None:
     assert n_open["connect"] == n_open["close"] > 0
 
 
+def _storage(source: Any) -> BaseStorage:
+    with open_source(source) as storage:
+        return storage
+
+
+@pytest.mark.parametrize("kind", ["database", "journal"])
+def test_an_address_is_opened_once_as_long_as_its_file_is_the_same(
+    tmp_path: Path, request: pytest.FixtureRequest, add_study: AddStudy, kind: str
+) -> None:
+    path: Path = request.getfixturevalue(kind)
+    storage = _storage(path)
+    assert _storage(path) is _storage(str(path)) is storage
+    add_study(storage, "chest", n_trials=3)
+    assert _storage(path) is storage
+    shutil.copy(path, tmp_path / "copy")
+    (tmp_path / "copy").replace(path)
+    assert _storage(path) is not storage
+    assert _names(path) == ["skin", "chest"]
+    path.unlink()
+    with pytest.raises(HistoryError, match="there is no file"):
+        _names(path)
+
+
+def test_a_journal_that_is_written_anew_is_read_anew(journal: Path, add_study: AddStudy) -> None:
+    assert _names(journal) == ["skin"]
+    for name in ("chest", "retina"):  # a shorter file, and one that is longer, with the same inode
+        other = journal.with_name("other.jsonl")
+        add_study(JournalStorage(JournalFileBackend(str(other))), name, n_trials=len(name) - 4)
+        journal.write_bytes(other.read_bytes())
+        other.unlink()
+        assert _names(journal) == [name]
+
+
+def test_a_journal_that_was_read_in_part_is_opened_anew(journal: Path) -> None:
+    storage = _storage(journal)
+    with journal.open("a") as file:
+        file.write('{"op_code": 99, "worker_id": "x"}\n')
+    with pytest.raises(HistoryError, match="cannot be read"):
+        read_past(optuna.create_study(), journal, None)
+    with pytest.raises(HistoryError, match="neither an SQLite file nor a readable"):
+        _names(journal)
+    lines = journal.read_text().splitlines(keepends=True)[:-1]
+    journal.write_text("".join(lines))
+    assert _names(journal) == ["skin"]
+    assert _storage(journal) is not storage
+
+
+def test_the_number_of_storages_that_are_kept_is_bounded(tmp_path: Path, database: Path) -> None:
+    for i in range(20):
+        _names(shutil.copy(database, tmp_path / f"{i}.db"))
+    assert len(open_storage._KEPT) <= open_storage._MAX_KEPT
+
+
+def test_a_relative_path_depends_on_the_working_folder(
+    tmp_path: Path, database: Path, add_study: AddStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "other"
+    folder.mkdir()
+    add_study(get_storage(f"sqlite:///{folder / 'hpo.db'}"), "chest", n_trials=3)
+    for where, name in ((tmp_path, "skin"), (folder, "chest"), (tmp_path, "skin")):
+        monkeypatch.chdir(where)
+        assert _names("hpo.db") == _names("sqlite:///hpo.db") == [name]
+
+
+def test_an_absolute_path_works_in_a_deleted_folder(
+    tmp_path: Path, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    shutil.rmtree(folder)
+    assert _names(journal) == ["skin"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.parametrize("kind", ["database", "journal"])
+def test_a_forked_child_opens_the_source_anew(request: pytest.FixtureRequest, kind: str) -> None:
+    path: Path = request.getfixturevalue(kind)
+    with open_source(path) as storage, open_storage._LOCK:
+        lock: Any = getattr(storage, "_thread_lock", None) or storage._lock  # type: ignore[attr-defined]
+        with lock:  # as another thread may hold it
+            child = os.fork()
+            if child == 0:
+                os._exit(0 if _names(path) == ["skin"] else 1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_readers_have_one_connection_at_a_time(
+    database: Path, n_open: Counter[str], add_study: AddStudy
+) -> None:
+    study = add_study(InMemoryStorage(), "mine", n_trials=3)
+    n_most = 0
+
+    def count(*_: Any) -> None:
+        nonlocal n_most
+        n_most = max(n_most, n_open["connect"] - n_open["close"])
+
+    sqlalchemy.event.listen(sqlalchemy.Pool, "checkout", count)
+    with ThreadPoolExecutor(6) as pool:
+        histories = list(pool.map(lambda _: read_past(study, database, None), range(6)))
+    sqlalchemy.event.remove(sqlalchemy.Pool, "checkout", count)
+    assert all(history == histories[0] for history in histories)
+    assert n_open["connect"] == n_open["close"]
+    assert n_most == 1
+
+
 def test_a_storage_object_is_left_open(database: Path, n_open: Counter[str]) -> None:
     assert _names(get_storage(f"sqlite:///{database}")) == ["skin"]
     assert n_open["connect"] > n_open["close"]
@@ -205,6 +317,100 @@ def test_a_missing_file_is_an_error_and_not_created(
     with pytest.raises(HistoryError, match=r"there is no file .*Pass a journal file"):
         _names(source)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+@pytest.mark.parametrize("source", ["{path}", "file:{path}", "sqlite:///{path}"])
+def test_a_pipe_is_no_file_and_is_not_waited_for(tmp_path: Path, source: str) -> None:
+    os.mkfifo(tmp_path / "past.db")
+    with pytest.raises(HistoryError, match=r"there is no file .*past\.db"):
+        _names(source.format(path=tmp_path / "past.db"))
+
+
+@pytest.mark.parametrize("source", ["{path}", "sqlite:///{path}", "file:{path}"])
+def test_links_in_a_circle_are_an_error(tmp_path: Path, source: str) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(HistoryError, match=r"source_storage: .*Check"):
+        _names(source.format(path=tmp_path / "a"))
+
+
+@pytest.mark.parametrize("source", ["a\0b", "~nobody-of-that-name/past.db", "x" * 5_000])
+def test_an_impossible_path_is_an_error(source: str) -> None:
+    with pytest.raises(HistoryError, match=r"source_storage: .*Check|there is no file"):
+        _names(source)
+
+
+@contextmanager
+def _without_rights() -> Iterator[None]:
+    """Give up root's right to read every file."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="there are no such rights")
+@pytest.mark.parametrize("source", ["{path}", "sqlite:///{path}", "file:{path}"])
+@pytest.mark.parametrize("kind", ["database", "journal"])
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_file_that_may_not_be_read_is_an_error(
+    request: pytest.FixtureRequest, source: str, kind: str, what: str
+) -> None:
+    path: Path = request.getfixturevalue(kind)
+    _names(path)  # it was readable before
+    (path if what == "file" else path.parent).chmod(0)
+    try:
+        with _without_rights(), pytest.raises(HistoryError, match=r"source_storage: .* cannot be"):
+            read_past(optuna.create_study(), source.format(path=path), None)
+    finally:
+        (path if what == "file" else path.parent).chmod(0o700)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that fails")
+@pytest.mark.parametrize("source", ["/proc/self/mem", "file:/proc/self/mem"])
+def test_a_file_whose_device_fails_is_an_error(source: str) -> None:
+    with pytest.raises(HistoryError, match=r"Input/output error.*Check"):
+        _names(source)
+
+
+def test_a_journal_that_cannot_be_read_any_more_is_an_error(
+    journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _names(journal)
+
+    def fail(*_: Any) -> Any:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(JournalFileBackend, "read_logs", fail)
+    with pytest.raises(HistoryError, match=r"OSError: .*Input/output error.*Check"):
+        read_past(optuna.create_study(), journal, None)
+    journal.touch()
+    monkeypatch.undo()
+    assert _names(journal) == ["skin"]
+
+
+def test_a_database_that_refuses_connections_is_not_told_to_have_no_studies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Refusing:
+        """The driver of a database that is full."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(sqlite3, name)
+
+        def connect(self, *_: Any, **__: Any) -> Any:
+            raise sqlite3.OperationalError("FATAL: sorry, too many clients already")
+
+    dialect = sqlalchemy.dialects.registry.load("sqlite")
+    monkeypatch.setattr(dialect, "import_dbapi", classmethod(lambda _: Refusing()))
+    with pytest.raises(HistoryError, match=r"cannot be opened .*too many clients") as caught:
+        _open_url("sqlite://")
+    assert "no Optuna studies" not in str(caught.value)
 
 
 @pytest.mark.parametrize("by_url", [True, False])
@@ -271,12 +477,20 @@ def test_a_url_that_cannot_be_opened_is_an_error(url: str) -> None:
         _names(url)
 
 
-@pytest.mark.parametrize("password", ["s3cret", "s3cr@t", ""])
-def test_passwords_are_hidden(password: str) -> None:
+@pytest.mark.parametrize("password", ["s3cret", "s3cr@t", "s3cr/t", "s3cr:t", "s3cr#t?", ""])
+@pytest.mark.parametrize("scheme", ["nosuchdb", "postgresql+nodriver", "redis", "mysql+no"])
+def test_passwords_are_hidden(scheme: str, password: str) -> None:
     with pytest.raises(HistoryError, match="cannot be opened") as caught:
-        _names(f"nosuchdb://me:{password}@host/name")
+        _names(f"{scheme}://me:{password}@host/name")
     assert "://me:***@host/name" in str(caught.value)
     assert "s3cr" not in str(caught.value)
+
+
+def test_passwords_among_the_options_are_hidden() -> None:
+    with pytest.raises(HistoryError, match="cannot be opened") as caught:
+        _names("nosuchdb://host/name?user=me&password=s3cret&sslmode=require")
+    assert "user=me&password=***&sslmode=require" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("source", [5, b"past.db", ["past.db"], object(), True])
