@@ -513,7 +513,7 @@ class TransferSampler(PerStudySampler):
             if self._is_first(study, "attributes"):
                 _logger.warning(
                     f"Attributes of the trials of study {study.study_name!r} could not be "
-                    f"written ({describe_error(error)}). Check that the storage is writable."
+                    f"written: {describe_error(error)}. Check that the storage is writable."
                 )
 
 

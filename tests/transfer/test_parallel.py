@@ -138,6 +138,17 @@ def test_a_configuration_of_another_sampler_is_not_proposed(pasts, monkeypatch) 
     assert other.params != alone.best_params
 
 
+def test_the_suggestion_is_not_proposed_before_its_trial_has_asked_for_it(pasts) -> None:
+    """Its first parameter is a choice, which says little of the others."""
+    sampler = MetaLLMiXSampler(source_storage=pasts["mixed", True], seed=0, llm=False)
+    study = optuna.create_study(sampler=sampler)
+    suggested, other = study.ask(), study.ask()
+    suggested.suggest_categorical("kind", ["a", "b", "c"])
+    mixed(other)
+    mixed(suggested)
+    assert other.params != suggested.params
+
+
 def test_trials_of_a_parallel_start_follow_the_portfolio(pasts) -> None:
     """Running trials say nothing of the past, so they do not end the portfolio."""
     sampler = TransferSampler(source_storage=pasts["continuous", True], seed=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import threading
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_metallmix.transfer import PerStudySampler
+from optuna_metallmix.transfer import per_study_sampler
 
 
 class Fixed(PerStudySampler):
@@ -204,3 +206,33 @@ def test_pickles_during_a_trial() -> None:
     study.tell(trial, 0.0)
     study.optimize(on_grid, n_trials=20)
     assert sorted(points(study)) == sorted(POINTS)
+
+
+def test_studies_and_trials_that_never_end_do_not_pile_up(monkeypatch) -> None:
+    monkeypatch.setattr(per_study_sampler, "MAX_STUDIES", 2)
+    monkeypatch.setattr(per_study_sampler, "MAX_TRIALS", 3)
+    sampler = Fixed(TPESampler(seed=0), {})
+    studies = [optuna.create_study(sampler=sampler) for _ in range(4)]
+    for study in studies:
+        for _ in range(5):
+            study.ask().suggest_float("x", 0.0, 1.0)
+    assert len(sampler._bases) == 2
+    assert [len(base._sampled) for base in sampler._bases.values()] == [3, 3]
+    studies[0].optimize(lambda trial: trial.suggest_float("x", 0.0, 1.0), n_trials=2)
+    assert len(studies[0].get_trials(states=[TrialState.COMPLETE])) == 2
+
+
+def test_a_sampler_is_reseeded_while_threads_add_studies() -> None:
+    sampler = Fixed(TPESampler(), {})
+    studies = [optuna.create_study(sampler=sampler) for _ in range(60)]
+
+    def add() -> None:
+        for study in studies:
+            study.ask()
+
+    thread = threading.Thread(target=add)
+    thread.start()
+    while thread.is_alive():
+        sampler.reseed_rng()
+    thread.join()
+    assert len(sampler._bases) == 60
