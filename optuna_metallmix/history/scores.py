@@ -129,19 +129,21 @@ def sample_trials(trials: Sequence[FrozenTrial], sign: float, limit: int) -> Seq
     """
     if len(trials) <= limit:
         return trials
-    order = sorted(range(len(trials)), key=lambda i: -_order_value(trials[i], sign))
-    n_best = min(_N_BEST, limit // 4)
-    spaced = np.linspace(n_best, len(trials) - 1, limit - n_best).round().astype(int)
-    return [trials[i] for i in sorted([*order[:n_best], *(order[i] for i in spaced)])]
+    values = [_order_value(trial, sign) for trial in trials]
+    order = sorted((-value, i) for i, value in enumerate(values) if value is not None)
+    if len(order) > limit:
+        n_best = min(_N_BEST, limit // 4)
+        spaced = np.linspace(n_best, len(order) - 1, limit - n_best).round().astype(int)
+        order = order[:n_best] + [order[i] for i in spaced]
+    return [trials[i] for i in sorted(i for _, i in order)]
 
 
-def _order_value(trial: FrozenTrial, sign: float) -> float:
+def _order_value(trial: FrozenTrial, sign: float) -> float | None:
     """Return the value to order a trial by, larger is better, whatever its parameters are."""
     try:
-        value = _ranking_value(trial, sign)
+        return _ranking_value(trial, sign)
     except UnusableStudyError:  # reported if the trial is used
         return -math.inf
-    return -math.inf if value is None else value
 
 
 def rank_trials(measured: Sequence[Measured], sign: float) -> list[PastTrial]:

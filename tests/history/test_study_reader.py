@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -55,7 +56,7 @@ def trial_of(value: float, n_params: int = 1, state: Any = TrialState.COMPLETE) 
         f"x{i}": FloatDistribution(0, 1) for i in range(n_params)
     }
     values = [value] if state is TrialState.COMPLETE else None
-    params = dict.fromkeys(space, value)
+    params = dict.fromkeys(space, min(value, 1.0))
     return create_trial(state=state, params=params, distributions=space, values=values)
 
 
@@ -150,6 +151,10 @@ def test_trials_without_a_value_are_sampled_as_the_worst() -> None:
     assert complete[-1] in kept
     assert sum(trial.state is TrialState.FAIL for trial in kept) in range(7, 10)
     assert sample_trials(complete, -1.0, 30) == complete
+    endless = [trial_of(math.inf) for _ in range(30)]  # too good to be ranked
+    assert sample_trials([*endless, *complete], 1.0, 20) == sample_trials(complete, 1.0, 20)
+    assert sample_trials([*endless, *complete[:9]], 1.0, 20) == complete[:9]
+    assert sample_trials(endless, 1.0, 20) == []
     worst_first = sample_trials(complete, -1.0, 2)
     assert [trial.value for trial in worst_first] == [0.0, pytest.approx(29 / 30)]
 
