@@ -17,7 +17,6 @@ from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
 from html import escape
-from itertools import takewhile
 from string import ascii_letters
 from string import digits
 from typing import Any
@@ -62,6 +61,8 @@ allows slashes, colons and spaces; a port is none."""
 MAX_ERROR = 300
 """Maximum length of another program's error in a message, in characters."""
 _MAX_READ = 4_000
+_MAX_CACHED = 1_000
+"""Maximum length of texts in the cache of :func:`sanitize`, in characters."""
 
 _OBJECT = re.compile(
     r"<(?:class |function |built-in \w+ |module )?'?(?:[\w.<>]+\.)?<?(\w+)>?'?"
@@ -170,16 +171,24 @@ def cut_middle(text: str, limit: int) -> str:
 
 def one_line(text: str) -> str:
     """Return a string as a single line without unprintable characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(text.split())
 
 
-@lru_cache(maxsize=4096)
 def sanitize(text: str, limit: int) -> str:
     """Return a string as a single line without invisible characters and control tokens.
 
     A string longer than ``limit`` characters is cut in the middle.
     """
+    return (_sanitize_short if len(text) <= _MAX_CACHED else _sanitize)(text, limit)
+
+
+def _sanitize(text: str, limit: int) -> str:
     return cut_middle(_TOKEN_START.sub(r"\g<0> ", one_line(_INVISIBLE.sub(" ", text))), limit)
+
+
+_sanitize_short = lru_cache(maxsize=4096)(_sanitize)
 
 
 def shorten(texts: Iterable[str], limit: int) -> dict[str, str]:
@@ -208,8 +217,9 @@ def shorten(texts: Iterable[str], limit: int) -> dict[str, str]:
 
 
 def _shared_start(texts: Sequence[str]) -> str:
-    start = takewhile(lambda column: len(set(column)) == 1, zip(*texts, strict=False))
-    return "".join(column[0] for column in start)
+    first, last = min(texts, default=""), max(texts, default="")  # they differ the earliest
+    pairs = enumerate(zip(first, last, strict=False))
+    return first[: next((i for i, (a, b) in pairs if a != b), min(len(first), len(last)))]
 
 
 def is_verbatim(text: str, limit: int = MAX_TEXT) -> bool:

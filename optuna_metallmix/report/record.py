@@ -7,14 +7,17 @@ attributes, which it does not show.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import asdict
+from dataclasses import dataclass
 from dataclasses import replace
+from math import isfinite
 from typing import Any
+from typing import Literal
 
 import numpy as np
+import optuna
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.distributions import distribution_to_json
@@ -44,35 +47,58 @@ from optuna_metallmix.llm import Attempt
 from optuna_metallmix.llm import format_usage
 from optuna_metallmix.metalearner import fit_meta_learner
 from optuna_metallmix.report.dashboard import StudyReport
-from optuna_metallmix.space import Config
+from optuna_metallmix.report.record_limits import cut_attribute
+from optuna_metallmix.report.record_limits import map_configs
+from optuna_metallmix.report.record_limits import shorten_distribution
+from optuna_metallmix.report.record_limits import shorten_record
+from optuna_metallmix.report.record_storage import DamagedRecordError
+from optuna_metallmix.report.record_storage import load_object
+from optuna_metallmix.report.record_storage import store_text
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import choices_of
 from optuna_metallmix.space import from_record
 from optuna_metallmix.space import has_json_choices
+from optuna_metallmix.space import label_of
 from optuna_metallmix.space import merge_spaces
 from optuna_metallmix.space import to_record
 from optuna_metallmix.suggestion import SOURCE_BASE_SAMPLER
 from optuna_metallmix.suggestion import Suggestion
+from optuna_metallmix.text import cut_middle
+from optuna_metallmix.text import describe_error
 from optuna_metallmix.text import format_value
+from optuna_metallmix.text import shorten
 from optuna_metallmix.trial_claim import suggested_number
 
 
+_logger = optuna.logging.get_logger("optuna.metallmix")
+
 SOURCE_ATTR = "metallmix:source"
 REASON_ATTR = "metallmix:reason"
-RECORD_ATTR = "metallmix:record"
 
-_CHUNK = 2045
-"""Maximum length of system attributes in Optuna (``optuna/samplers/_tpe/sampler.py``)."""
+_WHOLE_RECORD: dict[str, Any] = {
+    "is_cut": False,
+    "max_choice": None,
+    "n_omitted": 0,
+    "n_omitted_studies": 0,
+    "n_omitted_trials": 0,
+}
+"""What :func:`shorten_record` sets."""
 _LATER_KEYS: dict[str, Any] = {
     "aliases": {},
     "distance_basis": BY_FEATURES,
     "model_build": None,
     "moved": {},
     "new": [],
+    **_WHOLE_RECORD,
 }
 """Keys that older versions did not write."""
+_MAX_MOVED, _MAX_SHOWN = 20, 60
+"""Maximum number of values in the attribute of those that were moved, and their length."""
 _WHOLE = (TrialState.COMPLETE, TrialState.PRUNED)
 """The states of trials that have asked for all of their parameters."""
+_MAX_PAST = 10**6
+"""Maximum number of past trials of a record that is not damaged."""
+_CUT = "The record of this suggestion was cut to 64 kB: long texts and lists are not whole."
 _TOLERANCE = 1e-6
 """Maximum difference between two predictions of the same meta-learner, in score units."""
 
@@ -81,37 +107,43 @@ def write_record(storage: BaseStorage, trial_id: int, suggestion: Suggestion) ->
     """Store a suggestion in its trial's attributes; one stored before is replaced."""
     attributes = {
         SOURCE_ATTR: suggestion.source,
-        "metallmix:model": suggestion.model,
-        "metallmix:why": suggestion.why,
-        "metallmix:verdict": _verdict(suggestion) if suggestion.attempts else None,
-        REASON_ATTR: " ".join(suggestion.reasons) or None,
-        "metallmix:projected": {
-            name: f"{_quoted(wanted)} -> {_quoted(used)}"
-            for name, (wanted, used) in suggestion.moved.items()
-        }
-        or None,
+        "metallmix:model": suggestion.model and cut_attribute([suggestion.model]),
+        "metallmix:why": cut_attribute([suggestion.why]),
+        "metallmix:verdict": cut_attribute([_verdict(suggestion)])
+        if suggestion.attempts
+        else None,
+        REASON_ATTR: cut_attribute(suggestion.reasons) or None,
+        "metallmix:projected": _moved(suggestion) or None,
     }
     for name, value in attributes.items():
         if value is not None:
             storage.set_trial_user_attr(trial_id, name, value)
-    text = as_json(suggestion)
-    chunks = [text[i : i + _CHUNK] for i in range(0, len(text), _CHUNK)]
-    before = storage.get_trial(trial_id).system_attrs
-    while f"{RECORD_ATTR}:{len(chunks)}" in before:  # attributes cannot be deleted
-        chunks.append("")
-    for i, chunk in enumerate(chunks):
-        storage.set_trial_system_attr(trial_id, f"{RECORD_ATTR}:{i}", chunk)
+    record = shorten_record(json.loads(as_json(suggestion)))
+    store_text(storage, trial_id, json.dumps(record, ensure_ascii=False))
 
 
 def record_missing(storage: BaseStorage, trial_id: int, reason: str) -> None:
     """Record on a trial why it has no suggestion."""
     storage.set_trial_user_attr(trial_id, SOURCE_ATTR, SOURCE_BASE_SAMPLER)
-    storage.set_trial_user_attr(trial_id, REASON_ATTR, reason)
+    storage.set_trial_user_attr(trial_id, REASON_ATTR, cut_attribute([reason]))
 
 
 def record_missing_note(storage: BaseStorage, trial_id: int, reason: str) -> None:
     """Record on a trial why its study's note or figures are missing or incomplete."""
-    storage.set_trial_user_attr(trial_id, "metallmix:note", reason)
+    storage.set_trial_user_attr(trial_id, "metallmix:note", cut_attribute([reason]))
+
+
+def _moved(suggestion: Suggestion) -> dict[str, str]:
+    """Describe how values were moved into the objective's space, by parameter."""
+    names = shorten(list(suggestion.moved)[:_MAX_MOVED], _MAX_SHOWN)
+    shown = {}
+    for name, short in names.items():
+        wanted, used = map(_quoted, suggestion.moved[name])
+        texts = shorten((wanted, used), _MAX_SHOWN)
+        shown[short] = f"{texts[wanted]} -> {texts[used]}"
+    if more := len(suggestion.moved) - len(names):
+        shown[f"{more} more"] = "see read_record(trial)"
+    return shown
 
 
 def _quoted(value: Any) -> str:
@@ -174,29 +206,9 @@ def as_record(suggestion: Suggestion) -> dict[str, Any]:
         "verdict": {"summary": verdict.summary, "scores": dict(verdict.scores), **asdict(verdict)}
         if verdict
         else None,
+        **_WHOLE_RECORD,
     }
-    return _map_configs(
-        record, lambda config: {name: to_record(space.get(name), config[name]) for name in config}
-    )
-
-
-def _map_configs(record: Mapping[str, Any], convert: Callable[[Config], Config]) -> dict[str, Any]:
-    """Convert every configuration of a record."""
-    proposal = record["proposal"]
-    if proposal is not None:
-        proposal = {**proposal, **{key: convert(proposal[key]) for key in ("changes", "params")}}
-    moved = {
-        name: [convert({name: value})[name] for value in values]
-        for name, values in record["moved"].items()
-    }
-    return {
-        **record,
-        "params": convert(record["params"]),
-        "moved": moved,
-        "candidates": [{**one, "params": convert(one["params"])} for one in record["candidates"]],
-        "nearest": [{**study, "best": convert(study["best"])} for study in record["nearest"]],
-        "proposal": proposal,
-    }
+    return map_configs(record, lambda name, value: to_record(space.get(name), value))
 
 
 def _distribution_json(distribution: BaseDistribution) -> str:
@@ -211,41 +223,175 @@ def read_record(trial: FrozenTrial) -> dict[str, Any] | None:
     """Return the record of the suggestion that a trial was made from; ``None`` without one.
 
     Values are as JSON gives them back, so that tuples are lists. ``record["labels"]`` names the
-    parameters whose choices JSON cannot hold, such as classes and functions: their choices and
-    values are labels, such as ``"ReLU"``.
+    parameters whose choices are written as labels: those that JSON cannot hold, such as classes
+    and functions (``"ReLU"``), and long ones. A record is at most 64 kB long. If it would be
+    longer, ``record["is_cut"]`` is true: long texts, lists and choices are cut, and if that is not
+    enough, only the parameters with the largest effects are kept, and ``record["n_omitted"]`` is
+    the number of the others. A damaged record is ``None``, with a warning.
     """
-    chunks: list[str] = []
-    while (chunk := trial.system_attrs.get(f"{RECORD_ATTR}:{len(chunks)}")) is not None:
-        chunks.append(str(chunk))
-    record: dict[str, Any] | None = json.loads("".join(chunks)) if chunks else None
-    return record and {**_LATER_KEYS, **record}
+    try:
+        return load_record(trial)
+    except DamagedRecordError as error:
+        _logger.warning(str(error))
+        return None
 
 
-def restore_suggestion(study: Study, source: Source | None = None) -> StudyReport | None:
+def load_record(trial: FrozenTrial) -> dict[str, Any] | None:
+    """Return a record as :func:`read_record` does.
+
+    Raises:
+        DamagedRecordError: The record is damaged.
+    """
+    stored = load_object(trial)
+    if stored is None:
+        return None
+    record = {**_LATER_KEYS, **stored}
+    if problem := _wrong_type(record):
+        raise DamagedRecordError(trial, problem)
+    return record
+
+
+def _wrong_type(record: Mapping[str, Any]) -> str | None:
+    """Return which part of a record has a wrong type; ``None`` if all are right."""
+    from pydantic import ValidationError
+
+    try:
+        _parse(_Stored, record)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(cut_middle(str(part), _MAX_SHOWN) for part in first["loc"])
+        return f"{where}: {first['msg']}"
+    return None
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """The types in a record."""
+
+    source: str
+    params: dict[str, Any]
+    moved: dict[str, tuple[Any, Any]]
+    new: list[str]
+    space: dict[str, str]
+    labels: list[str]
+    predicted: float | None
+    base: float | None
+    effects: dict[str, float]
+    trade: CostTradeoff | None
+    model: str | None
+    model_build: str | None
+    prompt_version: str
+    reasons: list[str]
+    seconds: dict[str, float]
+    meta_features: dict[str, Any]
+    past_studies: dict[str, int]
+    n_omitted_studies: int
+    n_omitted_trials: int
+    n_omitted: int
+    is_cut: bool
+    max_choice: int | None
+    left_out: dict[str, str]
+    aliases: dict[str, str]
+    candidates: list[Candidate]
+    evidence: list[Evidence]
+    importance: dict[str, float]
+    nearest: list[NearestStudy]
+    distance_basis: Literal["meta-features", "results"] | None
+    quality: float | None
+    seed: int | None
+    attempts: list[Attempt]
+    proposal: Proposal | None
+    verdict: Verdict | None
+
+
+def restore_suggestion(
+    study: Study, source: Source | None = None, problems: list[str] | None = None
+) -> StudyReport | None:
     """Restore the suggestion of a study, or else that of the first trial copied with its record.
 
     Args:
         study: The study.
         source: The storage of its past studies; ``None`` for the study's own storage.
+        problems: A sentence is appended for each damaged record, which is passed over.
 
     Returns:
-        The suggestion, with its meta-learner unless the past studies have changed since;
-        ``None`` if no trial has a record.
+        The suggestion, with its meta-learner unless the past studies have changed since, or the
+        record was cut; ``None`` if no trial has a record.
 
     Raises:
         HistoryError: The past studies cannot be read.
     """
     own = suggested_number(study)
     for trial in sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.number != own):
-        if (record := read_record(trial)) is not None and "space" in record:
-            past = _unchanged_past(record, study, trial, source)
-            suggestion = _from_record(_with_choices(record, trial, past))
-            if past is not None and record["seed"] is not None:
-                suggestion = _with_meta_learner(suggestion, past, record["seed"])
-            if suggestion.learner is not None and trial.params:  # the process may have been killed
-                suggestion = suggestion.as_run(trial, is_whole=trial.state in _WHOLE)
-            return StudyReport(study, trial.number, suggestion)
+        try:
+            record = load_record(trial)
+            if record is not None:
+                recorded = _recorded(record, trial, None)
+                restored = _restore(record, recorded, study, trial, source)
+                return StudyReport(study, trial.number, restored)
+        except DamagedRecordError as error:
+            (problems if problems is not None else []).append(str(error))
     return None
+
+
+def _restore(
+    record: Mapping[str, Any],
+    suggestion: Suggestion,
+    study: Study,
+    trial: FrozenTrial,
+    source: Source | None,
+) -> Suggestion:
+    """Add the meta-learner to a recorded suggestion, if it can be fitted as it was."""
+    past = _unchanged_past(record, study, trial, source)
+    if past is None or record["seed"] is None or record["n_omitted"]:
+        return suggestion
+    suggestion = _with_meta_learner(_recorded(record, trial, past), past, record["seed"])
+    if suggestion.learner is not None and trial.params:  # the process may have been killed
+        suggestion = suggestion.as_run(trial, is_whole=trial.state in _WHOLE)
+    return suggestion
+
+
+def _recorded(record: Mapping[str, Any], trial: FrozenTrial, past: History | None) -> Suggestion:
+    """Return the suggestion of a record.
+
+    Raises:
+        DamagedRecordError: The record contradicts itself.
+    """
+    try:
+        with_choices = _with_choices(record, trial, past)
+        _check(with_choices)
+        return _from_record(with_choices)
+    except (KeyError, TypeError, ValueError) as error:  # what Optuna and Python make of any JSON
+        raise DamagedRecordError(trial, describe_error(error)) from error
+
+
+def _check(record: Mapping[str, Any]) -> None:
+    """Check that the parts of a record belong together.
+
+    Raises:
+        ValueError: They do not.
+    """
+    space, proposal, n_candidates = record["space"], record["proposal"], len(record["candidates"])
+    chosen = proposal["candidate"] if proposal else 1
+    n_past = sum(record["past_studies"].values()) + record["n_omitted_trials"]
+    used = {**record["params"], **record["moved"]}
+    if proposal:
+        used.update(proposal["changes"])
+    problems = {
+        "a value has no distribution": not used.keys() <= space.keys(),
+        "the chosen candidate is missing": bool(used) and not 1 <= chosen <= n_candidates,
+        "a number of trials is wrong": min(0, n_past, *record["past_studies"].values()) < 0,
+        "it has too many past trials": n_past > _MAX_PAST or record["n_omitted_studies"] > n_past,
+        "a meta-feature is not finite": not all(
+            map(isfinite, [v for v in record["meta_features"].values() if isinstance(v, float)])
+        ),
+        "it does not say what distances are": bool(record["nearest"])
+        and record["distance_basis"] is None,
+        "the expected score is missing": None in (record["base"], record["predicted"])
+        and bool(record["effects"]),
+    }
+    if found := [problem for problem, is_found in problems.items() if is_found]:
+        raise ValueError(found[0])
 
 
 def _with_choices(
@@ -256,18 +402,40 @@ def _with_choices(
     if past is not None:
         studies = [study.space for study in past.studies if not study.is_target]
         spaces += [past.target_space, merge_spaces(studies)]
-    space = {name: _distribution(name, text, spaces) for name, text in record["space"].items()}
+    limit, labels, texts = record["max_choice"], set(record["labels"]), record["space"]
+    space = {name: _distribution(name, text, spaces, limit) for name, text in texts.items()}
+    written = {n: json.loads(texts[n])["attributes"]["choices"] for n in labels if n in texts}
 
-    def convert(config: Config) -> Config:
-        return {n: from_record(space[n], raw) if n in space else raw for n, raw in config.items()}
+    def convert(name: str, raw: Any) -> Any:
+        if name in written and raw in written[name]:
+            return choices_of(space[name])[written[name].index(raw)]
+        return from_record(space[name], raw) if name in space else raw
 
-    return {**_map_configs(record, convert), "space": space}
+    evidence = [
+        {**item, "choice": label, "values": f"= {label}"}
+        if (label := _whole_label(item, written, space)) is not None
+        else item
+        for item in record["evidence"]
+    ]
+    return {**map_configs(record, convert), "space": space, "evidence": evidence}
 
 
-def _distribution(name: str, text: str, spaces: Sequence[SearchSpace]) -> BaseDistribution:
+def _whole_label(
+    item: Mapping[str, Any], written: Mapping[str, list[Any]], space: SearchSpace
+) -> str | None:
+    """Return the label of the choice that evidence is about; ``None`` without a written one."""
+    name, choice = item["parameter"], item["choice"]
+    if choice not in written.get(name, ()):
+        return None
+    return label_of(space[name], choices_of(space[name])[written[name].index(choice)])
+
+
+def _distribution(
+    name: str, text: str, spaces: Sequence[SearchSpace], limit: int | None
+) -> BaseDistribution:
     """Return the distribution in ``spaces`` that was recorded as ``text``, else a new one."""
     for space in spaces:
-        if name in space and _distribution_json(space[name]) == text:
+        if name in space and shorten_distribution(_distribution_json(space[name]), limit) == text:
             return space[name]
     return json_to_distribution(text)
 
@@ -278,6 +446,9 @@ def _from_record(record: Mapping[str, Any]) -> Suggestion:
     unread = (PastTrial({}, 0.0, None, None),)
     counts = record["past_studies"]
     studies = tuple(PastStudy(name, {}, unread * n, {}) for name, n in counts.items())
+    if more := record["n_omitted_studies"]:
+        n_trials = [record["n_omitted_trials"] - more + 1, *[1] * (more - 1)]
+        studies += tuple(PastStudy("...", {}, unread * n, {}) for n in n_trials)
     explanation = None
     if record["base"] is not None:
         explanation = Explanation(
@@ -305,7 +476,7 @@ def _from_record(record: Mapping[str, Any]) -> Suggestion:
         attempts=_parse(tuple[Attempt, ...], record["attempts"]),
         trade=_parse(CostTradeoff | None, record["trade"]),
         new=tuple(record["new"]),
-        reasons=tuple(record["reasons"]),
+        reasons=(*record["reasons"], *([_CUT] if record["is_cut"] else [])),
     )
 
 
@@ -322,6 +493,8 @@ def _unchanged_past(
 ) -> History | None:
     """Read the recorded past studies; ``None`` if their trial counts have changed."""
     counts = record["past_studies"]
+    if record["n_omitted_studies"]:
+        return None
     past = read_past(study, source, None, record["aliases"])
     past = replace(past, studies=tuple(kept for kept in past.studies if kept.name in counts))
     past = with_own_trials(past, study, before=trial.number)
