@@ -40,6 +40,7 @@ from optuna_metallmix.llm import model_name
 from optuna_metallmix.llm import resolve_llm
 from optuna_metallmix.metalearner import fit_cost_model
 from optuna_metallmix.metalearner import fit_meta_learner
+from optuna_metallmix.metalearner import limit_studies
 from optuna_metallmix.progress import timed_stage
 from optuna_metallmix.prompt import DEFAULT_VARIANT
 from optuna_metallmix.prompt import Question
@@ -97,7 +98,7 @@ def suggest(
         TypeError, ValueError: ``aliases`` are invalid, or ``prompt`` is not a known variant.
     """
     variant = variant_named(prompt)
-    history = history.with_aliases(check_aliases(aliases))
+    history = limit_studies(history.with_aliases(check_aliases(aliases)), search_space)
     suggestion = Suggestion(SOURCE_BASE_SAMPLER, {}, search_space, meta_features, history)
     suggestion = replace(suggestion, prompt_version=variant.version, reasons=history.problems)
     try:

@@ -351,21 +351,28 @@ def _explained_configs(learner: MetaLearner, params: Config) -> list[Config]:
     extreme value; so the effects are averaged over values in past trials.
     """
     lacking = _lacking(learner, params)
-    having = [config for config in learner.dataset.configs if lacking <= config.keys()]
-    if not (lacking and having):
+    if not lacking:
         return [params]
-    background = [having[i] for i in evenly_spaced(len(having), _N_BACKGROUND)]
+    is_lacking = np.array([name in lacking for name in learner.dataset.space])
+    having = np.flatnonzero(learner.dataset.is_active[:, is_lacking].all(axis=1))
+    if not len(having):
+        return [params]
+    kept = having[evenly_spaced(len(having), _N_BACKGROUND)]
+    background = [learner.dataset.configs[i] for i in kept]
     return [{**params, **{name: config[name] for name in lacking}} for config in background]
 
 
 def _lacking(learner: MetaLearner, params: Config) -> set[str]:
     """Return the absent parameters that all past trials have, or all with one of the choices."""
-    configs = learner.dataset.configs
-    chosen = {n: value_key(v) for n, v in params.items() if n in learner.space}
-    groups = [configs] + [
-        [config for config in configs if name in config and value_key(config[name]) == key]
-        for name, key in chosen.items()
-        if not is_ordered(learner.space[name])
-    ]
-    always = [set.intersection(*map(set, group)) for group in groups if group]
-    return (learner.space.keys() - params.keys()) & set().union(*always)
+    dataset = learner.dataset
+    absent = learner.space.keys() - params.keys()
+    if not absent:
+        return set()
+    groups = [np.ones(len(dataset.configs), bool)]
+    for name, value in params.items():
+        if name in learner.space and not is_ordered(learner.space[name]):
+            key = value_key(value)
+            has_it = (name in c and value_key(c[name]) == key for c in dataset.configs)
+            groups.append(np.fromiter(has_it, bool))
+    always = np.any([dataset.is_active[rows].all(axis=0) for rows in groups if rows.any()], axis=0)
+    return absent.intersection(np.array([*dataset.space], object)[always])

@@ -26,6 +26,7 @@ from optuna_metallmix.history.scores import PastTrial
 from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import Message
 from optuna_metallmix.llm import ScriptedLLM
+from optuna_metallmix.metalearner.dataset import MAX_STUDIES
 from optuna_metallmix.space.search_space import contains
 
 
@@ -423,3 +424,15 @@ def test_numbers_of_numpy_in_the_past_are_plain_in_the_suggestion(learned: Learn
     history = History((PastStudy("past", space, trials, {}),))
     params = suggest(history, space, {}, None).params
     assert {type(params["x"]), type(params["n"])} == {float, int}
+
+
+def test_studies_beyond_the_limit_are_said_to_be_left_out(learned: Learned) -> None:
+    past = learned.history.studies * (MAX_STUDIES // 3 + 2)
+    studies = tuple(replace(study, name=f"s{i}") for i, study in enumerate(past))
+    suggestion = suggest(History(studies), learned.space, {}, None)
+    assert [study.name for study in suggestion.history.studies] == [
+        f"s{i}" for i in range(len(studies) - MAX_STUDIES, len(studies))
+    ]
+    assert list(suggestion.history.left_out) == [f"{len(studies) - MAX_STUDIES} more studies"]
+    assert suggestion.learner is not None
+    assert suggestion.learner.studies == suggestion.history.studies

@@ -9,6 +9,7 @@ that set (``n_layers=3``) stay within the range seen with it.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable
 from collections.abc import Iterable
@@ -23,11 +24,17 @@ from numpy.random import Generator
 from optuna.distributions import BaseDistribution
 
 from optuna_metallmix.history import History
+from optuna_metallmix.history import PastStudy
+from optuna_metallmix.metalearner import MAX_COLUMNS
 from optuna_metallmix.metalearner import MetaLearner
+from optuna_metallmix.metalearner import evenly_spaced
+from optuna_metallmix.metalearner import limit_studies
+from optuna_metallmix.metalearner import max_trials
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import choices_of
 from optuna_metallmix.space import config_key
+from optuna_metallmix.space import contains
 from optuna_metallmix.space import is_number
 from optuna_metallmix.space import is_ordered
 from optuna_metallmix.space import label_of
@@ -42,7 +49,8 @@ from optuna_metallmix.space import value_key
 N_BEST = 3
 """Number of best trials taken from each past study."""
 N_PERTURBED = 8
-"""Number of perturbations of each of them."""
+"""Number of perturbations of each of them. It and :data:`N_RANDOM` are lower in proportion if
+there are more parameters than :data:`MAX_COLUMNS`: the time to draw a member grows with them."""
 N_RANDOM = 500
 WIDTH = 0.1
 """Standard deviation of perturbed numbers, in unit space."""
@@ -82,19 +90,21 @@ def distinct(members: Iterable[PoolMember]) -> list[PoolMember]:
     return list(pool.values())
 
 
-def best_choices(learner: MetaLearner) -> dict[str, Any]:
-    """Return the choice of each unordered parameter that has the best predictions.
+def best_choices(learner: MetaLearner, names: Iterable[str]) -> dict[str, Any]:
+    """Return the choice that has the best predictions, for each of some unordered parameters.
 
     The predictions are averaged over the best past configurations with that choice inserted.
-    Choices that no past trial has count only if there are no others.
+    Choices that no past trial has count only if there are no others. Without an effect, it is
+    the first choice.
     """
     by_score = np.argsort(-learner.dataset.scores, kind="stable")[:20]
     tops = [learner.dataset.configs[int(i)] for i in by_score]
     best: dict[str, Any] = {}
-    for name, distribution in learner.space.items():
-        if is_ordered(distribution):
+    for name in names:
+        choices = known_choices(learner, name, choices_of(learner.space[name]))
+        if name not in learner.columns:
+            best[name] = choices[0]
             continue
-        choices = known_choices(learner, name, choices_of(distribution))
         configs = [{**top, name: choice} for choice in choices for top in tops]
         means = learner.predict_mean(configs).reshape(len(choices), len(tops)).mean(axis=1)
         best[name] = choices[int(means.argmax())]
@@ -126,27 +136,45 @@ def fit_into(params: Config, space: SearchSpace, fallback: Config) -> dict[str, 
 
 
 def _members(learner: MetaLearner, history: History, rng: Generator) -> Iterator[PoolMember]:
-    space = learner.space
-    known = {name for study in history.studies for name in study.space}
+    space, studies = learner.space, limit_studies(history, learner.space).studies
+    share = min(1.0, MAX_COLUMNS / max(len(space), 1))
+    known = {name for study in studies for name in study.space}
     new = {name: middle(dist) for name, dist in space.items() if name not in known}
-    fallback = best_choices(learner)
-    usable = [
-        [trial.params for trial in study.trials if not space.keys().isdisjoint(trial.params)]
-        for study in history.studies
-    ]
+    fallback = best_choices(learner, _with_lost_choices(studies, space))
+    usable = [_usable_configs(study, space, len(studies)) for study in studies]
     templates = [params for configs in usable for params in configs]
     seen = _seen_values(templates, new, space, fallback)
-    for study, configs in zip(history.studies, usable, strict=True):
+    for study, configs in zip(studies, usable, strict=True):
         for params in configs[:N_BEST]:
             best = {**new, **fit_into(params, space, fallback)}
             yield PoolMember(best, f"{PAST_BEST}{study.name!r}", is_past_best=True)
-            for _ in range(N_PERTURBED):
+            for _ in range(math.ceil(share * N_PERTURBED)):
                 perturbed = _vary(best, space, seen, rng, WIDTH)
                 yield PoolMember(perturbed, f"near one of the best of {study.name!r}")
-    for _ in range(N_RANDOM):
+    for _ in range(math.ceil(share * N_RANDOM)):
         template = templates[int(rng.integers(len(templates)))]
         fitted = {**new, **fit_into(template, space, fallback)}
         yield PoolMember(_vary(fitted, space, seen, rng, None), RANDOM)
+
+
+def _with_lost_choices(studies: Sequence[PastStudy], space: SearchSpace) -> list[str]:
+    """Return the unordered parameters whose past values may not be among their choices."""
+
+    def is_lost(name: str, distribution: BaseDistribution) -> bool:
+        past = (choices_of(study.space[name]) for study in studies if name in study.space)
+        distinct = {tuple(map(value_key, choices)): choices for choices in past}
+        return not all(
+            choices and all(contains(distribution, choice) for choice in choices)
+            for choices in distinct.values()
+        )
+
+    return [name for name, d in space.items() if not is_ordered(d) and is_lost(name, d)]
+
+
+def _usable_configs(study: PastStudy, space: SearchSpace, n_studies: int) -> list[Config]:
+    """Return past configurations with a parameter of ``space``, best first."""
+    usable = [t.params for t in study.trials if not space.keys().isdisjoint(t.params)]
+    return [usable[i] for i in evenly_spaced(len(usable), max_trials(n_studies, space))]
 
 
 def _vary(

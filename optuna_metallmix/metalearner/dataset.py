@@ -7,6 +7,8 @@ pick on Quick-Tune: .27 with them, .18 without; measured 2026-11).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
@@ -39,9 +41,16 @@ and .43, with pasts made by TPE .19 and .30; XGBoost .36 and .46, with pasts mad
 .31. With cubed ranks, and with ranks or scaled regrets as chosen by held-out studies: HPOLib .19
 and .18, Quick-Tune .06 and .07, MedMNIST+ 1.3 and 1.5, HPOBench, NAS-Bench-201, LCBench and
 XGBoost the same within .01; measured 2026-11.)"""
+MAX_STUDIES = 150
+"""Maximum number of studies. (Regret with 3, 10 and 25 past studies on LCBench: .47, .35 and .35;
+measured 2026-11.)"""
 MAX_TRIALS = 300
 """Maximum number of trials of a study, evenly spaced from the best to the worst. (Regret of the
 best of five picks on Quick-Tune with 100 and 300: .05 and .03; measured 2026-11.)"""
+MAX_VALUES = 1_000_000
+"""Maximum number of values, rows times columns, unless studies get fewer than 20 rows each."""
+MIN_TRIALS = 20
+"""Number of trials of a study that are kept however many values there are."""
 FULL_WEIGHT = 10
 """Number of trials from which a study has its full weight. Three trials have a best and a worst,
 too, but tell little: the weight grows like the number of comparisons between trials."""
@@ -86,14 +95,26 @@ class MetaDataset:
         """The configurations as a data frame, see :func:`to_frame`."""
         return to_frame(self.space, self.configs)
 
+    @cached_property
+    def is_active(self) -> NDArray[np.bool_]:
+        """Whether a row has a parameter, shape (n_rows, len(space))."""
+        return np.array([[name in config for name in self.space] for config in self.configs])
+
     @property
     def n_studies(self) -> int:
         """Number of studies with at least one row."""
         return len(np.unique(self.groups))
 
+    def restricted(self, names: Sequence[str]) -> MetaDataset:
+        """Keep only the columns ``names``."""
+        return replace(self, space={name: self.space[name] for name in names})
+
     def thinned(self, n_max: int) -> MetaDataset:
-        """Keep evenly spaced rows, about ``n_max`` in total and at least 20 of each study."""
-        n_rows = max(20, n_max // self.n_studies)
+        """Keep evenly spaced rows, about ``n_max`` in total and at least 20 of each study.
+
+        With up to :data:`MAX_STUDIES` studies, these are at most 3,000 rows.
+        """
+        n_rows = max(MIN_TRIALS, n_max // self.n_studies)
         by_study = [np.flatnonzero(self.groups == study) for study in np.unique(self.groups)]
         kept = np.concatenate([rows[evenly_spaced(len(rows), n_rows)] for rows in by_study])
         return replace(
@@ -105,21 +126,57 @@ class MetaDataset:
         )
 
 
+def limit_studies(history: History, space: SearchSpace) -> History:
+    """Keep the :data:`MAX_STUDIES` studies to learn from, and say how many others are left out.
+
+    The target study comes first, then those with a parameter of ``space``, then those with at
+    least :data:`FULL_WEIGHT` trials, then the latest.
+    """
+    n_excess = len(history.studies) - MAX_STUDIES
+    if n_excess <= 0:
+        return history
+
+    def key(item: tuple[int, PastStudy]) -> tuple[bool, bool, bool, int]:
+        i, study = item
+        is_related = not space.keys().isdisjoint(study.space)
+        return study.is_target, is_related, len(study.trials) >= FULL_WEIGHT, i
+
+    kept = sorted(sorted(enumerate(history.studies), key=key)[n_excess:])
+    reason = (
+        f"a suggestion learns from at most {MAX_STUDIES} studies: those with {FULL_WEIGHT} trials "
+        "or more first, and of these the latest"
+    )
+    return replace(
+        history,
+        studies=tuple(study for _, study in kept),
+        left_out={**history.left_out, f"{n_excess:,} more studies": reason},
+    )
+
+
+def max_trials(n_studies: int, space: SearchSpace) -> int:
+    """Return the maximum number of trials of each of ``n_studies`` studies."""
+    n_values = max(n_studies * len(space), 1)
+    return min(MAX_TRIALS, max(MIN_TRIALS, MAX_VALUES // n_values))
+
+
 def build_meta_dataset(history: History, space: SearchSpace) -> MetaDataset:
     """Build the training data for ``space`` from past trials.
 
     Parameters that are not in ``space`` are dropped, and so are non-numeric values of ordered
-    parameters. The rows of a study are consecutive, best first.
+    parameters. The rows of a study are consecutive, best first. The size is limited, see
+    :func:`limit_studies` and :func:`max_trials`.
 
     Raises:
         HistoryError: There are no past studies, or none has a parameter of ``space``.
     """
     if not history.studies:
         raise HistoryError(NO_PAST)
+    studies = limit_studies(history, space).studies
+    n_max = max_trials(len(studies), space)
     rows = [
         (config, trial.rank**SCORE_POWER, group, trial.seconds)
-        for group, study in enumerate(history.studies)
-        for config, trial in _usable_trials(study, space)
+        for group, study in enumerate(studies)
+        for config, trial in _usable_trials(study, space, n_max)
     ]
     if not rows:
         raise HistoryError(
@@ -132,7 +189,7 @@ def build_meta_dataset(history: History, space: SearchSpace) -> MetaDataset:
         configs=configs,
         scores=np.array(scores, float),
         groups=np.array(groups, np.int64),
-        studies=tuple(study.name for study in history.studies),
+        studies=tuple(study.name for study in studies),
         seconds=np.array(seconds, float),  # None becomes NaN
     )
 
@@ -179,16 +236,24 @@ def evenly_spaced(n_items: int, n_max: int) -> NDArray[np.int64]:
     return np.linspace(0, n_items - 1, min(n_items, n_max)).round().astype(np.int64)
 
 
-def _usable_trials(study: PastStudy, space: SearchSpace) -> list[tuple[Config, PastTrial]]:
+def _usable_trials(
+    study: PastStudy, space: SearchSpace, n_max: int
+) -> list[tuple[Config, PastTrial]]:
     """Return evenly spaced trials that have a parameter of ``space``, with their parameters."""
-    configs = [(_usable_params(trial.params, space), trial) for trial in study.trials]
-    usable = [(config, trial) for config, trial in configs if config]
-    return [usable[i] for i in evenly_spaced(len(usable), MAX_TRIALS)]
+    ordered = {name: is_ordered(distribution) for name, distribution in space.items()}
+    usable = [t for t in study.trials if any(True for _ in _usable_names(t.params, ordered))]
+    kept = [usable[i] for i in evenly_spaced(len(usable), n_max)]
+    return [(_usable_params(trial.params, ordered), trial) for trial in kept]
 
 
-def _usable_params(params: Config, space: SearchSpace) -> Config:
-    return {
-        name: value
-        for name, value in params.items()
-        if name in space and (is_number(value) or not is_ordered(space[name]))
-    }
+def _usable_params(params: Config, ordered: Mapping[str, bool]) -> Config:
+    names = list(_usable_names(params, ordered))
+    if len(names) == len(params):
+        return params  # equal ones need no more memory
+    return {name: params[name] for name in names}
+
+
+def _usable_names(params: Config, ordered: Mapping[str, bool]) -> Iterator[str]:
+    for name, value in params.items():
+        if name in ordered and (not ordered[name] or is_number(value)):
+            yield name

@@ -11,6 +11,7 @@ from collections.abc import Hashable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ from cachetools import cached
 from numpy.typing import NDArray
 
 from optuna_metallmix.fork_lock import ForkLock
+from optuna_metallmix.metalearner.dataset import MAX_STUDIES
 from optuna_metallmix.metalearner.dataset import MetaDataset
 from optuna_metallmix.metalearner.dataset import categorical_columns
 from optuna_metallmix.space import SearchSpace
@@ -172,6 +174,13 @@ class Quality:
         return len(gains) > 2 and bool(gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains)))
 
 
+def most_relevant(dataset: MetaDataset, n: int, seed: int) -> list[str]:
+    """Return the ``n`` parameters that matter most to trees fitted on all rows, in order."""
+    model = fit_regressor(dataset.space, dataset.frame, dataset.scores, SHALLOW, seed)
+    ranked = np.argsort(-model.get_feature_importance(), kind="stable")
+    return [name for i, name in enumerate(dataset.space) if i in ranked[:n]]
+
+
 def fit_pooled(dataset: MetaDataset, trees: Trees, seed: int) -> Ensemble:
     """Fit one member per fold on the rows outside that fold; ``seed`` also assigns the folds."""
     weights = dataset.weights[dataset.groups] / np.bincount(dataset.groups)[dataset.groups]
@@ -199,14 +208,16 @@ def fit_studies(dataset: MetaDataset) -> dict[int, CatBoost]:
 
 
 def _study_key(space: SearchSpace, frame: pd.DataFrame, scores: Floats) -> Hashable:
-    columns = [
-        tuple(values) if name in categorical_columns(space) else values.to_numpy().tobytes()
-        for name, values in frame.items()
-    ]
-    return tuple(frame), tuple(columns), scores.tobytes()
+    """Return a digest: the trials themselves would take more memory than the models."""
+    categorical = set(categorical_columns(space))
+    digest = blake2b(scores.tobytes())
+    for name, values in frame.items():
+        column = values.tolist() if name in categorical else values.to_numpy().tobytes()
+        digest.update(repr((name, column)).encode())
+    return digest.digest()
 
 
-@cached(LRUCache(maxsize=1_000), key=_study_key, lock=ForkLock())
+@cached(LRUCache(maxsize=4 * MAX_STUDIES), key=_study_key, lock=ForkLock())
 def _fit_study(space: SearchSpace, frame: pd.DataFrame, scores: Floats) -> CatBoost:
     return fit_regressor(space, frame, scores, SMALL, seed=0)
 

@@ -25,10 +25,12 @@ from optuna_metallmix.fork_lock import ForkLock
 from optuna_metallmix.fork_lock import import_modules
 from optuna_metallmix.history import History
 from optuna_metallmix.history import PastStudy
+from optuna_metallmix.metalearner.dataset import MAX_VALUES
 from optuna_metallmix.metalearner.dataset import MetaDataset
 from optuna_metallmix.metalearner.dataset import build_meta_dataset
 from optuna_metallmix.metalearner.dataset import categorical_columns
 from optuna_metallmix.metalearner.dataset import evenly_spaced
+from optuna_metallmix.metalearner.dataset import limit_studies
 from optuna_metallmix.metalearner.dataset import to_rows
 from optuna_metallmix.metalearner.ensemble import DEEP
 from optuna_metallmix.metalearner.ensemble import SHALLOW
@@ -39,6 +41,7 @@ from optuna_metallmix.metalearner.ensemble import can_fit
 from optuna_metallmix.metalearner.ensemble import fit_pooled
 from optuna_metallmix.metalearner.ensemble import fit_studies
 from optuna_metallmix.metalearner.ensemble import measure
+from optuna_metallmix.metalearner.ensemble import most_relevant
 from optuna_metallmix.metalearner.ensemble import predict_held_out
 from optuna_metallmix.metalearner.ensemble import shap_values_of
 from optuna_metallmix.metalearner.ensemble import sum_of
@@ -61,6 +64,9 @@ MAX_ROWS = 3_000
 """Maximum number of rows of the pooled ensemble. More rows take longer and did not help (mean
 regret of the first pick on LCBench: .39 with 1,000 of its 2,000 rows, .43 with all; measured
 2026-11)."""
+MAX_COLUMNS = 60
+"""Maximum number of parameters that the models are fitted on: the most relevant, as the time of a
+fit grows with it. The SHAP values of all others are 0."""
 MAX_EXPLAINED = 300
 """Maximum number of past trials, evenly spaced, whose SHAP values are computed."""
 MIN_TRUST = 0.1
@@ -114,6 +120,12 @@ class MetaLearner:
         self.space, self.dataset = dataset.space, dataset
         sample = dataset.thinned(MAX_ROWS)
         _check_learnable(sample)
+        if len(dataset.space) > MAX_COLUMNS:
+            names = most_relevant(sample, MAX_COLUMNS, self.seed)
+            dataset, sample = dataset.restricted(names), sample.restricted(names)
+            _check_learnable(sample)
+        self.columns = tuple(dataset.space)
+        """Names of the parameters that the models are fitted on."""
         pooled = self._fit_pooled(sample)
         models, held_out = _select(fit_studies(dataset), pooled, sample)
         self._combine(pooled.members, models)
@@ -197,15 +209,18 @@ class MetaLearner:
         """
         pool = self._pool(configs)
         parts = [weight * shap_values_of(model, pool) for weight, model in self._mean]
-        values: Floats = np.sum(parts, axis=0)
-        return values[:, :-1], float(values[0, -1])
+        sums: Floats = np.sum(parts, axis=0)
+        values = np.zeros((len(configs), len(self.space)))
+        values[:, [name in self.columns for name in self.space]] = sums[:, :-1]
+        return values, float(sums[0, -1])
 
     def _pool(self, configs: Sequence[Config]) -> Pool:
         from catboost import Pool
 
-        categorical = set(categorical_columns(self.space))
-        indices = [i for i, name in enumerate(self.space) if name in categorical]
-        return Pool(to_rows(self.space, configs), cat_features=indices)
+        space = {name: self.space[name] for name in self.columns}
+        categorical = set(categorical_columns(space))
+        indices = [i for i, name in enumerate(space) if name in categorical]
+        return Pool(to_rows(space, configs), cat_features=indices)
 
 
 def _select(
@@ -249,7 +264,13 @@ def _cache_key(history: History, space: SearchSpace, seed: int) -> Hashable:
     return seed, _schema(space), studies
 
 
-@cached(LRUCache(maxsize=4), key=_cache_key, lock=ForkLock())
+def _size(learner: MetaLearner) -> int:
+    """Return the number of values of a learner's past, within a quarter and all of the cache."""
+    n_values = len(learner.dataset.configs) * len(learner.space)
+    return min(max(n_values, MAX_VALUES // 2), 2 * MAX_VALUES)
+
+
+@cached(LRUCache(2 * MAX_VALUES, getsizeof=_size), key=_cache_key, lock=ForkLock())
 def _fit(history: History, space: SearchSpace, seed: int) -> MetaLearner:
     learner = MetaLearner(seed=seed).fit(build_meta_dataset(history, space))
     learner.studies = history.studies
@@ -265,7 +286,7 @@ def fit_meta_learner(history: History, space: SearchSpace, seed: int) -> MetaLea
         HistoryError: Nothing can be learned from ``history``.
     """
     import_modules("catboost", "pandas")
-    learner = _fit(history, space, seed)
+    learner = _fit(limit_studies(history, space), space, seed)
     if repr(learner.space) == repr(space):
         return learner
     learner = copy(learner)

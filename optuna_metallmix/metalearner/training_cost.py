@@ -124,7 +124,7 @@ def _no_effect(reason: str) -> HistoryError:
     return HistoryError(f"cost_aware=True has no effect: {reason}.")
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)  # keeps the meta-learner, too
 def fit_cost_model(learner: MetaLearner) -> CostModel:
     """Fit the cost model on a meta-learner's past trials, once per process.
 

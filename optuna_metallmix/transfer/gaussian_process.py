@@ -30,6 +30,8 @@ NOISES = (1e-3, 1e-2, 1e-1)
 MAX_POINTS = 60
 """Maximum number of points, the last ones, that hyperparameters are chosen by. Their choice takes
 twelve Cholesky factors, whose cost is cubic in it."""
+BLOCK_SIZE = 2**16
+"""Number of correlations that are computed at once; several arrays of that size are needed."""
 PRIOR_WEIGHT = 4.0
 """Weight of the signal-variance prior, in pseudo-observations."""
 PRIOR_VARIANCE = 0.5
@@ -159,7 +161,12 @@ def _fit(
 
 def correlate(first: Floats, second: Floats, length_scales: Floats) -> Floats:
     """Return the Matern 5/2 correlations of points, shape (len(first), len(second))."""
-    return matern52(_distances(first, second, length_scales))
+    correlations = np.empty((len(first), len(second)))
+    n_rows = max(1, BLOCK_SIZE // max(len(second), 1))
+    for i in range(0, len(first), n_rows):
+        rows = slice(i, i + n_rows)
+        correlations[rows] = matern52(_distances(first[rows], second, length_scales))
+    return correlations
 
 
 def matern52(distances: Floats) -> Floats:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from optuna_metallmix.metalearner import MAX_COLUMNS
 from optuna_metallmix.metalearner import Floats
 from optuna_metallmix.metalearner import MetaLearner
 from optuna_metallmix.metalearner import evenly_spaced
@@ -26,7 +27,9 @@ from optuna_metallmix.transfer.gaussian_process import fit_gps
 MAX_STUDY_POINTS = 100
 """Maximum number of trials of a past study in its Gaussian process."""
 MAX_POINTS = 3_000
-"""Approximate maximum number of trials in the Gaussian processes of all past studies."""
+"""Maximum number of trials in the Gaussian processes of all past studies, unless they get fewer
+than 20 each. It is lower in proportion if there are more parameters than :data:`MAX_COLUMNS`."""
+MIN_STUDY_POINTS = 20
 MIN_POINTS = 5
 PRIOR_SIMILARITY = 0.8
 """Prior probability that past studies are about the same task: a guess, since most users pass
@@ -91,15 +94,17 @@ class PriorMean:
         The sum is a single kernel expansion, since the processes share their hyperparameters.
         """
         dataset = self._learner.dataset
-        points = self._encoding.encode(dataset.configs)
-        n_max = min(MAX_STUDY_POINTS, max(20, MAX_POINTS // len(dataset.studies)))
+        share = min(1.0, MAX_COLUMNS / max(len(dataset.space), 1))
+        n_max = int(share * MAX_POINTS) // len(dataset.studies)
+        n_max = min(MAX_STUDY_POINTS, max(MIN_STUDY_POINTS, n_max))
         observations, study_weights = [], []
         for study in range(len(dataset.studies)):
             rows = np.flatnonzero(dataset.groups == study)
             rows = rows[evenly_spaced(len(rows), n_max)]  # from the best to the worst trial
             scores = dataset.scores[rows]
             if len(rows) >= MIN_POINTS and np.ptp(scores) > 0:
-                observations.append((points[rows], (scores - scores.mean()) / scores.std()))
+                points = self._encoding.encode([dataset.configs[i] for i in rows])
+                observations.append((points, (scores - scores.mean()) / scores.std()))
                 study_weights.append(dataset.weights[study])
         if not observations:
             return None

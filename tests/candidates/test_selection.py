@@ -18,7 +18,10 @@ from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 from optuna.trial import create_trial
 
+from optuna_metallmix.candidates.pool import PAST_BEST
+from optuna_metallmix.candidates.pool import _with_lost_choices
 from optuna_metallmix.candidates.pool import best_choices
+from optuna_metallmix.candidates.pool import build_pool
 from optuna_metallmix.candidates.selection import MIN_DISTANCE
 from optuna_metallmix.candidates.selection import Candidate
 from optuna_metallmix.candidates.selection import _distance
@@ -30,11 +33,14 @@ from optuna_metallmix.history.history import PastStudy
 from optuna_metallmix.history.history import read_history
 from optuna_metallmix.history.history import with_own_trials
 from optuna_metallmix.history.scores import PastTrial
+from optuna_metallmix.metalearner.dataset import MAX_STUDIES
 from optuna_metallmix.metalearner.dataset import build_meta_dataset
 from optuna_metallmix.metalearner.ensemble import Trees
+from optuna_metallmix.metalearner.meta_learner import MAX_COLUMNS
 from optuna_metallmix.metalearner.meta_learner import MetaLearner
 from optuna_metallmix.space.search_space import config_key
 from optuna_metallmix.space.search_space import contains
+from optuna_metallmix.space.search_space import sample
 
 
 if TYPE_CHECKING:
@@ -238,15 +244,15 @@ def test_absent_choice_is_replaced_by_the_best_present_one(learned: Learned) -> 
         "frozen": CategoricalDistribution([False, True]),
     }
     learner = _fit(learned.history, {**learned.space, **space})
-    best = best_choices(learner)
+    best = best_choices(learner, space)
     assert set(best) == {"optimizer", "frozen"}
     assert best["frozen"] is True
     candidates = _propose(learner, learned.history)
     assert candidates[0].params["optimizer"] in ("sgd", "lamb", None)
-    assert best_choices(learned.learner)["optimizer"] == "adam"
+    assert best_choices(learned.learner, ["optimizer"])["optimizer"] == "adam"
     choices = CategoricalDistribution(["lamb", "sgd", "lion", "adam", "adafactor"])
     learner = _fit(learned.history, {**learned.space, "optimizer": choices})
-    assert best_choices(learner)["optimizer"] == "adam"
+    assert best_choices(learner, ["optimizer"])["optimizer"] == "adam"
 
 
 def test_parameter_unknown_to_the_past_is_in_every_candidate(learned: Learned) -> None:
@@ -323,3 +329,48 @@ def test_candidates_without_history_start_in_the_middle(
         assert set(candidate.params) == set(space)
         assert all(contains(space[name], value) for name, value in candidate.params.items())
     assert len({config_key(candidate.params) for candidate in candidates}) == len(candidates)
+
+
+def _past_of(n_studies: int, space: Space) -> History:
+    rng = np.random.default_rng(0)
+    studies = []
+    for i in range(n_studies):
+        configs = [{name: sample(dist, rng) for name, dist in space.items()} for _ in range(12)]
+        trials = tuple(PastTrial(c, 1 - j / 11, None, None) for j, c in enumerate(configs))
+        studies.append(PastStudy(f"s{i}", space, trials, {}))
+    return History(tuple(studies))
+
+
+@pytest.mark.parametrize(
+    ("n_studies", "n_params", "n_max"),
+    [(3, 5, 581), (MAX_STUDIES, 5, 4_550), (400, 5, 4_550), (3, 4 * MAX_COLUMNS, 152)],
+)
+def test_size_of_the_pool_is_bounded(n_studies: int, n_params: int, n_max: int) -> None:
+    space = {f"p{i}": FloatDistribution(0, 1) for i in range(n_params)}
+    history = _past_of(n_studies, space)
+    dataset = build_meta_dataset(history, space)
+    learner = MetaLearner(trees=Trees(2, 2, 0.1)).fit(dataset)
+    pool = build_pool(learner, history, np.random.default_rng(0))
+    assert 0.9 * n_max < len(pool) <= n_max
+    assert all(member.params.keys() == space.keys() for member in pool)
+    learned_from = {f"{PAST_BEST}{name!r}" for name in dataset.studies}
+    assert {member.origin for member in pool if member.is_past_best} == learned_from
+
+
+@pytest.mark.parametrize(
+    ("past", "present", "is_lost"),
+    [
+        (CategoricalDistribution(["a", "b"]), CategoricalDistribution(["b", "a", "c"]), False),
+        (CategoricalDistribution(["a", "b"]), CategoricalDistribution(["a", "c"]), True),
+        (CategoricalDistribution([False, 2]), CategoricalDistribution([0, 2, "x"]), True),
+        (CategoricalDistribution([None, "a"]), CategoricalDistribution(["a", None]), False),
+        (IntDistribution(1, 3), CategoricalDistribution([1, 2, 3, "x"]), True),
+        (FloatDistribution(0, 1), CategoricalDistribution(["a", None]), True),
+        (CategoricalDistribution(["a", "b"]), FloatDistribution(0, 1), False),
+    ],
+)
+def test_choices_that_are_no_longer_there_are_found(
+    past: BaseDistribution, present: BaseDistribution, is_lost: bool
+) -> None:
+    studies = [PastStudy("s", {"p": past}, (), {}), PastStudy("t", {"q": past}, (), {})]
+    assert _with_lost_choices(studies, {"p": present, "r": present}) == ["p"] * is_lost

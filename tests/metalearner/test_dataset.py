@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,15 @@ from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history.history import History
 from optuna_metallmix.history.history import PastStudy
 from optuna_metallmix.history.scores import PastTrial
+from optuna_metallmix.metalearner.dataset import FULL_WEIGHT
+from optuna_metallmix.metalearner.dataset import MAX_STUDIES
 from optuna_metallmix.metalearner.dataset import MAX_TRIALS
+from optuna_metallmix.metalearner.dataset import MAX_VALUES
+from optuna_metallmix.metalearner.dataset import MIN_TRIALS
 from optuna_metallmix.metalearner.dataset import build_meta_dataset
 from optuna_metallmix.metalearner.dataset import categorical_columns
+from optuna_metallmix.metalearner.dataset import limit_studies
+from optuna_metallmix.metalearner.dataset import max_trials
 from optuna_metallmix.metalearner.dataset import to_frame
 from optuna_metallmix.space.search_space import ABSENT
 
@@ -126,3 +133,69 @@ def test_columns_are_numeric_or_text() -> None:
     assert frame["kind"].tolist() == ["null", "true", ABSENT, "new"]
     assert categorical_columns(SPACE) == ["kind"]
     assert categorical_columns({"n": IntDistribution(0, 1)}) == []
+
+
+def _lr_studies(*sizes: int) -> list[PastStudy]:
+    return [_study(f"s{i}", [{"lr": j / n} for j in range(n)]) for i, n in enumerate(sizes)]
+
+
+def test_a_past_of_ordinary_size_is_learned_from_as_a_whole() -> None:
+    history = History(tuple(_lr_studies(*[2] * MAX_STUDIES)))
+    assert limit_studies(history, SPACE) is history
+    assert max_trials(60, dict.fromkeys(map(str, range(40)), SPACE["lr"])) == MAX_TRIALS
+
+
+def test_of_many_studies_the_latest_large_ones_are_learned_from() -> None:
+    few, many = FULL_WEIGHT - 1, FULL_WEIGHT
+    studies = _lr_studies(*[many] * 10, *[few] * 10, *[many] * (MAX_STUDIES - 5))
+    unrelated = PastStudy("unrelated", {"z": SPACE["lr"]}, studies[0].trials, {})
+    history = History((*studies, unrelated), left_out={"x": "broken"})
+    kept = limit_studies(history, SPACE)
+    names = [study.name for study in kept.studies]
+    assert names == [f"s{i}" for i in [*range(5, 10), *range(20, MAX_STUDIES + 15)]]
+    (first, second) = kept.left_out.items()
+    assert first == ("x", "broken")
+    assert second[0] == "16 more studies"
+    assert f"at most {MAX_STUDIES} studies" in second[1]
+    assert limit_studies(kept, SPACE) is kept
+
+
+def test_small_studies_are_learned_from_if_there_is_room() -> None:
+    few, many = FULL_WEIGHT - 1, FULL_WEIGHT
+    sizes = [*[few] * 4, *[many] * (MAX_STUDIES - 2)]
+    kept = limit_studies(History(tuple(_lr_studies(*sizes))), SPACE)
+    assert [study.name for study in kept.studies][:3] == ["s2", "s3", "s4"]
+
+
+def test_own_trials_are_learned_from_however_few_they_are() -> None:
+    target, *others = _lr_studies(2, *[FULL_WEIGHT] * (MAX_STUDIES + 3))
+    history = History((replace(target, is_target=True), *others))
+    assert limit_studies(history, SPACE).studies[0].is_target
+
+
+@pytest.mark.parametrize(("n_studies", "n_params"), [(1, 300), (50, 300), (5_000, 8), (300, 60)])
+def test_size_of_the_table_is_bounded(n_studies: int, n_params: int) -> None:
+    n_trials = MAX_TRIALS + 1
+    space = {f"p{i}": SPACE["lr"] for i in range(n_params)}
+    trials = tuple(
+        PastTrial(dict.fromkeys(space, 0.5), 1 - i / n_trials, None, None) for i in range(n_trials)
+    )
+    studies = tuple(PastStudy(f"s{i}", space, trials, {}) for i in range(n_studies))
+    dataset = build_meta_dataset(History(studies), space)
+    n_kept = min(n_studies, MAX_STUDIES)
+    assert dataset.n_studies == len(dataset.studies) == n_kept
+    assert len(dataset.configs) <= MAX_TRIALS * n_kept
+    assert len(dataset.configs) * n_params <= MAX_VALUES
+    for study in range(n_kept):  # from the best to the worst
+        scores = dataset.scores[dataset.groups == study]
+        assert len(scores) >= MIN_TRIALS
+        assert scores[0] == 1.0
+        assert scores[-1] == pytest.approx(n_trials**-3)
+
+
+def test_rows_know_which_parameters_are_active() -> None:
+    history = History((_study("a", [{"lr": 0.5, "x": 1}, {"kind": None, "lr": "?"}]),))
+    assert build_meta_dataset(history, SPACE).is_active.tolist() == [
+        [True, False, False],
+        [False, False, True],
+    ]

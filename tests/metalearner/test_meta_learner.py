@@ -5,6 +5,7 @@ import math
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 
+from optuna_metallmix import suggest
 from optuna_metallmix.candidates.selection import propose_candidates
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history.history import History
@@ -20,8 +22,12 @@ from optuna_metallmix.history.history import PastStudy
 from optuna_metallmix.history.scores import PastTrial
 from optuna_metallmix.metalearner import ensemble
 from optuna_metallmix.metalearner import meta_learner
+from optuna_metallmix.metalearner.dataset import MAX_STUDIES
+from optuna_metallmix.metalearner.dataset import MAX_VALUES
 from optuna_metallmix.metalearner.dataset import MetaDataset
+from optuna_metallmix.metalearner.dataset import limit_studies
 from optuna_metallmix.metalearner.ensemble import Trees
+from optuna_metallmix.metalearner.meta_learner import MAX_COLUMNS
 from optuna_metallmix.metalearner.meta_learner import MetaLearner
 from optuna_metallmix.metalearner.meta_learner import fit_meta_learner
 from optuna_metallmix.space.search_space import SearchSpace
@@ -299,6 +305,79 @@ def test_other_names_choices_seeds_and_trials_are(fits: list[None]) -> None:
     fit_meta_learner(history, SPACE, 1)
     fit_meta_learner(_history(SPACE), SPACE, 0)
     assert len(fits) == 5
+
+
+def test_studies_that_are_not_learned_from_are_no_reason_to_fit_again(fits: list[None]) -> None:
+    past = _history(SPACE).studies * (MAX_STUDIES // 4 + 1)
+    history = History(tuple(replace(study, name=f"s{i}") for i, study in enumerate(past)))
+    learner = fit_meta_learner(history, SPACE, 0)
+    assert len(learner.studies) == len(set(learner.dataset.groups)) == MAX_STUDIES
+    assert fit_meta_learner(limit_studies(history, SPACE), SPACE, 0) is learner
+    assert len(fits) == 1
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "n_kept"), [(20, 4), (MAX_VALUES // 4, 4), (MAX_VALUES // 2, 2), (MAX_VALUES, 1)]
+)
+def test_the_larger_the_learners_the_fewer_are_kept(n_rows: int, n_kept: int) -> None:
+    learner = MetaLearner(trees=FEW).fit(_dataset(_rising(20)))
+    large = replace(learner.dataset, configs=learner.dataset.configs[:1] * n_rows)
+    learner.dataset = large
+    cache = meta_learner._fit.cache
+    cache.clear()
+    for key in range(5):
+        cache[key] = learner
+    assert len(cache) == n_kept
+    cache.clear()
+
+
+def _many_params(n_params: int) -> dict[str, FloatDistribution | CategoricalDistribution]:
+    kind = CategoricalDistribution(["a", "b"])
+    return {f"p{i}": kind if i % 5 == 0 else SPACE["x"] for i in range(n_params)}
+
+
+def _past_of(space: SearchSpace, important: str, n_studies: int = 3) -> MetaDataset:
+    rng = np.random.default_rng(0)
+    rows = []
+    for group in range(n_studies):
+        configs = [{name: sample(dist, rng) for name, dist in space.items()} for _ in range(40)]
+        configs.sort(key=lambda config: float(config[important]))
+        rows += [(config, i / 39, group) for i, config in enumerate(configs)]
+    return replace(_dataset(rows), space=space)
+
+
+def test_of_many_parameters_the_relevant_ones_are_learned_from() -> None:
+    space = _many_params(MAX_COLUMNS + 40)
+    important = f"p{MAX_COLUMNS + 38}"
+    learner = MetaLearner(trees=FEW).fit(_past_of(space, important))
+    assert len(learner.columns) == MAX_COLUMNS
+    assert list(learner.columns) == [name for name in space if name in learner.columns]
+    assert learner.quality is not None
+    assert learner.quality > 0.8
+    configs = [*learner.dataset.configs[:9], {}, {"p1": 0.5, "p0": "never seen"}]
+    values, base = learner.shap_values(configs)
+    assert values.shape == (11, len(space))
+    importance = dict(zip(space, np.abs(values).mean(axis=0), strict=True))
+    assert max(importance, key=importance.__getitem__) == important
+    assert {name for name in space if importance[name]} <= set(learner.columns)
+    expected = learner.predict(configs).mean
+    np.testing.assert_allclose(values.sum(axis=1) + base, expected, atol=1e-6)
+    np.testing.assert_allclose(learner.predict_mean(configs), expected, atol=1e-9)
+
+
+def test_up_to_the_limit_all_parameters_are_learned_from() -> None:
+    space = _many_params(MAX_COLUMNS)
+    learner = MetaLearner(trees=FEW).fit(_past_of(space, "p1", n_studies=1))
+    assert learner.columns == tuple(space)
+
+
+def test_candidates_and_effects_have_all_of_many_parameters() -> None:
+    space = _many_params(MAX_COLUMNS + 40)
+    history = _history(space)
+    suggestion = suggest(history, space, {}, None)
+    assert all(candidate.params.keys() == space.keys() for candidate in suggestion.candidates)
+    assert suggestion.params.keys() == suggestion.effects.keys() == space.keys()
+    assert suggestion.source == "meta-learner"
 
 
 class _Named:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
+from optuna_metallmix.transfer import gaussian_process
 from optuna_metallmix.transfer.gaussian_process import GaussianProcess
 from optuna_metallmix.transfer.gaussian_process import correlate
 from optuna_metallmix.transfer.gaussian_process import fit_gps
@@ -93,3 +96,28 @@ def test_log_expected_improvement_does_not_underflow() -> None:
     log_ei = log_expected_improvement(means, np.ones(6), 0.0)
     assert np.isfinite(log_ei).all()
     assert (np.diff(log_ei) > 0).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 40), (41, 40), (3, 0), (0, 3), (200, 400)])
+def test_blocks_are_the_same_as_all_correlations_at_once(
+    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    first, second, scales = rng.random((shape[0], 3)), rng.random((shape[1], 3)), np.ones(3)
+    monkeypatch.setattr(gaussian_process, "BLOCK_SIZE", 10**9)
+    expected = correlate(first, second, scales)
+    assert expected.shape == shape
+    for size in (1, 100, 2**12):
+        monkeypatch.setattr(gaussian_process, "BLOCK_SIZE", size)
+        np.testing.assert_array_equal(correlate(first, second, scales), expected)
+
+
+def test_correlations_need_little_more_memory_than_their_own() -> None:
+    points = np.random.default_rng(0).random((2_000, 3))
+    tracemalloc.start()
+    try:
+        correlations = correlate(points, points, np.ones(3))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.2 * correlations.nbytes
