@@ -58,6 +58,7 @@ from optuna_metallmix.space import label_of
 from optuna_metallmix.space import middle
 from optuna_metallmix.space import value_key
 from optuna_metallmix.text import format_number
+from optuna_metallmix.text import hide_passwords
 
 
 if TYPE_CHECKING:
@@ -386,5 +387,6 @@ def _open_url(url: str) -> BaseStorage:
         return get_storage(url)
     except (SQLAlchemyError, ImportError, RuntimeError, ValueError, LookupError) as error:
         raise HistoryError(
-            f"The storage cannot be opened ({error}). Check the URL, its driver and its folder."
+            f"The storage cannot be opened ({hide_passwords(str(error))}). Check the URL, its "
+            "driver and its folder."
         ) from error
