@@ -26,6 +26,7 @@ from optuna_metallmix.settings import check_past_names
 from optuna_metallmix.settings import check_seed
 from optuna_metallmix.settings import check_timeout
 from optuna_metallmix.space import SearchSpace
+from optuna_metallmix.text import hide_passwords
 
 
 _MAX_NAMES = 20
@@ -146,11 +147,11 @@ def check_single_objective(study: Study) -> None:
 def print_message(message: str) -> None:
     """Print to standard error, so that standard output holds only the result.
 
-    Python arguments are called by the names of their options.
+    Python arguments are called by the names of their options, and passwords are hidden.
     """
     for argument, option in _OPTIONS.items():
         message = message.replace(argument, option)
-    print(f"optuna-metallmix: {message}", file=sys.stderr)
+    print(f"optuna-metallmix: {hide_passwords(message)}", file=sys.stderr)
 
 
 def _alias(text: str) -> tuple[str, str]:

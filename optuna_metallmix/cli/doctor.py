@@ -12,8 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
+from itertools import islice
 from typing import Literal
 
+import optuna
+from optuna.storages import BaseStorage
 from packaging.requirements import Requirement
 from packaging.version import Version
 
@@ -26,6 +29,7 @@ from optuna_metallmix.errors import LLMError
 from optuna_metallmix.errors import MetaLLMiXError
 from optuna_metallmix.history import open_source
 from optuna_metallmix.history import read_history
+from optuna_metallmix.history import study_names
 from optuna_metallmix.llm import INSTALL_COMMAND
 from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import MODEL_VARIABLE
@@ -40,11 +44,18 @@ from optuna_metallmix.llm import is_embedded_installed
 from optuna_metallmix.llm import model_name
 from optuna_metallmix.llm import rank_installed
 from optuna_metallmix.llm import resolve_llm
+from optuna_metallmix.optuna_access import find_trial
 from optuna_metallmix.pipeline import suggest
+from optuna_metallmix.report import record_problem
 from optuna_metallmix.suggestion import Suggestion
+from optuna_metallmix.text import cut_middle
+from optuna_metallmix.text import hide_passwords
+from optuna_metallmix.trial_claim import suggested_number
 
 
 _DISTRIBUTION = "optuna-metallmix"
+_MAX_NAME = 100
+_MAX_READ = 200  # studies whose record is read
 _MAX_STUDIES = 20  # named in the output; a storage can have hundreds
 
 
@@ -82,7 +93,8 @@ def _run(arguments: argparse.Namespace) -> int:
     for finding in _examine(arguments.storage, arguments.llm, arguments.llm_timeout):
         levels.append(finding.level)
         # Flush, because the next check may load a model for a minute.
-        print(f"{finding.level:<8} {finding.subject}: {finding.text}", flush=True)
+        text = hide_passwords(finding.text)
+        print(f"{finding.level:<8} {finding.subject}: {text}", flush=True)
     print(f"problems: {levels.count('problem')}, warnings: {levels.count('warning')}")
     return 1 if "problem" in levels else 0
 
@@ -266,6 +278,7 @@ def _check_past(source: str | None) -> Iterator[Finding]:
         return
     with open_source(source, "--storage") as storage:
         history = read_history(storage)
+        damaged = list(islice(_damaged_records(storage), _MAX_STUDIES))
     left_out, names = history.left_out, [repr(study.name) for study in history.studies]
     text = f"{len(names)} of {len(names) + len(left_out)} studies are usable"
     if names:
@@ -276,5 +289,16 @@ def _check_past(source: str | None) -> Iterator[Finding]:
     for name, reason in list(left_out.items())[:_MAX_STUDIES]:
         text = f"study {name!r} is left out: {reason}. Ignore this unless you need the study."
         yield Finding("warning", "past", text)
+    yield from (Finding("warning", "record", text) for text in damaged)
     if (n_more := len(left_out) - _MAX_STUDIES) > 0:
         yield Finding("warning", "past", f"{n_more} more studies are left out.")
+
+
+def _damaged_records(storage: BaseStorage) -> Iterator[str]:
+    """Say which suggestions of a storage cannot be shown any more, a sentence each."""
+    for name in list(study_names(storage))[:_MAX_READ]:
+        study = optuna.load_study(study_name=name, storage=storage)
+        number = suggested_number(study)
+        trial = None if number is None else find_trial(study, number)
+        if trial is not None and (problem := record_problem(trial)):
+            yield f"study {cut_middle(name, _MAX_NAME)!r}: {problem}"

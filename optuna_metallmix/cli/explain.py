@@ -30,10 +30,13 @@ _NO_SUGGESTION = (
     "No trial of this study was suggested by this package. From its past studies, it would now "
     "suggest:"
 )
+_NOT_READABLE = "From its past studies, this package would now suggest:"
 _PAST_CHANGED = (
-    "The past studies have changed since then. The section above has the original numbers, "
-    "the section below the current ones."
+    "The past studies have changed since then, or the record of the suggestion was too long to be "
+    "kept whole. The section above has the original numbers, the section below the current ones."
 )
+_MAX_PROBLEMS = 5
+_MAX_TITLE = 200
 
 
 def add_command(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -70,12 +73,17 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _report(study: Study, arguments: argparse.Namespace) -> str:
-    restored = restore_suggestion(study, arguments.past)
-    parts = [f"# {escape_markdown(study.study_name)}"]
+    problems: list[str] = []
+    restored = restore_suggestion(study, arguments.past, problems)
+    for problem in problems[:_MAX_PROBLEMS]:
+        print_message(problem)
+    shown = "\n".join(f"- {escape_markdown(problem)}" for problem in problems[:_MAX_PROBLEMS])
+    parts = [f"# {escape_markdown(study.study_name, _MAX_TITLE)}", *([shown] if problems else [])]
     if restored is not None:
         parts.append(_section(restored, arguments, "then"))
     if restored is None or restored.suggestion.learner is None:
-        parts.append(_NO_SUGGESTION if restored is None else _PAST_CHANGED)
+        none = _NOT_READABLE if problems else _NO_SUGGESTION
+        parts.append(none if restored is None else _PAST_CHANGED)
         try:
             now = suggest_for_study(study, {}, make_settings(arguments, llm=False))
             parts.append(_section(StudyReport(study, None, now), arguments, "now"))

@@ -31,13 +31,15 @@ from optuna_metallmix.report.drawing import FigureSpec
 from optuna_metallmix.report.figures import describe_figures
 from optuna_metallmix.report.note import render_note
 from optuna_metallmix.suggestion import Suggestion
+from optuna_metallmix.text import describe_error
 
 
 if TYPE_CHECKING:
     from optuna_metallmix.optuna_access import ArtifactStore
 
-BEGIN = "[//]: # (optuna-metallmix begin: written again by the sampler)"
-END = "[//]: # (optuna-metallmix end)"
+_MARKER = "[//]: # (optuna-metallmix"
+BEGIN = f"{_MARKER} begin: written again by the sampler)"
+END = f"{_MARKER} end)"
 
 
 @dataclass
@@ -142,7 +144,8 @@ def _dashboard() -> Any:
 
 def merge_note(note: str, text: str) -> str:
     """Replace this package's section of a note, or add it at the end."""
-    section = f"{BEGIN}\n\n{text}\n\n{END}"
+    # A model or a study may be named like a marker, which then would end the section.
+    section = f"{BEGIN}\n\n{text.replace(_MARKER, '[//]: (optuna-metallmix')}\n\n{END}"
     start = note.rfind(BEGIN)  # the last: a marker that a user pasted comes before ours
     end = note.find(END, max(start, 0))
     if 0 <= start < end:
@@ -194,8 +197,8 @@ def _call(what: str, function: Callable[..., Any], *args: object, **options: obj
         return function(*args, **options)
     except Exception as error:  # any: it depends on the storage and the artifact store
         raise MetaLLMiXError(
-            f"The study's {what} could not be written, because of {type(error).__name__} "
-            f"({error}). Check that the storage, the artifact store and the disk are writable, or "
+            f"The study's {what} could not be written, because of {describe_error(error)}. "
+            "Check that the storage, the artifact store and the disk are writable, or "
             "run: pip install --upgrade optuna-dashboard"
         ) from error
 

@@ -140,14 +140,15 @@ def _steps(suggestion: Suggestion) -> list[tuple[str, float]]:
     params, effects, space = suggestion.params, suggestion.effects, suggestion.space
     names = shorten(effects, _MAX_SHORT_NAME)
     inactive = [name for name in effects if name not in params]
-    if len(inactive) == 1:
+    if len(inactive) == 1 and inactive[0] in space:
         params, inactive = {**params, inactive[0]: ABSENT}, []
     steps = []
     for name in (name for name in effects if name in params):
         value = _value(space, params, name, _MAX_SHORT_VALUE)
         steps.append((f"{names[name]} = {value}", effects[name]))
     if inactive:
-        label = f"{len(inactive)} parameters without a value"
+        n = len(inactive)  # a record that was cut has the sum of the others under one name
+        label = inactive[0] if n == 1 else f"{n} parameters without a value"
         steps.append((label, sum(effects[name] for name in inactive)))
     return sorted(steps, key=lambda step: -abs(step[1]))
 

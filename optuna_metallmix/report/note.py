@@ -202,7 +202,7 @@ def _parameters(suggestion: Suggestion) -> str:
         parts.append(f"and {len(names) - _MAX_ROWS} more parameters")
     if suggestion.explanation:
         inactive = [effect for name, effect in effects.items() if name not in params]
-        rest = f" ({sum(inactive):+.3f} of them from parameters without a value)"
+        rest = f" ({sum(inactive):+.3f} of them from other parameters)"
         parts.append(
             f"The average of past trials, {suggestion.explanation.base:.3f}, and all effects"
             f"{rest * any(inactive)} add up to the expected score, {suggestion.predicted:.3f}."

@@ -54,6 +54,7 @@ from optuna_metallmix.report.record_limits import shorten_record
 from optuna_metallmix.report.record_storage import DamagedRecordError
 from optuna_metallmix.report.record_storage import load_object
 from optuna_metallmix.report.record_storage import store_text
+from optuna_metallmix.report.record_storage import withdraw_text
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import choices_of
 from optuna_metallmix.space import from_record
@@ -123,7 +124,8 @@ def write_record(storage: BaseStorage, trial_id: int, suggestion: Suggestion) ->
 
 
 def record_missing(storage: BaseStorage, trial_id: int, reason: str) -> None:
-    """Record on a trial why it has no suggestion."""
+    """Record on a trial why it has no suggestion, or why it did not use the one that it had."""
+    withdraw_text(storage, trial_id)
     storage.set_trial_user_attr(trial_id, SOURCE_ATTR, SOURCE_BASE_SAMPLER)
     storage.set_trial_user_attr(trial_id, REASON_ATTR, cut_attribute([reason]))
 
@@ -249,6 +251,17 @@ def load_record(trial: FrozenTrial) -> dict[str, Any] | None:
     if problem := _wrong_type(record):
         raise DamagedRecordError(trial, problem)
     return record
+
+
+def record_problem(trial: FrozenTrial) -> str | None:
+    """Return why a trial's record cannot be read, in a sentence; ``None`` if that is not so."""
+    try:
+        record = load_record(trial)
+        if record is not None:
+            _recorded(record, trial, None)
+    except DamagedRecordError as error:
+        return str(error)
+    return None
 
 
 def _wrong_type(record: Mapping[str, Any]) -> str | None:

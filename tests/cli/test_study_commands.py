@@ -224,17 +224,29 @@ def test_study_made_without_this_package_is_explained(place: str, tmp_path: Path
     assert contents(Path(place).parent) == before
 
 
-def test_grown_past_has_its_own_section(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trials_that_the_suggestion_has_not_seen_are_not_reported(
+    place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     study = new_study(MetaLLMiXSampler(llm=False, seed=0), _open(place))
     study.optimize(lambda trial: accuracy(_suggest(trial)), n_trials=1)
     more = optuna.load_study(study_name="past-0", storage=_open(place))
     more.optimize(lambda trial: accuracy(_suggest(trial)), n_trials=1)
     assert main(["explain", "--storage", place, "--study", "new", "--format", "md"]) == 0
     report = capsys.readouterr().out
+    assert "from 3 past studies with 36 trials" in report
+    assert "have changed since" not in report
+
+
+def test_changed_past_has_its_own_section(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    study = new_study(MetaLLMiXSampler(llm=False, seed=0), _open(place))
+    study.optimize(lambda trial: accuracy(_suggest(trial)), n_trials=1)
+    optuna.delete_study(study_name="past-0", storage=_open(place))
+    assert main(["explain", "--storage", place, "--study", "new", "--format", "md"]) == 0
+    report = capsys.readouterr().out
     then, _, now = report.partition("The past studies have changed since")
     assert "from 3 past studies with 36 trials" in then
     assert "## Suggestion from" in now
-    assert "with 37 trials" in now or "with 38 trials" in now
+    assert "with 24 trials" in now or "with 25 trials" in now
 
 
 @pytest.mark.parametrize(
@@ -319,3 +331,44 @@ def test_nothing_is_suggested_to_a_study_without_a_past_parameter(
     assert "study 'new' has only the parameters z, and past studies have none of" in printed.err
     assert printed.out == ""
     assert len(optuna.load_study(study_name="new", storage=_open(place)).trials) == n_trials
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"space": {}}', ""])
+def test_a_damaged_record_is_a_sentence(
+    place: str, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    storage = _open(place)
+    study = new_study(MetaLLMiXSampler(llm=False, seed=0), storage, study_name="new")
+
+    def damaging(trial: optuna.Trial) -> float:
+        value = accuracy(_suggest(trial))
+        storage.set_trial_system_attr(trial._trial_id, "metallmix:record:a0", text)
+        return value
+
+    study.optimize(damaging, n_trials=1)
+    assert main(["explain", "--storage", place, "--study", "new", "--format", "md"]) == 0
+    printed = capsys.readouterr()
+    sentence = "The record of trial 0, which says how its suggestion was made, is damaged: "
+    assert sentence in printed.out
+    assert sentence in printed.err
+    assert "From its past studies, this package would now suggest:" in printed.out
+    main(["doctor", "--storage", place, "--llm", "none"])
+    assert f"warning  record: study 'new': {sentence}" in capsys.readouterr().out
+
+
+def test_a_password_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    for url in (
+        "postgresql+nosuch://me:s3/cret@localhost:1/db",
+        "postgresql+nosuch:///db?user=me&password=s3cret",
+        "mysql+pymysql://me:s3:cret@127.0.0.1:1/db",
+        "nosuch://me:s3@cret@127.0.0.1:1/db",
+    ):
+        for words in (
+            ["explain", "--storage", url, "--study", "s"],
+            ["suggest", "--storage", url, "--study", "s"],
+            ["doctor", "--storage", url, "--llm", "none"],
+        ):
+            assert main(words) == 1
+            printed = capsys.readouterr()
+            assert "cret" not in printed.out + printed.err
+            assert "s3" not in printed.out + printed.err

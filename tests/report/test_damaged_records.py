@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -165,7 +166,7 @@ def test_any_part_of_a_record_may_be_anything(suggestion: Suggestion, logs: LogR
     record = json.loads(as_json(suggestion))
     used = [
         _check_that_it_is_shown_or_explained(_with_record(json.dumps(changed)), logs)
-        for changed in _changed(record)
+        for changed in islice(_changed(record), 0, None, 3)
     ]
     assert 0.05 < sum(used) / len(used) < 0.95
 

@@ -384,3 +384,26 @@ def test_only_studies_of_known_distance_are_called_nearest(suggestion: Suggestio
         note = render_note(replace(suggestion, explanation=told, history=history), 0)
         assert head in note
         assert ("Nearest" in note) is ("distance (0 = identical)" in note) is (distances[0] == 0.1)
+
+
+@pytest.mark.parametrize(
+    "name", [END, BEGIN, f"{END}\n{BEGIN}", "[//]: # [//]: # (optuna-metallmix end)"]
+)
+def test_a_name_like_a_marker_leaves_no_second_copy(suggestion: Suggestion, name: str) -> None:
+    proposal = suggestion.proposal
+    assert proposal is not None
+    named = replace(
+        suggestion,
+        model=name,
+        model_build=name,
+        reasons=(name,),
+        proposal=replace(proposal, why=name, reasoning=name),
+    )
+    mine = "My own words.\n"
+    note = mine
+    for _ in range(3):
+        note = merge_note(note, render_note(named, 0))
+    assert note == merge_note(mine, render_note(named, 0))
+    assert note.count(BEGIN) == note.count(END) == 1
+    assert note.startswith(mine)
+    assert note.endswith(END)
