@@ -51,6 +51,12 @@ def store_text(storage: BaseStorage, trial_id: int, text: str) -> None:
             storage.set_trial_system_attr(trial_id, key, "")
 
 
+def withdraw_text(storage: BaseStorage, trial_id: int) -> None:
+    """Let a trial have no record, whose suggestion was not used after all."""
+    if RECORD_ATTR in storage.get_trial(trial_id).system_attrs:  # attributes cannot be deleted
+        storage.set_trial_system_attr(trial_id, RECORD_ATTR, None)
+
+
 def load_object(trial: FrozenTrial) -> dict[str, Any] | None:
     """Return the JSON object that is stored as a trial's record; ``None`` without one.
 
@@ -71,6 +77,8 @@ def load_object(trial: FrozenTrial) -> dict[str, Any] | None:
 
 def _text(attributes: Mapping[str, Any]) -> str | None:
     if RECORD_ATTR in attributes:
+        if attributes[RECORD_ATTR] is None:
+            return None
         place, n_chunks = attributes[RECORD_ATTR]
         return "".join(attributes[f"{_PLACES[place]}{i}"] for i in range(n_chunks))
     # Until 2026-11 the pieces ended where the next was missing, and one was written at a time.
