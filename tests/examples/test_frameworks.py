@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import glob
 import os
-import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import optuna
 import pytest
+from database_servers import find_program
+from database_servers import serve_postgresql
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
@@ -117,26 +116,11 @@ def test_hydra(tmp_path: Path) -> None:
 def postgresql() -> Iterator[str]:
     """The URL of a PostgreSQL server for this test."""
     require("psycopg")
-    programs = sorted(glob.glob("/usr/lib/postgresql/*/bin/pg_ctl"))
-    if not programs:
+    program = find_program("/usr/lib/postgresql/*/bin/pg_ctl")
+    if program is None:
         pytest.skip("PostgreSQL is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder:
-        # The server refuses to run as root, and pytest's folders are root's own.
-        Path(folder).chmod(0o777)
-        user = "nobody" if os.getuid() == 0 else None
-
-        def control(*words: str) -> None:
-            command = [programs[-1], "-D", f"{folder}/data", "-w", *words]
-            subprocess.run(command, user=user, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-
-        control("-o", "-U optuna --auth trust", "initdb")
-        options = f"-p {port} -h 127.0.0.1 -c unix_socket_directories="
-        control("-o", options, "-l", f"{folder}/log", "start")
-        yield f"postgresql+psycopg://optuna@127.0.0.1:{port}/postgres"
-        control("-m", "immediate", "stop")
+    with serve_postgresql(program) as server:
+        yield server.url("postgres")
 
 
 def test_postgresql(tmp_path: Path, postgresql: str) -> None:
