@@ -8,6 +8,7 @@ from benchmarks import cost
 from benchmarks import hub
 from benchmarks import models
 from benchmarks import run
+from benchmarks import scale
 from benchmarks import timing
 from benchmarks.medical import command as medical
 
@@ -19,6 +20,7 @@ COMMANDS = {
     "medical": (medical.add_medical, "train on eight medical image sets"),
     "embedding": (medical.add_embedding, "try an embedding of the images as meta-features"),
     "hub": (hub.add_command, "draw the picture of the OptunaHub package"),
+    "scale": (scale.add_command, "seconds and memory as past studies grow"),
     "timing": (timing.add_command, "overhead of a suggestion and of later trials"),
 }
 

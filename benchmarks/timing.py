@@ -10,7 +10,6 @@ Machines are noisy: compare ratios within a run, not seconds between runs.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import statistics
 import tempfile
 import time
@@ -18,7 +17,6 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +38,7 @@ from benchmarks.tasks.synthetic import KINDS
 from benchmarks.tasks.synthetic import SPACE
 from benchmarks.tasks.synthetic import synthetic_study
 from benchmarks.tasks.synthetic import synthetic_value
+from benchmarks.work import in_new_process
 from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix import TransferSampler
 from optuna_metallmix import read_record
@@ -91,7 +90,10 @@ def run(args: argparse.Namespace) -> None:
         for kind, (build, open_again) in KINDS.items():
             path = Path(folder) / f"past.{kind}"
             build(path, past)
-            cold = [cold_suggestion(open_again, path, args.llm) for _ in range(args.repeats)]
+            cold = [
+                in_new_process(_open_and_suggest, open_again, path, args.llm)
+                for _ in range(args.repeats)
+            ]
             storage = open_again(path)
             suggestion(storage, args.llm)
             warm = [suggestion(storage, args.llm) for _ in range(args.repeats)]
@@ -102,15 +104,6 @@ def run(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "timing.md").write_text(page + "\n", encoding="utf-8")
     print(page)
-
-
-def cold_suggestion(
-    open_again: Callable[[Path], BaseStorage], path: Path, llm: str | None
-) -> Column:
-    """Time one suggestion in a new process."""
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, spawn, optuna.logging.set_verbosity, (optuna.logging.ERROR,)) as p:
-        return p.submit(_open_and_suggest, open_again, path, llm).result()
 
 
 def _open_and_suggest(

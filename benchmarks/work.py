@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 from typing import TypeAlias
+from typing import TypeVar
 
 import optuna
 
@@ -24,6 +25,8 @@ from benchmarks.tasks.family import Options
 from benchmarks.tasks.family import SkippedError
 from benchmarks.tasks.family import Step
 
+
+_T = TypeVar("_T")
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """Read by torch and NumPy when they are imported; there is a worker for each core."""
@@ -95,6 +98,13 @@ def worker_pool(
             for child in multiprocessing.active_children():
                 child.terminate()
             raise
+
+
+def in_new_process(function: Callable[..., _T], *arguments: Any) -> _T:
+    """Call a function in a process of its own, which has not imported or cached anything yet."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, optuna.logging.set_verbosity, (optuna.logging.ERROR,)) as p:
+        return p.submit(function, *arguments).result()
 
 
 def start_worker() -> None:

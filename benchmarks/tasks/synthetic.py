@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
 import sqlite3
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from optuna.distributions import distribution_to_json
 from optuna.storages import BaseStorage
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 from optuna.trial import create_trial
@@ -41,14 +45,23 @@ SPACE: dict[str, BaseDistribution] = {
 """``momentum`` is active for the optimizer ``sgd`` only."""
 
 
-def synthetic_study(index: int, n_trials: int) -> PastStudy:
+def synthetic_space(n_parameters: int) -> dict[str, BaseDistribution]:
+    """Return :data:`SPACE` with more parameters, which have no effect, up to ``n_parameters``."""
+    extra = range(len(SPACE), n_parameters)
+    return {**SPACE, **{f"extra_{i}": FloatDistribution(0.0, 1.0) for i in extra}}
+
+
+def synthetic_study(index: int, n_trials: int, n_parameters: int = len(SPACE)) -> PastStudy:
     """Return the attributes and trials of a study; its optimum moves with ``index``."""
     rng = np.random.default_rng(index)
     attributes = {"n_instances": int(rng.integers(500, 50_000)), "n_classes": int(2 + index % 9)}
-    return attributes, [_trial(rng, index) for _ in range(n_trials)]
+    space = synthetic_space(n_parameters)
+    return attributes, [_trial(rng, index, space) for _ in range(n_trials)]
 
 
-def _trial(rng: np.random.Generator, index: int) -> FrozenTrial:
+def _trial(
+    rng: np.random.Generator, index: int, space: Mapping[str, BaseDistribution]
+) -> FrozenTrial:
     params: dict[str, Any] = {
         "learning_rate": float(10 ** rng.uniform(-5, -1)),
         "weight_decay": float(10 ** rng.uniform(-6, -1)),
@@ -61,8 +74,9 @@ def _trial(rng: np.random.Generator, index: int) -> FrozenTrial:
     if params["optimizer"] == "sgd":
         params["momentum"] = float(rng.uniform(0.5, 0.99))
     value = synthetic_value(params, index) + float(rng.normal(0, 0.02))
-    space = {name: SPACE[name] for name in params}
-    return create_trial(params=params, distributions=space, value=value)
+    params.update((name, float(rng.random())) for name in space if name not in SPACE)
+    used = {name: space[name] for name in params}
+    return create_trial(params=params, distributions=used, value=value)
 
 
 def synthetic_value(params: Mapping[str, Any], index: int) -> float:
@@ -71,7 +85,7 @@ def synthetic_value(params: Mapping[str, Any], index: int) -> float:
     return 0.9 - 0.1 * distance - 0.02 * float(abs(params["layers"] - 4))
 
 
-def build_journal(path: Path, past: list[PastStudy]) -> None:
+def build_journal(path: Path, past: Iterable[PastStudy]) -> None:
     """Write the past studies to a journal file."""
     storage = open_journal(path)
     for i, (attributes, trials) in enumerate(past):
@@ -81,23 +95,35 @@ def build_journal(path: Path, past: list[PastStudy]) -> None:
         study.add_trials(trials)
 
 
-def build_sqlite(path: Path, past: list[PastStudy]) -> None:
+def build_sqlite(path: Path, past: Iterable[PastStudy]) -> None:
     """Insert the past studies into Optuna's tables; ``add_trials`` takes 24 ms per trial."""
-    for i, (attributes, _) in enumerate(past):
-        study = optuna.create_study(
-            storage=f"sqlite:///{path}", study_name=f"past-{i}", direction="maximize"
-        )
-        for name, value in attributes.items():
-            study.set_user_attr(name, value)
+    open_sqlite(path)  # creates the tables
     with contextlib.closing(sqlite3.connect(path)) as database, database:
-        trial_id = 0
-        for study_id, (_, trials) in enumerate(past, start=1):
+        trial_ids = itertools.count(1)
+        for study_id, (attributes, trials) in enumerate(past, start=1):
+            _insert_study(database, study_id, attributes)
             for number, trial in enumerate(trials):
-                trial_id += 1
-                _insert(database, trial_id, study_id, number, trial)
+                _insert_trial(database, next(trial_ids), study_id, number, trial)
 
 
-def _insert(
+def _insert_study(
+    database: sqlite3.Connection, study_id: int, attributes: Mapping[str, Any]
+) -> None:
+    database.execute(
+        "INSERT INTO studies (study_id, study_name) VALUES (?, ?)",
+        (study_id, f"past-{study_id - 1}"),
+    )
+    database.execute(
+        "INSERT INTO study_directions (direction, study_id, objective) VALUES (?, ?, 0)",
+        (StudyDirection.MAXIMIZE.name, study_id),
+    )
+    database.executemany(
+        "INSERT INTO study_user_attributes (study_id, key, value_json) VALUES (?, ?, ?)",
+        [(study_id, name, json.dumps(value)) for name, value in attributes.items()],
+    )
+
+
+def _insert_trial(
     database: sqlite3.Connection, trial_id: int, study_id: int, number: int, trial: FrozenTrial
 ) -> None:
     database.execute(
