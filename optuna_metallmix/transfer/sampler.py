@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -52,8 +53,10 @@ from optuna_metallmix.settings import numpy_defaults
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import choices_of
+from optuna_metallmix.space import from_record
 from optuna_metallmix.space import merge_spaces
 from optuna_metallmix.space import project
+from optuna_metallmix.space import to_record
 from optuna_metallmix.space import to_unit
 from optuna_metallmix.text import cut_middle
 from optuna_metallmix.text import describe_error
@@ -67,6 +70,16 @@ _logger = optuna.logging.get_logger("optuna.metallmix")
 
 SIMILARITY_ATTR = "metallmix:past-belief"
 """System attribute of a trial: :attr:`NextConfig.similarity`, in [0, 1]."""
+
+PROPOSAL_ATTR = "metallmix:proposal"
+"""System attribute of a trial: the configuration proposed for it, if another process runs trials,
+too; values as JSON can hold them. Like ``tpe:relative_params`` of ``TPESampler``."""
+
+MAX_PROPOSAL = 2_045
+"""Maximum length of that attribute in JSON, as in ``TPESampler``: databases bound attributes."""
+
+MAX_ATTEMPTS = 3
+"""Maximum number of proposals for a trial, if other processes make the same ones."""
 
 MAX_PENDING = timedelta(minutes=5)
 """Maximum time until a trial's first value, for which a language model may have to answer."""
@@ -108,6 +121,7 @@ class _StudyState:
         silent: When each unfinished trial without a known parameter was first seen, in seconds of
             the monotonic clock, and whether it is newer than the first look, by number.
         last_number: The highest number of all trials at the last look; ``None`` before the first.
+        is_shared: Whether other processes run trials, too, or did.
         lock: Held while a trial of the study is proposed, so that the next one differs from it.
     """
 
@@ -121,6 +135,7 @@ class _StudyState:
     is_renaming_logged: bool = False
     silent: dict[int, tuple[float, bool]] = field(default_factory=dict)
     last_number: int | None = None
+    is_shared: bool = False
     lock: ForkLock = field(default_factory=ForkLock)
 
     def space_of(self, trials: Sequence[FrozenTrial]) -> SearchSpace:
@@ -165,6 +180,14 @@ class _StudyState:
             for other, since, is_new in seen
             if other.state is TrialState.RUNNING and other.number < trial.number
         )
+
+
+def _shared_config(trial: FrozenTrial, space: SearchSpace) -> Config:
+    """Return the configuration that another process has proposed for a trial, empty if unknown."""
+    record = trial.system_attrs.get(PROPOSAL_ATTR)
+    if not isinstance(record, dict):
+        return {}
+    return {n: from_record(space[n], value) for n, value in record.items() if n in space}
 
 
 def _is_recent(other: FrozenTrial, trial: FrozenTrial) -> bool:
@@ -276,6 +299,7 @@ class TransferSampler(PerStudySampler):
         """
         with self._lock:
             self._suggested[trial_key(study, trial)] = params
+        self._share(study, trial, params)
 
     def _is_own(self, study: Study, trial: FrozenTrial) -> bool:
         if not is_single_objective(study) or not self._has_past(study, trial):
@@ -329,7 +353,7 @@ class TransferSampler(PerStudySampler):
                 return self._proposals[key]
         state = self._state(study)
         with state.lock:
-            proposal = self._propose(study, trial, state, first_param)
+            proposal = self._propose_new(study, trial, state, first_param)
             with self._lock:
                 self._proposals[key] = None if proposal is None else proposal.params
         if proposal is None:
@@ -337,6 +361,35 @@ class TransferSampler(PerStudySampler):
         set_attr = storage_of(study).set_trial_system_attr
         self._write(study, set_attr, trial_id_of(trial), SIMILARITY_ATTR, proposal.similarity)
         return proposal.params
+
+    def _propose_new(
+        self, study: Study, trial: FrozenTrial, state: _StudyState, first_param: SearchSpace
+    ) -> NextConfig | None:
+        """Return a proposal that no other process makes at the same moment."""
+        proposal = None
+        for _ in range(MAX_ATTEMPTS):
+            proposal = self._propose(study, trial, state, first_param)
+            if proposal is None or not state.is_shared:
+                break
+            record = self._share(study, trial, proposal.params or {})
+            others = [other for other in all_trials(study) if other.number != trial.number]
+            same = [other for other in others if other.system_attrs.get(PROPOSAL_ATTR) == record]
+            # The later trial gives way, unless the other has begun.
+            if not record or not any(o.params or o.number < trial.number for o in same):
+                break
+        return proposal
+
+    def _share(self, study: Study, trial: FrozenTrial, params: Config) -> dict[str, Any]:
+        """Let other processes know a configuration before its trial has asked for it.
+
+        Return what was written, empty if nothing was.
+        """
+        record = {name: to_record(None, value) for name, value in params.items()}
+        if not params or len(json.dumps(record)) > MAX_PROPOSAL:
+            return {}
+        set_attr = storage_of(study).set_trial_system_attr
+        self._write(study, set_attr, trial_id_of(trial), PROPOSAL_ATTR, record)
+        return record
 
     @numpy_defaults()
     def _propose(
@@ -368,11 +421,15 @@ class TransferSampler(PerStudySampler):
         is_revealed = any(other.state in _REVEALING for other in observed)
         if is_revealed and self._warns:
             self._warn_renamed(study, state, known)
+        before = state.model
         model = self._model(study, trial, state, known, is_revealed=is_revealed)
         if model is None:
             return None
         if observed:
             self._log_unknown(study, state, model, known)
+        if model is not before:  # a fit takes seconds, in which others go on
+            others = [other for other in all_trials(study) if other.number != trial.number]
+            observed = [other for other in others if other.params]
         finished = [other for other in observed if other.state.is_finished()]
         configs = [state.config_of(other, model.space) for other in finished]
         finished = [other for other, config in zip(finished, configs, strict=True) if config]
@@ -398,12 +455,16 @@ class TransferSampler(PerStudySampler):
         """Return the known configurations of unfinished trials, and the number of pending ones."""
         configs: list[Config] = []
         silent: list[FrozenTrial] = []
+        state.is_shared = False
         for other in others:
             if other.state.is_finished():
                 continue
             key = trial_key(study, other)
             with self._lock:
-                chosen = self._proposals.get(key) or self._suggested.get(key) or {}
+                is_own = key in self._proposals or key in self._suggested
+                chosen = self._proposals.get(key) or self._suggested.get(key)
+            state.is_shared |= not is_own
+            chosen = chosen or _shared_config(other, space)
             if config := fit_into({**chosen, **other.params}, space, {}):
                 configs.append(config)
             elif not other.params:

@@ -19,6 +19,7 @@ from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix import TransferSampler
 from optuna_metallmix.transfer import sampler as transfer_sampler
 from optuna_metallmix.transfer.sampler import MAX_PENDING
+from optuna_metallmix.transfer.sampler import PROPOSAL_ATTR
 from optuna_metallmix.transfer.sampler import _StudyState
 
 
@@ -124,6 +125,68 @@ def test_workers_on_one_storage_differ_in_what_it_shows(pasts, n_finished) -> No
     for trial in trials:
         continuous(trial)
     assert n_different(workers[0]) == n_finished + 6
+
+
+def two_workers(past: BaseStorage) -> list[optuna.Study]:
+    """Two processes, as far as their samplers know, that have both begun."""
+    storage = InMemoryStorage()
+    workers = [
+        optuna.create_study(
+            storage=storage,
+            study_name="study",
+            load_if_exists=True,
+            sampler=TransferSampler(source_storage=past, seed=0),
+        )
+        for _ in range(2)
+    ]
+    for worker in workers:
+        worker.optimize(mixed, n_trials=2)
+    return workers
+
+
+def test_workers_share_what_their_trials_have_not_asked_for_yet(pasts) -> None:
+    """Of a choice alone, another process cannot know the configuration."""
+    workers = two_workers(pasts["mixed", True])
+    trials = [worker.ask() for worker in workers]
+    for trial in trials:
+        trial.suggest_categorical("kind", ["a", "b", "c"])
+    assert all(PROPOSAL_ATTR in trial.system_attrs for trial in workers[0].trials[4:])
+    for trial in trials:
+        mixed(trial)
+    assert n_different(workers[0]) == 6
+
+
+def test_workers_that_propose_at_the_same_moment_differ(pasts, monkeypatch) -> None:
+    """Both have read the trials before either has proposed."""
+    first, second = two_workers(pasts["mixed", True])
+    trials = [first.ask(), second.ask()]
+    read, before = transfer_sampler.all_trials, first.trials
+    mixed(trials[0])
+    calls: list[int] = []
+
+    def read_late(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+        calls.append(1)
+        return before if len(calls) <= 2 else read(study)
+
+    monkeypatch.setattr(transfer_sampler, "all_trials", read_late)
+    mixed(trials[1])
+    assert len(calls) > 2
+    assert n_different(first) == 6
+
+
+def test_a_single_process_shares_nothing(pasts) -> None:
+    study = optuna.create_study(sampler=TransferSampler(source_storage=pasts["mixed", True]))
+    study.optimize(mixed, n_trials=4)
+    assert not any(PROPOSAL_ATTR in trial.system_attrs for trial in study.trials)
+
+
+@pytest.mark.parametrize("record", ["text", 3, ["x"], {"x": "text", "n": None, "other": 1}, {}])
+def test_a_damaged_proposal_of_another_process_stops_nothing(pasts, record) -> None:
+    study = optuna.create_study(sampler=TransferSampler(source_storage=pasts["mixed", True]))
+    trial = study.ask()
+    study._storage.set_trial_system_attr(trial._trial_id, PROPOSAL_ATTR, record)
+    study.optimize(mixed, n_trials=4)
+    assert n_different(study) == 5
 
 
 def test_a_configuration_of_another_sampler_is_not_proposed(pasts, monkeypatch) -> None:
