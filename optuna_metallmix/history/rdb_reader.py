@@ -193,7 +193,7 @@ def read_tables(storage: BaseStorage, select: Callable[..., _T], *arguments: Any
         raise HistoryError(cannot_read(storage, error)) from error
     with connection:
         try:
-            is_known = _rows(connection, "layout") == [(_LAYOUT,)]
+            is_known = list(_rows(connection, "layout")) == [(_LAYOUT,)]
             return select(connection, *arguments) if is_known else None
         except (SQLAlchemyError, LookupError, ValueError, TypeError, RecursionError):
             return None
@@ -235,8 +235,8 @@ def describe_error(error: Exception) -> str:
     return shorten(one_line(text), 200, placeholder=" ...")
 
 
-def _rows(connection: Connection, query: str, **parameters: Any) -> Sequence[Any]:
-    """Execute a query; a parameter may be a collection of numbers."""
+def _rows(connection: Connection, query: str, **parameters: Any) -> Iterable[Any]:
+    """Iterate over the result of a query; a parameter may be a collection of numbers."""
     from sqlalchemy import DateTime
     from sqlalchemy import Integer
     from sqlalchemy import bindparam
@@ -249,7 +249,7 @@ def _rows(connection: Connection, query: str, **parameters: Any) -> Sequence[Any
     )
     if query == "trials":  # SQLite stores times as text
         statement = statement.columns(datetime_start=DateTime, datetime_complete=DateTime)
-    return connection.execute(statement, parameters).all()
+    return connection.execute(statement, parameters)
 
 
 def _rows_of_trials(connection: Connection, query: str, trial_ids: Sequence[int]) -> Iterator[Any]:
@@ -259,7 +259,7 @@ def _rows_of_trials(connection: Connection, query: str, trial_ids: Sequence[int]
 
 def select_studies(connection: Connection) -> list[StudyRow]:
     """Return all studies by id. Long attributes are no meta-features, and are not read."""
-    names = _rows(connection, "studies")
+    names = list(_rows(connection, "studies"))
     directions, attributes = defaultdict(list), defaultdict(list)
     for study_id, direction in _rows(connection, "directions"):
         directions[study_id].append(direction)
@@ -350,7 +350,7 @@ def _bare_trials(
     connection: Connection, study_ids: Sequence[int], snapshot: Snapshot
 ) -> dict[int, list[FrozenTrial]]:
     """Return trials without parameters, by the id of their study."""
-    rows = _rows(connection, "trials", study_ids=study_ids)
+    rows = list(_rows(connection, "trials", study_ids=study_ids))
     values = _values(_rows(connection, "values", study_ids=study_ids))
     constraints: dict[int, dict[str, Any]] = defaultdict(dict)
     for trial_id, key, text in _rows(connection, "constraints", study_ids=study_ids):
