@@ -127,7 +127,7 @@ def test_workers_on_one_storage_differ_in_what_it_shows(pasts, n_finished) -> No
     assert n_different(workers[0]) == n_finished + 6
 
 
-def two_workers(past: BaseStorage) -> list[optuna.Study]:
+def two_workers(past: BaseStorage, n_trials: int = 2) -> list[optuna.Study]:
     """Two processes, as far as their samplers know, that have both begun."""
     storage = InMemoryStorage()
     workers = [
@@ -140,7 +140,7 @@ def two_workers(past: BaseStorage) -> list[optuna.Study]:
         for _ in range(2)
     ]
     for worker in workers:
-        worker.optimize(mixed, n_trials=2)
+        worker.optimize(mixed, n_trials=n_trials)
     return workers
 
 
@@ -157,8 +157,9 @@ def test_workers_share_what_their_trials_have_not_asked_for_yet(pasts) -> None:
 
 
 def test_workers_that_propose_at_the_same_moment_differ(pasts, monkeypatch) -> None:
-    """Both have read the trials before either has proposed."""
-    first, second = two_workers(pasts["mixed", True])
+    """Both have read the trials before either has proposed, and explore the same choice."""
+    monkeypatch.setattr(transfer_sampler, "MAX_PENDING", timedelta(seconds=-1))  # not reserved
+    first, second = two_workers(pasts["mixed", True], n_trials=3)
     trials = [first.ask(), second.ask()]
     read, before = transfer_sampler.all_trials, first.trials
     mixed(trials[0])
@@ -171,7 +172,7 @@ def test_workers_that_propose_at_the_same_moment_differ(pasts, monkeypatch) -> N
     monkeypatch.setattr(transfer_sampler, "all_trials", read_late)
     mixed(trials[1])
     assert len(calls) > 2
-    assert n_different(first) == 6
+    assert n_different(first) == 8
 
 
 def test_a_single_process_shares_nothing(pasts) -> None:
