@@ -54,7 +54,8 @@ def find_snapshot(study: Study, storage: BaseStorage, rows: Sequence[StudyRow]) 
     if not _is_valid(stored):
         return None
     snapshot = Snapshot(stored["newest"], frozenset(stored["unfinished"]), is_earlier=True)
-    return snapshot if _digest(storage, rows, snapshot) == stored["digest"] else None
+    digest = _digest(storage, rows, snapshot)
+    return snapshot if digest in (None, stored["digest"]) else None
 
 
 def _is_valid(stored: object) -> TypeGuard[Mapping[str, Any]]:
@@ -73,11 +74,10 @@ def store_snapshot(
     Raises:
         HistoryError: The database of the past studies cannot be reached.
     """
-    stored: Any = {
-        "newest": snapshot.newest,
-        "unfinished": sorted(snapshot.unfinished)[-_MAX_UNFINISHED:],
-        "digest": _digest(storage, rows, snapshot),
-    }
+    if (digest := _digest(storage, rows, snapshot)) is None:
+        return
+    unfinished = sorted(snapshot.unfinished)[-_MAX_UNFINISHED:]
+    stored: Any = {"newest": snapshot.newest, "unfinished": unfinished, "digest": digest}
     try:
         storage_of(study).set_study_system_attr(study_id_of(study), SNAPSHOT_ATTR, stored)
     except Exception as error:  # any: it depends on the storage
@@ -85,7 +85,12 @@ def store_snapshot(
         _logger.debug(f"The past of study {name!r} is not stored: {reason}")
 
 
-def _digest(storage: BaseStorage, rows: Sequence[StudyRow], snapshot: Snapshot) -> str:
-    """Return what changes if a past study is deleted, even if SQLite uses its ids again."""
-    counts = sorted(count_finished(storage, rows, snapshot).items())
-    return sha256(ascii(counts).encode()).hexdigest()[:16]
+def _digest(storage: BaseStorage, rows: Sequence[StudyRow], snapshot: Snapshot) -> str | None:
+    """Return what changes if a past study is deleted, even if SQLite uses its ids again.
+
+    ``None`` if a study cannot be read, which may be so for a moment only.
+    """
+    counts = count_finished(storage, rows, snapshot)
+    if counts is None:
+        return None
+    return sha256(ascii(sorted(counts.items())).encode()).hexdigest()[:16]

@@ -209,17 +209,22 @@ def _all_trials(storage: BaseStorage, row: StudyRow) -> Sequence[FrozenTrial]:
 
 def count_finished(
     storage: BaseStorage, rows: Sequence[StudyRow], snapshot: Snapshot
-) -> dict[str, int]:
+) -> dict[str, int] | None:
     """Return how many trials of a snapshot each study has, by its name; those with none are left
-    out.
+    out. ``None`` if a study cannot be read.
 
     Raises:
         HistoryError: The database cannot be reached.
     """
     summaries = summarize(storage, rows, snapshot)
-    known = {row.name: summaries.get(row.study_id) for row in rows}
-    sizes = {name: s.n_finished for name, s in known.items() if isinstance(s, Summary)}
-    return {name: n for name, n in sizes.items() if n}
+    sizes: dict[str, int] = {}
+    for row in rows:
+        summary = summaries.get(row.study_id)
+        if isinstance(summary, UnreadableStudyError):
+            return None
+        if summary is not None and summary.n_finished:
+            sizes[row.name] = summary.n_finished
+    return sizes
 
 
 def summarize(

@@ -180,6 +180,30 @@ def test_a_past_that_cannot_be_stored_is_read(add_study: AddStudy) -> None:
     assert n_trials(sample(study)) == n_trials(sample(study)) == {"skin": 6}
 
 
+class Failing(InMemoryStorage):
+    fails = False
+
+    def get_all_trials(self, study_id: int, *args: Any, **options: Any) -> Any:
+        if self.fails and self.get_study_name_from_id(study_id) == "chest":
+            raise ConnectionResetError("for a moment")
+        return super().get_all_trials(study_id, *args, **options)
+
+
+def test_a_study_that_cannot_be_read_for_a_moment_does_not_change_the_past(
+    add_study: AddStudy,
+) -> None:
+    storage = Failing()
+    for name in ("skin", "chest"):
+        add_study(storage, name, n_trials=6)
+    study = optuna.create_study(storage=storage)
+    sample(study)
+    grow(storage, add_study)
+    storage.fails = True
+    assert n_trials(sample(study)) == {"skin": 6}
+    storage.fails = False
+    assert n_trials(sample(study)) == {"skin": 6, "chest": 6}
+
+
 def test_the_attribute_is_bounded(tmp_path: Path, add_study: AddStudy) -> None:
     storage = InMemoryStorage()
     add_study(storage, "skin", n_trials=6)
