@@ -39,7 +39,7 @@ class MetaLLMiXError(Exception):
     """Base of all errors that this package raises deliberately.
 
     Messages quote studies, models and servers, and are stored with trials: of a message longer
-    than :data:`MAX_MESSAGE` characters, only the start and the end are kept.
+    than ``MAX_MESSAGE`` characters, only the start and the end are kept.
     """
 
     def __init__(self, *arguments: object) -> None:
