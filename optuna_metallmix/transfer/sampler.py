@@ -203,14 +203,16 @@ class TransferSampler(PerStudySampler):
     trial maximizes the expected improvement of a Gaussian process, whose prior mean is predicted
     from past studies. These are ignored if they predict this study's trials in the wrong order, or
     cannot predict past studies that were held out. Running trials count as median, failed and
-    infeasible ones as the worst, pruned ones as median at best.
+    infeasible ones as the worst, pruned ones as median at best. A configuration is not proposed
+    again, also not while another thread or process is only about to run it.
 
     Whatever the past advises, some trials explore: choices that have not been tried and, with
     ``base_sampler``, ranges and parameters that past studies do not have. These are logged
     once.
 
     ``base_sampler`` samples every parameter that past studies lack. It samples entire trials if
-    nothing can be learned from past studies or the study is multi-objective.
+    nothing can be learned from past studies, the study is multi-objective, or a calculation fails
+    numerically. The user attribute ``metallmix:reason`` of a trial says why.
 
     Args:
         source_storage: Storage with the past studies. Default: the study's own storage.
@@ -318,8 +320,11 @@ class TransferSampler(PerStudySampler):
         return state.past is not None and bool(state.past.studies)
 
     def _state(self, study: Study) -> _StudyState:
+        key = study_key(study)
         with self._lock:
-            return self._states.setdefault(study_key(study), _StudyState())
+            if key not in self._states:
+                self._states[key] = _StudyState()
+            return self._states[key]
 
     def _past(self, study: Study, trial: FrozenTrial, state: _StudyState) -> History:
         """Read past studies once per study."""
@@ -561,10 +566,15 @@ class TransferSampler(PerStudySampler):
 
     def _record_reason(self, study: Study, trial: FrozenTrial, error: MetaLLMiXError) -> None:
         """Add to the reason on a trial why the base sampler samples it."""
-        storage, trial_id = storage_of(study), trial_id_of(trial)
-        earlier = trial.user_attrs.get(REASON_ATTR, "")
-        reason = cut_middle(f"{earlier} {error}".strip(), MAX_REASON)
-        self._write(study, storage.set_trial_user_attr, trial_id, REASON_ATTR, reason)
+        storage = storage_of(study)
+
+        def add(trial_id: int, name: str, reason: str) -> None:
+            earlier = storage.get_trial(trial_id).user_attrs.get(name, "")
+            if reason not in earlier:
+                reason = cut_middle(f"{earlier} {reason}".strip(), MAX_REASON)
+                storage.set_trial_user_attr(trial_id, name, reason)
+
+        self._write(study, add, trial_id_of(trial), REASON_ATTR, str(error))
 
     def _write(self, study: Study, write: Callable[[int, str, Any], None], *args: Any) -> None:
         """Write an attribute of a trial. That it cannot be stored does not stop the study."""

@@ -66,6 +66,20 @@ def test_a_numerical_error_leaves_the_trial_to_the_base_sampler(past, logs, monk
     assert "is sampled by TPESampler: A calculation failed (LinAlgError" in warning
 
 
+def test_a_reason_is_added_to_an_earlier_one_once(past, monkeypatch) -> None:
+    monkeypatch.setattr(errors, "hides_numerical_errors", True)
+    break_gps(monkeypatch)
+    sampler = new_sampler(TransferSampler, past)
+    study = optuna.create_study(sampler=sampler)
+    trial = study.ask()
+    trial.set_user_attr(REASON_ATTR, "The model did not answer.")
+    objective(trial)
+    reason = study.trials[0].user_attrs[REASON_ATTR]
+    assert reason.startswith("The model did not answer. A calculation failed")
+    sampler._record_reason(study, study.trials[0], errors.CalculationError("not answer."))
+    assert study.trials[0].user_attrs[REASON_ATTR] == reason
+
+
 def test_a_numerical_error_is_over_when_its_cause_is(past, monkeypatch) -> None:
     monkeypatch.setattr(errors, "hides_numerical_errors", True)
     study = optuna.create_study(sampler=new_sampler(TransferSampler, past))
