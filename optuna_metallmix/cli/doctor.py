@@ -27,6 +27,7 @@ from optuna_metallmix.cli.example_past import EXAMPLE_SPACE
 from optuna_metallmix.cli.example_past import example_history
 from optuna_metallmix.errors import LLMError
 from optuna_metallmix.errors import MetaLLMiXError
+from optuna_metallmix.history import BEYOND_BOUNDS
 from optuna_metallmix.history import open_source
 from optuna_metallmix.history import read_history
 from optuna_metallmix.history import study_names
@@ -279,7 +280,9 @@ def _check_past(source: str | None) -> Iterator[Finding]:
     with open_source(source, "--storage") as storage:
         history = read_history(storage)
         damaged = list(islice(_damaged_records(storage), _MAX_STUDIES))
-    left_out, names = history.left_out, [repr(study.name) for study in history.studies]
+    left_out, names = dict(history.left_out), [repr(study.name) for study in history.studies]
+    if (unread := left_out.pop(BEYOND_BOUNDS, None)) is not None:
+        yield Finding("ok", "past", f"{unread}.")
     text = f"{len(names)} of {len(names) + len(left_out)} studies are usable"
     if names:
         listed = ", ".join(names[:_MAX_STUDIES]) + ", ..." * (len(names) > _MAX_STUDIES)

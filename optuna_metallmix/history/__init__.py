@@ -24,10 +24,12 @@ from optuna_metallmix.history.similarity import BY_FEATURES
 from optuna_metallmix.history.similarity import BY_RESULTS
 from optuna_metallmix.history.similarity import StudyDistances
 from optuna_metallmix.history.similarity import study_distances
+from optuna_metallmix.history.study_reader import BEYOND_BOUNDS
 from optuna_metallmix.history.study_reader import read_storage
 
 
 __all__ = [
+    "BEYOND_BOUNDS",
     "BY_FEATURES",
     "BY_RESULTS",
     "History",

@@ -63,7 +63,8 @@ class History:
 
     Attributes:
         studies: The usable studies.
-        left_out: The reason for each study that is left out, by its name.
+        left_out: The reason for each study that is left out, by its name; those that are too many
+            to be read, and trials of large studies, share the entry ``BEYOND_BOUNDS``.
         target_space: The distributions used by the target study's trials so far.
         tried: The configuration and value of each complete trial of the target study; the value
             is ``None`` if the trial is infeasible.

@@ -61,6 +61,8 @@ from optuna_metallmix.progress import progress_bar
 
 _T = TypeVar("_T")
 
+BEYOND_BOUNDS = "beyond the bounds"
+"""The entry of :attr:`History.left_out` for all studies and trials that are too many."""
 MAX_STUDIES = 1_000
 MAX_TRIALS = 300
 """Maximum number of trials of a study."""
@@ -447,10 +449,13 @@ def _describe_bounds(usable: Sequence[_Wanted], read: Sequence[_Wanted]) -> dict
     n_trials = sum(study.summary.n_finished - study.n_trials for study in read)
     if not (n_studies or n_trials):
         return {}
-    parts = [f"{n:,} {what}" for n, what in ((n_studies, "studies"), (n_trials, "trials")) if n]
+    counts = [(n_studies, "study", "studies"), (n_trials, "trial", "trials")]
+    parts = [f"{n:,} {one if n == 1 else many}" for n, one, many in counts if n]
+    verb = "is" if n_studies + n_trials == 1 else "are"
     limit = min(study.limit for study in read)
     return {
-        " and ".join(parts): f"of past studies, at most {MAX_STUDIES:,} with {limit} trials each "
-        f"are read, and {MAX_CELLS:,} parameter values: those with {MIN_TRIALS} trials or more "
-        "first, and of these the latest; of a study its best trials, and others from good to bad"
+        BEYOND_BOUNDS: f"{' and '.join(parts)} {verb} not used, as at most {MAX_STUDIES:,} past "
+        f"studies with {limit} trials each, and {MAX_CELLS:,} parameter values, are read: the "
+        f"latest studies of {MIN_TRIALS} trials or more come first, then the latest smaller ones; "
+        "of a large study the best trials are read, and others from good to bad"
     }

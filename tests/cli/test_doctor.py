@@ -22,6 +22,7 @@ from optuna.storages import get_storage
 from optuna.storages.journal import JournalFileBackend
 
 from optuna_metallmix.cli import main
+from optuna_metallmix.history import study_reader
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,6 +117,18 @@ def test_unusable_studies_are_counted(tmp_path: Path, capsys: Capture) -> None:
     _, output = run_doctor(capsys, "--storage", str(tmp_path / "past.jsonl"))
     assert output.count("is left out: it has no complete trial") == 20
     assert "warning  past: 5 more studies are left out." in output
+
+
+def test_studies_beyond_the_bounds_are_counted(
+    tmp_path: Path, capsys: Capture, add_study: AddStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_reader, "MAX_STUDIES", 2)
+    url = f"sqlite:///{tmp_path / 'past.db'}"
+    for name in ("skin", "chest", "retina"):
+        add_study(get_storage(url), name, n_trials=4)
+    _, output = run_doctor(capsys, "--storage", url)
+    assert "1 study is not used, as at most 2 past studies" in output
+    assert "2 of 2 studies are usable, with 8 trials: 'chest', 'retina'" in output
 
 
 def test_no_ollama_is_a_warning_and_no_model_is_as_requested(capsys: Capture) -> None:

@@ -31,6 +31,7 @@ from optuna_metallmix.history.history import History
 from optuna_metallmix.history.history import read_history
 from optuna_metallmix.history.history import read_past
 from optuna_metallmix.history.scores import sample_trials
+from optuna_metallmix.history.study_reader import BEYOND_BOUNDS
 
 
 OpenStorage = Callable[[Path], BaseStorage]
@@ -87,8 +88,8 @@ def test_the_latest_studies_of_ten_trials_come_first(
     history = read_history(storage)
     assert list(sizes(history)) == ["b", "d", "f"]
     ((what, why),) = history.left_out.items()
-    assert what == "4 studies"
-    assert why.startswith("of past studies, at most 3 with 40 trials each are read")
+    assert what == BEYOND_BOUNDS
+    assert why.startswith("4 studies are not used, as at most 3 past studies with 40 trials each")
     assert read_history(storage) == history
     named = read_history(storage, names=["a", "c"])
     assert list(sizes(named)) == ["a", "c"]
@@ -104,7 +105,7 @@ def test_a_study_of_many_trials_keeps_the_best_and_some_of_all(
     add(storage, "a", 100)
     history = read_history(storage)
     assert sizes(history) == {"a": 40}
-    assert list(history.left_out) == ["60 trials"]
+    assert history.left_out[BEYOND_BOUNDS].startswith("60 trials are not used")
     values = [trial.value for trial in history.studies[0].trials]
     assert values[:10] == [i / 100 for i in range(99, 89, -1)]
     assert values[-1] == 0
@@ -131,7 +132,7 @@ def test_a_latest_trial_with_few_parameters_does_not_lift_the_bounds(
         add(storage, name, 30, n_params=20).add_trial(trial_of(0.5))
     history = read_history(storage)
     assert sizes(history) == {"c": 31}
-    assert list(history.left_out) == ["2 studies"]
+    assert history.left_out[BEYOND_BOUNDS].startswith("2 studies are not used")
 
 
 def test_few_studies_are_read_whole(tmp_path: Path) -> None:
