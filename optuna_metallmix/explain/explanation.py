@@ -227,6 +227,8 @@ def _find_evidence(learner: MetaLearner, configs: Sequence[Config]) -> tuple[Evi
     values, groups = learner.past_shap_values[0], learner.dataset.groups[learner.explained_rows]
     evidence: list[Evidence] = []
     for column, (name, distribution) in enumerate(learner.space.items()):
+        if name not in learner.columns:  # no effect
+            continue
         active = np.array([name in config for config in configs])
         raw = [config[name] for config in configs if name in config]
         for part, mask in _split(distribution, raw):
