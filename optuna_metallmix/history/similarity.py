@@ -37,6 +37,8 @@ MIN_TRIALS = 5
 """Minimum number of trials of a study that is compared by results: fewer have hardly an order."""
 _MAX_TRIALS = 30
 """Maximum number of trials of each, evenly spaced from the best to the worst."""
+_MAX_PARAMETERS = 60
+"""Maximum number of parameters that are compared by results, evenly spaced."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def _feature_comparison(studies: Sequence[PastStudy]) -> Callable[[int, int], fl
 
 
 def _result_comparison(studies: Sequence[PastStudy]) -> Callable[[int, int], float | None]:
-    space = merge_spaces(study.space for study in studies)
+    space = _compared(merge_spaces(study.space for study in studies))
     spaces = [set(study.space) for study in studies]
     results = [_Results.of(study, space) for study in studies]
 
@@ -110,6 +112,14 @@ def _result_comparison(studies: Sequence[PastStudy]) -> Callable[[int, int], flo
         return results[i].distance(results[j]) if spaces[i] & spaces[j] else None
 
     return compare
+
+
+def _compared(space: SearchSpace) -> SearchSpace:
+    n = min(len(space), _MAX_PARAMETERS)
+    kept = set(np.linspace(0, len(space) - 1, n).round().astype(int).tolist())
+    return {
+        name: distribution for i, (name, distribution) in enumerate(space.items()) if i in kept
+    }
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 
+from optuna_metallmix.history import similarity
 from optuna_metallmix.history.history import History
 from optuna_metallmix.history.history import PastStudy
 from optuna_metallmix.history.meta_features import distances
@@ -138,3 +139,26 @@ def test_studies_without_a_common_parameter_have_no_distance() -> None:
     own = _study("me", _rising, is_target=True)
     assert study_distances(History((elsewhere, own)), {}).to_target == (None,)
     assert study_distances(History(), {}).order == []
+
+
+@pytest.mark.parametrize("n_params", [60, 61, 150])
+def test_some_of_many_parameters_are_enough_to_compare_results(n_params: int) -> None:
+    space: dict[str, BaseDistribution] = {f"p{i}": SPACE["x"] for i in range(n_params)}
+
+    def study(name: str, sign: int, seed: int) -> PastStudy:
+        positions = np.random.default_rng(seed).random(20)
+        ordered = positions[np.argsort(-sign * positions)].tolist()
+        trials = tuple(
+            PastTrial(dict.fromkeys(space, x), 1 - i / 19, None, None)
+            for i, x in enumerate(ordered)
+        )
+        return PastStudy(name, space, trials, {}, is_target=name == "own")
+
+    studies = (study("like", 1, 0), study("opposite", -1, 1), study("own", 1, 2))
+    like, opposite = study_distances(History(studies), {}).to_target
+    assert like is not None
+    assert opposite is not None
+    assert like < 0.05
+    assert opposite > 0.95
+    compared = similarity._Results.of(studies[0], similarity._compared(space))
+    assert len(compared.columns) == 60

@@ -28,6 +28,7 @@ from optuna_metallmix.metalearner.dataset import MetaDataset
 from optuna_metallmix.metalearner.dataset import limit_studies
 from optuna_metallmix.metalearner.ensemble import Trees
 from optuna_metallmix.metalearner.meta_learner import MAX_COLUMNS
+from optuna_metallmix.metalearner.meta_learner import N_RELEVANT
 from optuna_metallmix.metalearner.meta_learner import MetaLearner
 from optuna_metallmix.metalearner.meta_learner import fit_meta_learner
 from optuna_metallmix.space.search_space import SearchSpace
@@ -350,7 +351,7 @@ def test_of_many_parameters_the_relevant_ones_are_learned_from() -> None:
     space = _many_params(MAX_COLUMNS + 40)
     important = f"p{MAX_COLUMNS + 38}"
     learner = MetaLearner(trees=FEW).fit(_past_of(space, important))
-    assert len(learner.columns) == MAX_COLUMNS
+    assert len(learner.columns) == N_RELEVANT
     assert list(learner.columns) == [name for name in space if name in learner.columns]
     assert learner.quality is not None
     assert learner.quality > 0.8
