@@ -70,6 +70,12 @@ def trial_key(study: Study, trial: FrozenTrial) -> tuple[str, str, int, int]:
     return (*study_key(study), trial._trial_id)
 
 
+def database_url(storage: BaseStorage) -> str | None:
+    """Return the URL that a database was opened by, ``None`` for other storages."""
+    backend = getattr(storage, "_backend", storage)
+    return backend.url if isinstance(backend, RDBStorage) else None
+
+
 def real_study(study: Study) -> Study:
     """Return an ordinary study, also for Hyperband's substitute."""
     return Study(study_name=study.study_name, storage=study._storage)

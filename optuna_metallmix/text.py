@@ -22,6 +22,7 @@ from string import digits
 from typing import Any
 
 import numpy as np
+from optuna.exceptions import StorageInternalError
 
 
 MAX_DIGITS = 24
@@ -148,11 +149,20 @@ def hide_passwords(text: str) -> str:
     return text
 
 
+def visible_error(error: BaseException) -> BaseException:
+    """Return the error of a database driver, which Optuna and SQLAlchemy raise theirs from."""
+    if isinstance(error, StorageInternalError):
+        error = error.__cause__ or error
+    original = getattr(error, "orig", None)  # without the statement and its parameters
+    return original if isinstance(original, Exception) else error
+
+
 def describe_error(error: BaseException) -> str:
     """Return another program's error for a message: its type and a bounded text on one line.
 
     It has no password; a text that cannot be had is left out.
     """
+    error = visible_error(error)
     try:
         # Half of what is read is kept, so that no password is cut before its end.
         text = one_line(hide_passwords(str(error)[:_MAX_READ])[: _MAX_READ // 2])

@@ -52,6 +52,7 @@ from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import study_id_of
 from optuna_metallmix.optuna_access import study_key
 from optuna_metallmix.optuna_access import trial_id_of
+from optuna_metallmix.text import describe_error
 
 
 _T = TypeVar("_T")
@@ -311,6 +312,6 @@ def _call(function: Callable[..., _T], *arguments: Any) -> _T:
 def storage_error(error: Exception) -> MetaLLMiXError:
     """Return the error to raise instead of one that a storage has raised."""
     return MetaLLMiXError(
-        f"The storage failed with {type(error).__name__} ({error}). Check that it can be reached "
-        "and is writable."
+        f"The storage failed with {describe_error(error)}. Check that it can be reached and is "
+        "writable."
     )

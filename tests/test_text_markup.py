@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import optuna
 import pytest
+import sqlalchemy
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from optuna.exceptions import StorageInternalError
 
 from optuna_metallmix.text import MAX_ERROR
 from optuna_metallmix.text import describe_error
@@ -107,6 +111,17 @@ def test_another_program_s_error_is_a_bounded_line_without_passwords() -> None:
     assert describe_error(ValueError("a\nb")) == "ValueError (a b)"
     assert describe_error(_UntoldError()) == "_UntoldError"
     assert describe_error(ValueError()) == "ValueError"
+
+
+def test_the_error_of_a_database_is_not_hidden_behind_that_of_optuna(tmp_path: Path) -> None:
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/hpo.db")
+    study_id = storage.create_new_study([optuna.study.StudyDirection.MINIMIZE])
+    with storage.engine.begin() as connection:
+        connection.execute(sqlalchemy.text("DROP TABLE study_user_attributes"))
+    with pytest.raises(StorageInternalError) as caught:
+        storage.set_study_user_attr(study_id, "key", "value")
+    shown = "OperationalError (no such table: study_user_attributes)"
+    assert describe_error(caught.value) == shown
 
 
 @pytest.mark.parametrize("text", ["a.a" * 700_000, "a://b:" * 300_000, "password=" * 200_000])

@@ -44,6 +44,7 @@ from optuna_metallmix.history.study_reader import read_studies
 from optuna_metallmix.history.study_reader import reading_lock
 from optuna_metallmix.history.study_reader import take_snapshot
 from optuna_metallmix.optuna_access import all_trials
+from optuna_metallmix.optuna_access import database_url
 from optuna_metallmix.optuna_access import describe_storage
 from optuna_metallmix.optuna_access import find_study
 from optuna_metallmix.optuna_access import is_feasible
@@ -163,8 +164,10 @@ def read_past(
     Raises:
         HistoryError: The source cannot be read.
     """
-    opened = open_source(storage_of(study) if source is None else source)
-    with opened as storage, reading_lock(storage):
+    # Optuna keeps two connections to a database open, so no third is opened to the same one.
+    if source is None or source == database_url(storage_of(study)):
+        source = storage_of(study)
+    with open_source(source) as storage, reading_lock(storage):
         own_id = read_storage(storage, find_study, study, storage)
         rows = list_studies(storage)
         others = [row for row in rows if row.study_id != own_id]

@@ -39,6 +39,7 @@ from optuna_metallmix.optuna_access import sqlite_file
 from optuna_metallmix.progress import status_line
 from optuna_metallmix.text import hide_passwords
 from optuna_metallmix.text import one_line
+from optuna_metallmix.text import visible_error
 
 
 Source: TypeAlias = str | os.PathLike[str] | BaseStorage
@@ -84,6 +85,8 @@ class _Opened:
 _KEPT: OrderedDict[tuple[str, str], _Opened] = OrderedDict()
 """What was opened in this process, by working folder and address; the latest used last."""
 _MAX_KEPT = 8
+_OPENING_ERRORS = (StorageInternalError, ImportError, RuntimeError, ValueError, LookupError)
+"""What Optuna and drivers raise if a database cannot be opened."""
 _LOCK = ForkLock()
 
 if hasattr(os, "register_at_fork"):  # storages have locks that another thread may hold
@@ -221,7 +224,7 @@ def _open_url(url: str) -> _Opened:
         if path is not None:
             _check_sqlite(path)
         return _Opened.of(_open_database(url), path)
-    except (SQLAlchemyError, ImportError, RuntimeError, ValueError, LookupError) as error:
+    except (*_OPENING_ERRORS, SQLAlchemyError) as error:
         raise HistoryError(
             f"{shown} cannot be opened ({_describe(error, url)}). Check the URL, the driver and "
             "the database's Optuna version (`optuna storage upgrade`)."
@@ -249,13 +252,14 @@ def _open_database(url: str) -> BaseStorage:
         engine = create_engine(url, **options)
         if inspect(engine).has_table("studies"):
             raise
-        reason = _describe(error.__cause__ or error, url)
+        reason = _describe(error, url)
         raise HistoryError(f"{hide_passwords(repr(url))} {_NO_STUDIES} ({reason})") from error
 
 
 def _describe(error: BaseException, url: str = "") -> str:
     """Return a driver's error on one line; it may quote the URL."""
-    text = str(error).replace(url, hide_passwords(url)) if url else str(error)
+    text = str(visible_error(error))
+    text = text.replace(url, hide_passwords(url)) if url else text
     return shorten(one_line(hide_passwords(text)), 300, placeholder=" ...") or type(error).__name__
 
 

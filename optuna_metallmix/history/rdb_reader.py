@@ -45,6 +45,7 @@ from optuna_metallmix.optuna_access import plain_rdb_engine
 from optuna_metallmix.optuna_access import trial_id_of
 from optuna_metallmix.text import hide_passwords
 from optuna_metallmix.text import one_line
+from optuna_metallmix.text import visible_error
 
 
 if TYPE_CHECKING:
@@ -231,7 +232,8 @@ def read_foreign(call: Callable[..., _T], *args: Any, **options: Any) -> _T:
 
 def describe_error(error: Exception) -> str:
     """Return the type and message of a foreign error in a line; some messages have many lines."""
-    text = hide_passwords(f"{type(error).__name__}: {error}")
+    shown = visible_error(error)
+    text = hide_passwords(f"{type(shown).__name__}: {shown}")
     return shorten(one_line(text), 200, placeholder=" ...")
 
 

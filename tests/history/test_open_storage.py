@@ -282,6 +282,16 @@ def test_readers_have_one_connection_at_a_time(
     assert n_most == 1
 
 
+def test_the_database_of_the_study_is_not_opened_twice(
+    database: Path, n_open: Counter[str], add_study: AddStudy
+) -> None:
+    url = f"sqlite:///{database}"
+    study = add_study(get_storage(url), "mine", n_trials=3)
+    before = n_open["connect"]
+    assert [past.name for past in read_past(study, url, None).studies] == ["skin"]
+    assert n_open["connect"] == before
+
+
 def test_a_storage_object_is_left_open(database: Path, n_open: Counter[str]) -> None:
     assert _names(get_storage(f"sqlite:///{database}")) == ["skin"]
     assert n_open["connect"] > n_open["close"]
