@@ -70,11 +70,15 @@ class StudyReport:
             Sentences that state what could not be written, and why.
         """
         problems: list[str] = []
-        study, figures = real_study(self.study), describe_figures(self.suggestion)
+        with _collecting(problems):
+            study = _call("note", real_study, self.study)
+        if problems:
+            return problems
+        figures = describe_figures(self.suggestion)
         if store is not None:
             with _collecting(problems):
                 for figure in figures:
-                    self._write_picture(figure, store)
+                    self._write_picture(study, figure, store)
         if failures := self._write_note():
             return problems + failures  # the figures would fail for the same reason
         with _collecting(problems):
@@ -87,8 +91,8 @@ class StudyReport:
             self.drawn = {figure.name for figure in figures}
         return problems
 
-    def _write_picture(self, figure: FigureSpec, store: ArtifactStore) -> None:
-        study, png = real_study(self.study), figure.to_png()
+    def _write_picture(self, study: Study, figure: FigureSpec, store: ArtifactStore) -> None:
+        png = figure.to_png()
         old, outdated = self.pictures.get(figure.title, (b"", ""))
         if png == old:
             return
@@ -129,7 +133,7 @@ def write_note(study: Study, text: str) -> None:
         MetaLLMiXError: The dashboard is not installed, or the storage failed.
     """
     dashboard = _dashboard()
-    study = real_study(study)
+    study = _call("note", real_study, study)
     note = _call("note", dashboard.get_note, study)
     _call("note", dashboard.save_note, study, merge_note(note, text))
 

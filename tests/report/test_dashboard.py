@@ -176,6 +176,24 @@ def test_a_storage_that_takes_no_note_stops_nothing_and_warns_once(
     assert len(study.trials) == 2
 
 
+def test_a_study_that_cannot_be_found_for_a_moment_stops_nothing_and_warns_once(
+    monkeypatch: pytest.MonkeyPatch, logs: LogRecords
+) -> None:
+    """Its note, which needs the study, is missing; the trial says why."""
+    storage = memory_past()
+
+    def unreachable(*_: Any) -> None:
+        raise ConnectionError("no route")
+
+    study = new_study(MetaLLMiXSampler(llm=False, seed=0), storage)
+    monkeypatch.setattr(storage, "get_study_id_from_name", unreachable)
+    study.optimize(objective, n_trials=2)
+    (warning,) = logs.warnings
+    assert "ConnectionError (no route)" in warning
+    assert study.trials[0].user_attrs["metallmix:source"] == "meta-learner"
+    assert "no route" in study.trials[0].user_attrs["metallmix:note"]
+
+
 def test_an_absent_dashboard_warns_once(monkeypatch: pytest.MonkeyPatch, logs: LogRecords) -> None:
     monkeypatch.setitem(__import__("sys").modules, "optuna_dashboard", None)
     study = new_study(MetaLLMiXSampler(llm=False, seed=0), memory_past())
