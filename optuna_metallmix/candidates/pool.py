@@ -48,6 +48,8 @@ from optuna_metallmix.space import value_key
 
 N_BEST = 3
 """Number of best trials taken from each past study."""
+MAX_BEST = 200
+"""Maximum number of them in total; each study has at least one."""
 N_PERTURBED = 8
 """Number of perturbations of each of them. It and :data:`N_RANDOM` are lower in proportion if
 there are more parameters than :data:`MAX_COLUMNS`: the time to draw a member grows with them."""
@@ -138,6 +140,7 @@ def fit_into(params: Config, space: SearchSpace, fallback: Config) -> dict[str, 
 def _members(learner: MetaLearner, history: History, rng: Generator) -> Iterator[PoolMember]:
     space, studies = learner.space, limit_studies(history, learner.space).studies
     share = min(1.0, MAX_COLUMNS / max(len(space), 1))
+    n_best = min(N_BEST, max(1, MAX_BEST // len(studies)))
     known = {name for study in studies for name in study.space}
     new = {name: middle(dist) for name, dist in space.items() if name not in known}
     fallback = best_choices(learner, _with_lost_choices(studies, space))
@@ -145,7 +148,7 @@ def _members(learner: MetaLearner, history: History, rng: Generator) -> Iterator
     templates = [params for configs in usable for params in configs]
     seen = _seen_values(templates, new, space, fallback)
     for study, configs in zip(studies, usable, strict=True):
-        for params in configs[:N_BEST]:
+        for params in configs[:n_best]:
             best = {**new, **fit_into(params, space, fallback)}
             yield PoolMember(best, f"{PAST_BEST}{study.name!r}", is_past_best=True)
             for _ in range(math.ceil(share * N_PERTURBED)):

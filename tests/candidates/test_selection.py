@@ -36,7 +36,6 @@ from optuna_metallmix.history.scores import PastTrial
 from optuna_metallmix.metalearner.dataset import MAX_STUDIES
 from optuna_metallmix.metalearner.dataset import build_meta_dataset
 from optuna_metallmix.metalearner.ensemble import Trees
-from optuna_metallmix.metalearner.meta_learner import MAX_COLUMNS
 from optuna_metallmix.metalearner.meta_learner import MetaLearner
 from optuna_metallmix.space.search_space import config_key
 from optuna_metallmix.space.search_space import contains
@@ -343,7 +342,7 @@ def _past_of(n_studies: int, space: Space) -> History:
 
 @pytest.mark.parametrize(
     ("n_studies", "n_params", "n_max"),
-    [(3, 5, 581), (MAX_STUDIES, 5, 4_550), (400, 5, 4_550), (3, 4 * MAX_COLUMNS, 152)],
+    [(60, 5, 2_120), (70, 5, 1_760), (MAX_STUDIES, 5, 1_850), (400, 5, 1_850), (3, 240, 152)],
 )
 def test_size_of_the_pool_is_bounded(n_studies: int, n_params: int, n_max: int) -> None:
     space = {f"p{i}": FloatDistribution(0, 1) for i in range(n_params)}
