@@ -126,11 +126,12 @@ class History:
     def sharing(self, names: Iterable[str]) -> History:
         """Keep the studies that share a parameter with ``names``, or all if no study does."""
         wanted = set(names)
-        kept = tuple(s for s in self.studies if s.is_target or wanted & set(s.space))
+        kept = tuple(s for s in self.studies if s.is_target or not wanted.isdisjoint(s.space))
         if all(study.is_target for study in kept):
             return self
         reason = "it has no parameter that your objective asks for"
-        dropped = [study for study in self.studies if study not in kept]
+        ids = set(map(id, kept))
+        dropped = [study for study in self.studies if id(study) not in ids]
         return replace(
             self,
             studies=kept,
