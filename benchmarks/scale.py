@@ -48,6 +48,9 @@ from benchmarks.timing import timed
 from benchmarks.work import in_new_process
 from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix import read_record
+from optuna_metallmix.history.study_reader import MAX_CELLS
+from optuna_metallmix.trial_claim import LEASE
+from optuna_metallmix.trial_claim import RENEWAL
 
 
 OWN = 7
@@ -80,6 +83,21 @@ PASTS = (
 QUICK = (Past(1, 20), Past(3, 20), Past(3, 20, 40))
 LIMITS = {"cold": 10.0, "warm": 1.0, "memory": 1_000.0}
 """Goals at 100,000 past trials: wall seconds, and MB."""
+
+
+MEGABYTES = MAX_CELLS * 130 / 1e6
+"""Maximum size of what is read: a value and its distribution take 130 bytes in these pasts."""
+REASONED = (
+    f"Bandwidth: a process reads at most {MAX_CELLS:,} parameter values, with their distributions "
+    f"about {MEGABYTES:.0f} MB, or {MEGABYTES * 8 / 100:.0f} s at 100 Mbit/s, once.",
+    "Training on a GPU: the models of the past are fitted on the CPU before the first training, "
+    "and need no GPU memory. A language model frees its memory before that. What remains is the "
+    "memory above, beside that of the training.",
+    "Several regions: each process pays the pauses of its own distance to the storage. Who makes "
+    "the suggestion is decided without comparing clocks: its claim is renewed every "
+    f"{RENEWAL:.0f} s and void after {LEASE:.0f} s without a sign, so that round trips of a few "
+    "seconds do no harm.",
+)
 
 
 @dataclass(frozen=True)
@@ -221,6 +239,8 @@ def page_of(table: pd.DataFrame, repeats: int, figure: str) -> Iterator[str]:
     yield from _goals(table)
     yield from _table(table)
     yield from _network(table)
+    yield from section("Reasoned, not measured", "What the numbers above do not show.")
+    yield from (f"- {text}" for text in REASONED)
 
 
 def _goals(table: pd.DataFrame) -> Iterator[str]:

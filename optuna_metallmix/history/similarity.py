@@ -15,6 +15,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from optuna_metallmix.fork_lock import cached_property
 from optuna_metallmix.history.history import History
 from optuna_metallmix.history.meta_features import MetaFeatures
 from optuna_metallmix.history.meta_features import feature_distance
@@ -147,6 +148,11 @@ class _Results:
         ranks = np.array([trial.rank for trial in trials], float)
         return cls(ranks, np.array(columns, float).reshape(len(space), n), is_choice)
 
+    @cached_property
+    def centered_ranks(self) -> NDArray[np.float64]:
+        """Positions of :attr:`ranks` in their order, with mean 0, shape (n,)."""
+        return _centered_ranks(self.ranks)
+
     def distance(self, other: _Results) -> float:
         """Return 0 for the same order of configurations, 0.5 for unrelated ones, 1 for opposite.
 
@@ -160,7 +166,8 @@ class _Results:
         weights = 1.0 / (gaps**2 + 1e-6) ** 2
         mine = weights @ other.ranks / weights.sum(axis=1)
         theirs = self.ranks @ weights / weights.sum(axis=0)
-        agreement = _rank_correlation(self.ranks, mine) + _rank_correlation(other.ranks, theirs)
+        agreement = _correlation(self.centered_ranks, _centered_ranks(mine))
+        agreement += _correlation(other.centered_ranks, _centered_ranks(theirs))
         return (1.0 - agreement / 2) / 2
 
 
@@ -174,16 +181,15 @@ def _column(space: SearchSpace, name: str, trials: Sequence[PastTrial]) -> NDArr
     return np.array([places.get(label, np.nan) for label in labels_of(space[name], values)])
 
 
-def _rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Return Spearman's rank correlation; 0 if one of them is constant."""
-    a, b = (_mean_ranks(values) - (len(values) - 1) / 2 for values in (first, second))
+def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Return the correlation of values with mean 0; 0 if one of them is constant."""
     scale = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / scale if scale else 0.0
 
 
-def _mean_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ranks from 0; equal values share their mean rank."""
+def _centered_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ranks with mean 0; equal values share their mean rank."""
     ordered = np.sort(values)  # scipy.stats takes half a second to import
     below, up_to = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
     ranks: NDArray[np.float64] = (below + up_to - 1) / 2
-    return ranks
+    return ranks - (len(values) - 1) / 2
