@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -21,7 +17,6 @@ from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.samplers import TPESampler
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
@@ -30,15 +25,12 @@ from optuna_metallmix.errors import CalculationError
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.errors import MetaLLMiXError
 from optuna_metallmix.errors import numerical_errors
-from optuna_metallmix.fork_lock import ForkLock
 from optuna_metallmix.history import History
 from optuna_metallmix.history import Source
 from optuna_metallmix.history import describe_renamed
 from optuna_metallmix.history import find_renamed
 from optuna_metallmix.history import read_past
-from optuna_metallmix.metalearner import Floats
 from optuna_metallmix.optuna_access import all_trials
-from optuna_metallmix.optuna_access import is_feasible
 from optuna_metallmix.optuna_access import is_single_objective
 from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import study_key
@@ -53,7 +45,6 @@ from optuna_metallmix.settings import numpy_defaults
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import choices_of
-from optuna_metallmix.space import from_record
 from optuna_metallmix.space import merge_spaces
 from optuna_metallmix.space import project
 from optuna_metallmix.space import to_record
@@ -64,6 +55,10 @@ from optuna_metallmix.transfer.next_config import NextConfig
 from optuna_metallmix.transfer.next_config import TransferModel
 from optuna_metallmix.transfer.per_study_sampler import MAX_TRIALS
 from optuna_metallmix.transfer.per_study_sampler import PerStudySampler
+from optuna_metallmix.transfer.study_state import PROPOSAL_ATTR
+from optuna_metallmix.transfer.study_state import StudyState
+from optuna_metallmix.transfer.study_state import shared_config
+from optuna_metallmix.transfer.trial_scores import trial_scores
 
 
 _logger = optuna.logging.get_logger("optuna.metallmix")
@@ -71,18 +66,11 @@ _logger = optuna.logging.get_logger("optuna.metallmix")
 SIMILARITY_ATTR = "metallmix:past-belief"
 """System attribute of a trial: :attr:`NextConfig.similarity`, in [0, 1]."""
 
-PROPOSAL_ATTR = "metallmix:proposal"
-"""System attribute of a trial: the configuration proposed for it, if another process runs trials,
-too; values as JSON can hold them. Like ``tpe:relative_params`` of ``TPESampler``."""
-
 MAX_PROPOSAL = 2_045
 """Maximum length of that attribute in JSON, as in ``TPESampler``: databases bound attributes."""
 
 MAX_ATTEMPTS = 3
 """Maximum number of proposals for a trial, if other processes make the same ones."""
-
-MAX_PENDING = timedelta(minutes=5)
-"""Maximum time until a trial's first value, for which a language model may have to answer."""
 
 MAX_REASON = 2_000
 """Maximum number of characters of a reason on a trial: databases bound attributes."""
@@ -103,97 +91,6 @@ _NOTHING_SHARED = (
 
 _Key = tuple[str, str, int]
 _TrialKey = tuple[str, str, int, int]
-
-
-@dataclass
-class _StudyState:
-    """What is kept of a study between its trials.
-
-    Attributes:
-        past: The past studies; ``None`` if they have not been read.
-        model: The model fitted to them; ``None`` if nothing can be learned.
-        model_space: The known space that the model was made for; ``None`` if there was no attempt.
-        configs: The configurations of finished trials in the model's space, by trial number.
-        space: The merged space of the trials in ``merged``.
-        merged: Numbers of finished trials.
-        logged: Parameters with values that are logged to be unknown to the past.
-        is_renaming_logged: Whether parameters that may have been renamed are logged.
-        silent: When each unfinished trial without a known parameter was first seen, in seconds of
-            the monotonic clock, and whether it is newer than the first look, by number.
-        last_number: The highest number of all trials at the last look; ``None`` before the first.
-        is_shared: Whether other processes run trials, too, or did.
-        lock: Held while a trial of the study is proposed, so that the next one differs from it.
-    """
-
-    past: History | None = None
-    model: TransferModel | None = None
-    model_space: SearchSpace | None = None
-    configs: dict[int, Config] = field(default_factory=dict)
-    space: SearchSpace = field(default_factory=dict)
-    merged: set[int] = field(default_factory=set)
-    logged: set[str] = field(default_factory=set)
-    is_renaming_logged: bool = False
-    silent: dict[int, tuple[float, bool]] = field(default_factory=dict)
-    last_number: int | None = None
-    is_shared: bool = False
-    lock: ForkLock = field(default_factory=ForkLock)
-
-    def space_of(self, trials: Sequence[FrozenTrial]) -> SearchSpace:
-        """Return the merged space of trials; finished ones are merged only once."""
-        new = [t for t in trials if t.number not in self.merged]
-        if finished := [t for t in new if t.state.is_finished()]:
-            self.space = merge_spaces([self.space, *(t.distributions for t in finished)])
-            self.merged.update(t.number for t in finished)
-        running = [t.distributions for t in new if not t.state.is_finished()]
-        return merge_spaces([self.space, *running]) if running else self.space
-
-    def config_of(self, trial: FrozenTrial, space: SearchSpace) -> Config:
-        """Return the configuration of a finished trial in ``space``."""
-        if trial.number not in self.configs:
-            self.configs[trial.number] = fit_into(trial.params, space, {})
-        return self.configs[trial.number]
-
-    def count_pending(
-        self, trial: FrozenTrial, silent: Sequence[FrozenTrial], last_number: int
-    ) -> int:
-        """Return how many earlier trials other workers may be sampling right now.
-
-        The clocks of other machines are trusted only for trials that were there before this
-        process looked: some of them were abandoned.
-
-        Args:
-            trial: The trial that is sampled here.
-            silent: Unfinished trials without any known parameter.
-            last_number: The highest number of all trials.
-        """
-        now, last = time.monotonic(), self.last_number
-        self.silent = {
-            other.number: self.silent.get(
-                other.number, (now, last is not None and other.number > last)
-            )
-            for other in silent
-        }
-        self.last_number = last_number
-        seen = [(other, *self.silent[other.number]) for other in silent]
-        return sum(
-            now - since < MAX_PENDING.total_seconds() and (is_new or _is_recent(other, trial))
-            for other, since, is_new in seen
-            if other.state is TrialState.RUNNING and other.number < trial.number
-        )
-
-
-def _shared_config(trial: FrozenTrial, space: SearchSpace) -> Config:
-    """Return the configuration that another process has proposed for a trial, empty if unknown."""
-    record = trial.system_attrs.get(PROPOSAL_ATTR)
-    if not isinstance(record, dict):
-        return {}
-    return {n: from_record(space[n], value) for n, value in record.items() if n in space}
-
-
-def _is_recent(other: FrozenTrial, trial: FrozenTrial) -> bool:
-    if trial.datetime_start is None or other.datetime_start is None:
-        return False
-    return trial.datetime_start - other.datetime_start < MAX_PENDING
 
 
 class TransferSampler(PerStudySampler):
@@ -244,7 +141,7 @@ class TransferSampler(PerStudySampler):
         self._source = source_storage
         self._seed = check_seed(seed)
         super().__init__(check_base_sampler(base_sampler) or TPESampler(seed=seed))
-        self._states: LRUCache[_Key, _StudyState] = LRUCache(MAX_STUDIES)
+        self._states: LRUCache[_Key, StudyState] = LRUCache(MAX_STUDIES)
         self._logged: LRUCache[tuple[_Key, str], None] = LRUCache(MAX_TRIALS)
         self._proposals: LRUCache[_TrialKey, Config | None] = LRUCache(MAX_TRIALS)
         self._suggested: LRUCache[_TrialKey, Config] = LRUCache(MAX_TRIALS)
@@ -319,14 +216,14 @@ class TransferSampler(PerStudySampler):
                 self._past(study, trial, state)
         return state.past is not None and bool(state.past.studies)
 
-    def _state(self, study: Study) -> _StudyState:
+    def _state(self, study: Study) -> StudyState:
         key = study_key(study)
         with self._lock:
             if key not in self._states:
-                self._states[key] = _StudyState()
+                self._states[key] = StudyState()
             return self._states[key]
 
-    def _past(self, study: Study, trial: FrozenTrial, state: _StudyState) -> History:
+    def _past(self, study: Study, trial: FrozenTrial, state: StudyState) -> History:
         """Read past studies once per study."""
         if state.past is None:
             try:
@@ -368,7 +265,7 @@ class TransferSampler(PerStudySampler):
         return proposal.params
 
     def _propose_new(
-        self, study: Study, trial: FrozenTrial, state: _StudyState, first_param: SearchSpace
+        self, study: Study, trial: FrozenTrial, state: StudyState, first_param: SearchSpace
     ) -> NextConfig | None:
         """Return a proposal that no other process makes at the same moment."""
         proposal = None
@@ -398,7 +295,7 @@ class TransferSampler(PerStudySampler):
 
     @numpy_defaults()
     def _propose(
-        self, study: Study, trial: FrozenTrial, state: _StudyState, first_param: SearchSpace
+        self, study: Study, trial: FrozenTrial, state: StudyState, first_param: SearchSpace
     ) -> NextConfig | None:
         if not is_single_objective(study):
             return None
@@ -416,7 +313,7 @@ class TransferSampler(PerStudySampler):
             return None
 
     def _choose(
-        self, study: Study, trial: FrozenTrial, state: _StudyState, first_param: SearchSpace
+        self, study: Study, trial: FrozenTrial, state: StudyState, first_param: SearchSpace
     ) -> NextConfig | None:
         others = [other for other in all_trials(study) if other.number != trial.number]
         observed = [other for other in others if other.params]
@@ -453,7 +350,7 @@ class TransferSampler(PerStudySampler):
         self,
         study: Study,
         trial: FrozenTrial,
-        state: _StudyState,
+        state: StudyState,
         others: Sequence[FrozenTrial],
         space: SearchSpace,
     ) -> tuple[list[Config], int]:
@@ -469,7 +366,7 @@ class TransferSampler(PerStudySampler):
                 is_own = key in self._proposals or key in self._suggested
                 chosen = self._proposals.get(key) or self._suggested.get(key)
             state.is_shared |= not is_own
-            chosen = chosen or _shared_config(other, space)
+            chosen = chosen or shared_config(other, space)
             if config := fit_into({**chosen, **other.params}, space, {}):
                 configs.append(config)
             elif not other.params:
@@ -481,7 +378,7 @@ class TransferSampler(PerStudySampler):
         self,
         study: Study,
         trial: FrozenTrial,
-        state: _StudyState,
+        state: StudyState,
         known: SearchSpace,
         *,
         is_revealed: bool = False,
@@ -513,7 +410,7 @@ class TransferSampler(PerStudySampler):
         return model
 
     def _log_unknown(
-        self, study: Study, state: _StudyState, model: TransferModel, known: SearchSpace
+        self, study: Study, state: StudyState, model: TransferModel, known: SearchSpace
     ) -> None:
         """Log what past studies do not have, once per parameter.
 
@@ -530,7 +427,7 @@ class TransferSampler(PerStudySampler):
                 "Some trials explore this."
             )
 
-    def _warn_renamed(self, study: Study, state: _StudyState, known: SearchSpace) -> None:
+    def _warn_renamed(self, study: Study, state: StudyState, known: SearchSpace) -> None:
         """Warn, once, of parameters that past studies may have under other names."""
         if state.is_renaming_logged or state.past is None:
             return
@@ -619,31 +516,3 @@ def _possible_params(past: History, known: SearchSpace) -> SearchSpace:
         for name, distribution in merge_spaces(study.space for study in past.studies).items()
         if name in known or len(known) == 1 or name in conditional
     }
-
-
-def trial_scores(trials: Sequence[FrozenTrial], direction: StudyDirection) -> Floats:
-    """Return the scores of finished trials, larger is better, shape (n,), in [-3, 1].
-
-    The best complete trial is 1 and the median 0; failed and infeasible trials are as low as the
-    worst. Scores are clipped at -3, so that a diverged training run does not make all others look
-    alike.
-    """
-    # A sixteenth of the largest float can be multiplied by the factors below.
-    sign = 0.0625 if direction is StudyDirection.MAXIMIZE else -0.0625
-    complete = [t for t in trials if t.state is TrialState.COMPLETE and is_feasible(t)]
-    finite = sorted(sign * t.values[0] for t in complete if np.isfinite(t.values[0]))
-    if not finite:
-        return np.zeros(len(trials))
-    worst, median, best = finite[0], finite[(len(finite) - 1) // 2], finite[-1]
-    unit = (best - median) or (median - worst) or 1.0
-    lowest = max(-3.0, (worst - median) / unit) if worst < best else -1.0
-    scores = [_signed_value(trial, sign, median) for trial in trials]
-    return np.array([lowest if s is None else max((s - median) / unit, lowest) for s in scores])
-
-
-def _signed_value(trial: FrozenTrial, sign: float, median: float) -> float | None:
-    """Return the value of a trial times ``sign``; ``None`` if it failed."""
-    value = None if trial.state is TrialState.FAIL else trial.value
-    if value is None or not is_feasible(trial) or not np.isfinite(value):
-        return None
-    return min(sign * value, median) if trial.state is TrialState.PRUNED else sign * value

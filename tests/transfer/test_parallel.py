@@ -18,9 +18,10 @@ from optuna.trial import create_trial
 from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix import TransferSampler
 from optuna_metallmix.transfer import sampler as transfer_sampler
-from optuna_metallmix.transfer.sampler import MAX_PENDING
-from optuna_metallmix.transfer.sampler import PROPOSAL_ATTR
-from optuna_metallmix.transfer.sampler import _StudyState
+from optuna_metallmix.transfer import study_state
+from optuna_metallmix.transfer.study_state import MAX_PENDING
+from optuna_metallmix.transfer.study_state import PROPOSAL_ATTR
+from optuna_metallmix.transfer.study_state import StudyState
 
 
 Objective = Callable[[optuna.Trial], float]
@@ -158,7 +159,7 @@ def test_workers_share_what_their_trials_have_not_asked_for_yet(pasts) -> None:
 
 def test_workers_that_propose_at_the_same_moment_differ(pasts, monkeypatch) -> None:
     """Both have read the trials before either has proposed, and explore the same choice."""
-    monkeypatch.setattr(transfer_sampler, "MAX_PENDING", timedelta(seconds=-1))  # not reserved
+    monkeypatch.setattr(study_state, "MAX_PENDING", timedelta(seconds=-1))  # not reserved
     first, second = two_workers(pasts["mixed", True], n_trials=3)
     trials = [first.ask(), second.ask()]
     read, before = transfer_sampler.all_trials, first.trials
@@ -191,7 +192,7 @@ def test_a_damaged_proposal_of_another_process_stops_nothing(pasts, record) -> N
 
 
 def test_a_configuration_of_another_sampler_is_not_proposed(pasts, monkeypatch) -> None:
-    monkeypatch.setattr(transfer_sampler, "MAX_PENDING", timedelta(seconds=-1))  # not reserved
+    monkeypatch.setattr(study_state, "MAX_PENDING", timedelta(seconds=-1))  # not reserved
     sampler = TransferSampler(source_storage=pasts["mixed", True], seed=0)
     alone = optuna.create_study(sampler=sampler)
     alone.optimize(mixed, n_trials=1)
@@ -266,8 +267,8 @@ def trial_from(hours: float, number: int, **parameters: Any) -> optuna.trial.Fro
 @pytest.mark.parametrize("hours", [-9.0, 0.0, 8.0])
 def test_a_new_trial_of_a_machine_with_another_clock_is_pending(monkeypatch, hours) -> None:
     now = [0.0]
-    monkeypatch.setattr(transfer_sampler.time, "monotonic", lambda: now[0])
-    state = _StudyState()
+    monkeypatch.setattr(study_state.time, "monotonic", lambda: now[0])
+    state = StudyState()
     assert state.count_pending(trial_from(0, 5), [], last_number=4) == 0
     silent = [trial_from(hours, 6)]
     assert state.count_pending(trial_from(0, 7), silent, last_number=6) == 1
@@ -281,8 +282,8 @@ def test_a_new_trial_of_a_machine_with_another_clock_is_pending(monkeypatch, hou
 
 def test_trials_that_were_abandoned_before_are_not_pending(monkeypatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(transfer_sampler.time, "monotonic", lambda: now[0])
-    state = _StudyState()
+    monkeypatch.setattr(study_state.time, "monotonic", lambda: now[0])
+    state = StudyState()
     silent = [trial_from(-2, 0), trial_from(-0.01, 1), trial_from(9, 2)]
     assert state.count_pending(trial_from(0, 5), silent, last_number=4) == 2
     now[0] += MAX_PENDING.total_seconds()
@@ -292,4 +293,4 @@ def test_trials_that_were_abandoned_before_are_not_pending(monkeypatch) -> None:
 def test_enqueued_trials_are_not_pending() -> None:
     waiting = trial_from(0, 1)
     waiting.state = TrialState.WAITING
-    assert _StudyState().count_pending(trial_from(0, 5), [waiting], last_number=4) == 0
+    assert StudyState().count_pending(trial_from(0, 5), [waiting], last_number=4) == 0

@@ -23,9 +23,10 @@ from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.metalearner.dataset import MetaDataset
 from optuna_metallmix.metalearner.meta_learner import MetaLearner
 from optuna_metallmix.transfer import sampler as transfer_sampler
-from optuna_metallmix.transfer.sampler import MAX_PENDING
+from optuna_metallmix.transfer import study_state
 from optuna_metallmix.transfer.sampler import SIMILARITY_ATTR
-from optuna_metallmix.transfer.sampler import trial_scores
+from optuna_metallmix.transfer.study_state import MAX_PENDING
+from optuna_metallmix.transfer.trial_scores import trial_scores
 
 
 pytest.register_assert_rewrite("optuna.testing.pytest_samplers")
@@ -199,7 +200,7 @@ def test_concurrent_trials_get_different_configurations(past) -> None:
 def test_abandoned_trial_is_not_pending(past, monkeypatch) -> None:
     first = []
     for longest in (MAX_PENDING, -MAX_PENDING):
-        monkeypatch.setattr(transfer_sampler, "MAX_PENDING", longest)
+        monkeypatch.setattr(study_state, "MAX_PENDING", longest)
         study = optuna.create_study(sampler=TransferSampler(source_storage=past, seed=0))
         study.ask()
         trial = study.ask()
