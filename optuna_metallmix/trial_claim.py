@@ -15,7 +15,8 @@ claim the suggestion.
 
 A claim is a lease, since a process may be killed. Clocks of different machines are not compared:
 the trial that asks renews a counter, and the other processes measure, each by its own monotonic
-clock, for how long a claim has not changed. A trial that was taken for dead, as when its machine
+clock, for how long a claim has not changed. Processes that run a single trial each leave what they
+saw on it, and how long it ran. A trial that was taken for dead, as when its machine
 was suspended, notices before it uses its answer that a trial that started later asks, and passes.
 
 The suggestion is settled by a mark on the study, which is written once the trial has its record.
@@ -31,6 +32,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -67,6 +69,10 @@ PASSED = "passed"
 
 ALIVE_ATTR = "metallmix:alive"
 """System attribute of a trial: a counter that grows while the trial asks the model."""
+
+SEEN_ATTR = "metallmix:seen"
+"""System attribute of a trial that passed: the number of the trial that it passed for, the state
+and the counter of its claim, and for how many seconds, at least, these had not changed then."""
 
 SETTLED_ATTR = "metallmix:settled"
 """System attribute of a study: its name, its id, the number of the trial that received the
@@ -115,6 +121,8 @@ def claim(study: Study, trial: FrozenTrial) -> bool:
     for other, state in _claims(study, trial):
         if state != CLAIMED or other.number < trial.number:
             _set_state(study, trial, PASSED)  # so that the other need not wait for this trial
+            seen = [*_seen(other), _unchanged(other, _trials(study))]
+            _call(storage_of(study).set_trial_system_attr, trial_id_of(trial), SEEN_ATTR, seen)
             raise NotClaimedError(_describe(other, trial))
     return True
 
@@ -247,26 +255,45 @@ def _claims(study: Study, trial: FrozenTrial) -> list[tuple[FrozenTrial, str]]:
     A trial that asks keeps its claim, for a lower trial, even if it gives no sign of life: only
     trials that start later take it over, so that it can tell.
     """
-    found = []
-    for other in _trials(study):
+    found, trials = [], _trials(study)
+    for other in trials:
         state = None if other.number == trial.number else _state(other)
         if state not in (CLAIMED, ANNOUNCED, ASKED) or other.state is not TrialState.RUNNING:
             continue
-        if _is_alive(study, other) or (state == ASKED and other.number > trial.number):
+        is_alive = _watched(study, other) < LEASE and _unchanged(other, trials) < LEASE
+        if is_alive or (state == ASKED and other.number > trial.number):
             found.append((other, state))
     return found
 
 
-def _is_alive(study: Study, other: FrozenTrial) -> bool:
-    """Return whether this process has seen a claim change within the lease."""
-    claimed = _state(other), other.system_attrs.get(ALIVE_ATTR)
-    key, now = (*study_key(study), trial_id_of(other)), time.monotonic()
+def _seen(other: FrozenTrial) -> list[Any]:
+    return [other.number, _state(other), other.system_attrs.get(ALIVE_ATTR)]
+
+
+def _watched(study: Study, other: FrozenTrial) -> float:
+    """Return for how many seconds this process has seen no change of a claim."""
+    claimed, now = _seen(other), time.monotonic()
+    key = *study_key(study), trial_id_of(other)
     with _LOCK:
         seen, since = _SEEN.get(key, (None, now))
         if seen != claimed:
             since = now
         _SEEN[key] = claimed, since
-    return now - since < LEASE
+    return now - since
+
+
+def _unchanged(other: FrozenTrial, trials: Iterable[FrozenTrial]) -> float:
+    """Return for how many seconds, at least, a claim has not changed by what trials left.
+
+    A trial that saw the same claim when it started, and has finished, lasted in between. Its start
+    and its end are by the same clock.
+    """
+    claimed, seconds = _seen(other), 0.0
+    for trial in trials:
+        seen = trial.system_attrs.get(SEEN_ATTR)
+        if seen and seen[:-1] == claimed and trial.duration is not None:
+            seconds = max(seconds, seen[-1] + trial.duration.total_seconds())
+    return seconds
 
 
 def _describe(other: FrozenTrial, trial: FrozenTrial) -> str:

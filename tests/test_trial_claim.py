@@ -5,6 +5,7 @@ import random
 import threading
 from collections.abc import Callable
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -290,6 +291,38 @@ def test_a_claim_that_is_renewed_lasts(study: Study, clock: Clock) -> None:
         clock.now += LEASE - 1
     _settle(study, first)
     assert not trial_claim.claim(study, _begin(study))
+
+
+def test_a_claim_expires_for_processes_of_a_single_trial(study: Study, clock: Clock) -> None:
+    """Each sees the claim for the first time, but together they lasted as long as the lease."""
+    _mark(study, _begin(study), trial_claim.ASKED)
+    for _ in range(3):
+        trial_claim._SEEN.clear()
+        trial = _begin(study)
+        with pytest.raises(NotClaimedError):
+            trial_claim.claim(study, trial)
+        _end_after(study, trial, seconds=LEASE / 3)
+    trial_claim._SEEN.clear()
+    assert _ask(study).number == 7  # three of them are copies
+
+
+def test_a_renewed_claim_lasts_for_processes_of_a_single_trial(study: Study) -> None:
+    first = _ask(study)
+    for renewals in range(1, 5):
+        trial_claim._SEEN.clear()
+        trial = _begin(study)
+        with pytest.raises(NotClaimedError):
+            trial_claim.claim(study, trial)
+        study._storage.set_trial_system_attr(first._trial_id, ALIVE_ATTR, renewals)
+        _end_after(study, trial, seconds=LEASE)
+
+
+def _end_after(study: Study, trial: FrozenTrial, seconds: float) -> None:
+    """End a trial as if it had lasted for some time: as a copy with the same attributes."""
+    ended = create_trial(value=1.0, system_attrs=study.trials[trial.number].system_attrs)
+    ended.datetime_start = ended.datetime_complete - timedelta(seconds=seconds)
+    study.add_trial(ended)
+    _end(study, trial)
 
 
 def test_wall_clocks_do_not_matter(study: Study, clock: Clock) -> None:
