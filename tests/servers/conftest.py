@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +16,8 @@ from database_servers import serve_postgresql
 from database_servers import serve_redis
 
 
+# Windows has neither fork servers nor limits of memory, and the servers come with Debian.
+collect_ignore_glob = ["test_*.py"] if os.name == "nt" else []
 DATABASES = itertools.count()
 POSTGRESQL = ("/usr/lib/postgresql/*/bin/pg_ctl", "/usr/local/*/bin/pg_ctl")
 MARIADB = ("/usr/sbin/mariadbd", "/usr/local/*/bin/mariadbd")
