@@ -30,6 +30,8 @@ NOISES = (1e-3, 1e-2, 1e-1)
 MAX_POINTS = 60
 """Maximum number of points, the last ones, that hyperparameters are chosen by. Their choice takes
 twelve Cholesky factors, whose cost is cubic in it."""
+MAX_COORDINATES = 600
+"""Maximum number of coordinates of a point, unless each choice has two."""
 BLOCK_SIZE = 2**16
 """Number of correlations that are computed at once; several arrays of that size are needed."""
 PRIOR_WEIGHT = 4.0
@@ -41,7 +43,8 @@ class Encoding:
     """Encodes configurations as points in the unit cube.
 
     A number is a single coordinate, 0.5 if inactive. A choice has a coordinate for each of its
-    values, scaled such that two different choices have a distance of 0.7.
+    values, scaled such that two different choices have a distance of 0.7. If these were more than
+    :data:`MAX_COORDINATES`, several choices of a parameter share one.
 
     Args:
         space: Parameters to encode.
@@ -49,6 +52,12 @@ class Encoding:
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
+        unordered = [d for d in space.values() if not is_ordered(d)]
+        n_choices = [len(choices_of(distribution)) for distribution in unordered]
+        n_numbers = len(space) - len(unordered)
+        self._max_width = max(n_choices, default=0)
+        if n_numbers + sum(n_choices) > MAX_COORDINATES and unordered:
+            self._max_width = max(2, (MAX_COORDINATES - n_numbers) // len(unordered))
         self._widths = [self._coordinates([{}], name).shape[1] for name in space]
 
     def encode(self, configs: Sequence[Config]) -> Floats:
@@ -67,9 +76,12 @@ class Encoding:
             column: Floats = np.nan_to_num(units, nan=0.5)[:, None]
             return column
         choices = labels_of(distribution, choices_of(distribution))
+        width = min(len(choices), self._max_width)
+        places = {choice: i % width for i, choice in enumerate(choices)}
         labels = labels_of(distribution, [config.get(name, ABSENT) for config in configs])
-        is_choice = np.array([[label == choice for choice in choices] for label in labels])
-        return 0.5 * is_choice.reshape(len(configs), len(choices))
+        codes = np.array([places.get(label, -1) for label in labels])
+        one_hot: Floats = 0.5 * (codes[:, None] == np.arange(width))
+        return one_hot
 
 
 @dataclass(frozen=True)
