@@ -105,13 +105,8 @@ def serve_postgresql(program: str, *options: str) -> Iterator[DatabaseServer]:
 
         def control(*words: str) -> None:
             command = [program, "-D", f"{folder}/data", "-w", "-t", f"{PATIENCE:.0f}", *words]
-            subprocess.run(
-                command,
-                user=server_user(),
-                cwd=folder,
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
+            quiet = subprocess.DEVNULL
+            subprocess.run(command, user=server_user(), cwd=folder, check=True, stdout=quiet)
 
         control("-o", "-U optuna --auth trust --no-sync --encoding UTF8", "initdb")
         port, log = free_port(), folder / "log"
@@ -175,15 +170,8 @@ def serve_grpc(storage_url: str, zone: str = "UTC") -> Iterator[int]:
 @contextmanager
 def run_server(command: Sequence[str], log: Path, folder: Path, *, ready: str) -> Iterator[None]:
     """Run a server that logs to its output, from the line ``ready`` to the end of the context."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command,
-        user=server_user(),
-        cwd=folder,
-        stdout=pipe,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, user=server_user(), cwd=folder, **output) as process:
         assert process.stdout is not None
         started = threading.Event()
         reader = threading.Thread(target=_keep_log, args=(process.stdout, log, ready, started))

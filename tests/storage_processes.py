@@ -32,14 +32,7 @@ from optuna_metallmix.llm import Message
 
 FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload(
-    [
-        "optuna_metallmix",
-        "catboost",
-        "optuna_dashboard",
-        "pydantic",
-        "scipy.spatial",
-        "scipy.stats",
-    ]
+    ["optuna_metallmix", "catboost", "optuna_dashboard", "pydantic", "scipy.stats"]
 )
 
 

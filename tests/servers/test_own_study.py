@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,14 @@ def check_past(study: optuna.Study, source: Source) -> None:
     assert sources == ["meta-learner", None]
 
 
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("n_trials", [0, 12])
 @pytest.mark.parametrize(
     "change",
@@ -64,6 +73,8 @@ def test_postgresql_by_another_url(
     n_trials: int,
 ) -> None:
     study = prepare(postgresql_url, n_trials)
+    if "[::1]" in change(postgresql_url) and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
     postgresql.execute(
         "DROP ROLE IF EXISTS reader", "CREATE ROLE reader LOGIN IN ROLE pg_read_all_data"
     )
