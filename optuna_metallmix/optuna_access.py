@@ -76,6 +76,20 @@ def database_url(storage: BaseStorage) -> str | None:
     return backend.url if isinstance(backend, RDBStorage) else None
 
 
+def close_idle_connections(storage: BaseStorage) -> None:
+    """Close the connections to a database server that its pool keeps open without using them.
+
+    Optuna checks the tables of a storage with two connections, and its pool keeps both.
+    """
+    backend = getattr(storage, "_backend", storage)
+    if isinstance(backend, RDBStorage):
+        from sqlalchemy.pool import QueuePool
+
+        is_server = backend.engine.url.get_backend_name() != "sqlite"
+        if is_server and isinstance(backend.engine.pool, QueuePool):
+            backend.engine.dispose()
+
+
 def real_study(study: Study) -> Study:
     """Return an ordinary study, also for Hyperband's substitute."""
     return Study(study_name=study.study_name, storage=study._storage)

@@ -30,6 +30,8 @@ from optuna_metallmix.llm import resolve_llm
 from optuna_metallmix.prompt import DEFAULT_VARIANT
 from optuna_metallmix.prompt import variant_named
 from optuna_metallmix.space import SearchSpace
+from optuna_metallmix.text import MAX_CELL
+from optuna_metallmix.text import cut_middle
 
 
 if TYPE_CHECKING:
@@ -188,8 +190,8 @@ def check_features(features: MetaFeatures | None) -> MetaFeatures:
     for name, value in features.items():
         if name not in scalars:
             raise ValueError(
-                f"meta_features[{name!r}]={value!r} must be a finite number or a string of at "
-                "most 64 characters."
+                f"meta_features[{name!r}]={cut_middle(repr(value), MAX_CELL)} must be a finite "
+                "number or a string of at most 64 characters."
             )
     return scalars
 

@@ -44,6 +44,7 @@ from optuna_metallmix.history.study_reader import read_studies
 from optuna_metallmix.history.study_reader import reading_lock
 from optuna_metallmix.history.study_reader import take_snapshot
 from optuna_metallmix.optuna_access import all_trials
+from optuna_metallmix.optuna_access import close_idle_connections
 from optuna_metallmix.optuna_access import database_url
 from optuna_metallmix.optuna_access import describe_storage
 from optuna_metallmix.optuna_access import find_study
@@ -165,9 +166,11 @@ def read_past(
     Raises:
         HistoryError: The source cannot be read.
     """
-    # Optuna keeps two connections to a database open, so no third is opened to the same one.
+    # Optuna keeps two connections to a database open, so that this would be the third.
     if source is None or source == database_url(storage_of(study)):
         source = storage_of(study)
+    elif source is not storage_of(study):
+        close_idle_connections(storage_of(study))
     with open_source(source) as storage, reading_lock(storage):
         own_id = read_storage(storage, find_study, study, storage)
         rows = list_studies(storage)

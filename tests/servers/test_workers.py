@@ -72,6 +72,25 @@ def test_32_workers_with_two_connections_each(
     check_one_suggestion(study, calls, 2 * N_WORKERS)
 
 
+def test_two_connections_to_two_databases(
+    postgresql: DatabaseServer, postgresql_url: str, tmp_path: Path
+) -> None:
+    """The past is in another database of the same server, which counts connections of both."""
+    postgresql.execute(
+        "CREATE ROLE worker_of_two LOGIN CONNECTION LIMIT 2 IN ROLE optuna",
+        "CREATE DATABASE study_of_two OWNER optuna",
+    )
+    fill_past(open_place(postgresql_url), n_trials=12)
+    new_study(RandomSampler(), open_place(postgresql.url("study_of_two")))
+    past = postgresql.url(postgresql_url.rpartition("/")[2], username="worker_of_two")
+    place, calls = postgresql.url("study_of_two", username="worker_of_two"), tmp_path / "calls"
+    barrier = FORKSERVER.Barrier(1, timeout=PATIENCE)
+    assert exit_codes([start_process(work, place, past, calls, barrier)]) == [0]
+    assert 'connections for role "worker_of_two"' not in postgresql.log.read_text()
+    study = optuna.load_study(study_name="new", storage=open_place(place))
+    check_one_suggestion(study, calls, 2)
+
+
 @pytest.mark.parametrize("kind", ["mariadb", "redis", "grpc", "grpc over postgresql"])
 def test_workers_in_three_time_zones(
     request: pytest.FixtureRequest, tmp_path: Path, kind: str
