@@ -66,6 +66,8 @@ BEYOND_BOUNDS = "beyond the bounds"
 MAX_STUDIES = 1_000
 MAX_TRIALS = 300
 """Maximum number of trials of a study."""
+MAX_ROWS = 40_000
+"""Maximum number of trials of all studies, unless they have fewer than 20 each."""
 MAX_CELLS = 800_000
 """Maximum number of parameter values of all studies: 60 studies of 300 trials with 40 parameters
 are below it, and take 0.1 GB."""
@@ -406,7 +408,8 @@ def _choose(usable: Sequence[_Wanted]) -> list[_Wanted]:
     chosen = order[:MAX_STUDIES]
     for limit in range(MAX_TRIALS, MIN_TRIALS, -MIN_TRIALS):
         chosen = [replace(study, limit=limit) for study in chosen]
-        if sum(study.n_cells for study in chosen) <= MAX_CELLS:
+        n_trials = sum(study.n_trials for study in chosen)
+        if n_trials <= MAX_ROWS and sum(study.n_cells for study in chosen) <= MAX_CELLS:
             break
     return chosen
 
@@ -455,7 +458,8 @@ def _describe_bounds(usable: Sequence[_Wanted], read: Sequence[_Wanted]) -> dict
     limit = min(study.limit for study in read)
     return {
         BEYOND_BOUNDS: f"{' and '.join(parts)} {verb} not used, as at most {MAX_STUDIES:,} past "
-        f"studies with {limit} trials each, and {MAX_CELLS:,} parameter values, are read: the "
-        f"latest studies of {MIN_TRIALS} trials or more come first, then the latest smaller ones; "
+        f"studies with {limit} trials each, {MAX_ROWS:,} trials and {MAX_CELLS:,} parameter "
+        f"values are read: the latest studies of {MIN_TRIALS} trials or more come first, then the "
+        "latest smaller ones; "
         "of a large study the best trials are read, and others from good to bad"
     }

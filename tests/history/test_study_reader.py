@@ -199,6 +199,19 @@ def test_parameters_are_read_of_the_kept_trials_only(
     assert of_params.count(",") == 3 + 4  # four columns, five trials
 
 
+@pytest.mark.parametrize(("max_rows", "n_kept"), [(120, 30), (100, 20), (79, 20), (10, 20)])
+def test_number_of_trials_of_all_studies_is_bounded(
+    max_rows: int, n_kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = InMemoryStorage()
+    for name in "abcd":
+        add(storage, name, 30)
+    monkeypatch.setattr(study_reader, "MAX_ROWS", max_rows)
+    history = read_history(storage)
+    assert [len(study.trials) for study in history.studies] == [n_kept] * 4
+    assert (f"{max_rows} trials" in " ".join(history.left_out.values())) == (n_kept < 30)
+
+
 def test_more_studies_than_can_be_read_are_remembered(
     tmp_path: Path, statements: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
