@@ -247,10 +247,21 @@ def _goals(table: pd.DataFrame) -> Iterator[str]:
     large = table[(table["studies"] * table["trials"] == 100_000) & table["way"].isin(WAYS)]
     if large.empty:
         return
-    yield from section("The goals", "At 100,000 past trials, the worst of all ways.")
+    yield from section(
+        "The goals",
+        "At 100,000 past trials, the worst of all ways. In its own storage, a second study has "
+        "the first among its past studies, so that the models are fitted again.",
+    )
     yield from header("measure", "measured", "at most", "met")
-    for name, limit in LIMITS.items():
-        worst = large[name].max()
+    is_own = large["way"] == "own storage"
+    measured = {
+        "cold": large["cold"],
+        "warm": large["warm"][~is_own],
+        "warm, own storage": large["warm"][is_own],
+        "memory": large["memory"],
+    }
+    for name, values in measured.items():
+        worst, limit = values.max(), LIMITS[name.partition(",")[0]]
         yield line(name, f"{worst:.2f}", f"{limit:.2f}", "yes" if worst <= limit else "**no**")
 
 

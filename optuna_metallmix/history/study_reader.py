@@ -406,12 +406,24 @@ def _choose(usable: Sequence[_Wanted]) -> list[_Wanted]:
     order = sorted(usable, key=lambda study: study.row.study_id, reverse=True)
     order.sort(key=lambda study: study.summary.n_finished < MIN_TRIALS)
     chosen = order[:MAX_STUDIES]
-    for limit in range(MAX_TRIALS, MIN_TRIALS, -MIN_TRIALS):
+    for limit in _limits():
         chosen = [replace(study, limit=limit) for study in chosen]
         n_trials = sum(study.n_trials for study in chosen)
         if n_trials <= MAX_ROWS and sum(study.n_cells for study in chosen) <= MAX_CELLS:
             break
     return chosen
+
+
+def _limits() -> Iterator[int]:
+    """Yield numbers of trials of a study, the first that is within the bounds is used.
+
+    They are few: all studies are read again when a storage that grows needs the next one.
+    """
+    limit = MAX_TRIALS
+    while limit > 2 * MIN_TRIALS:
+        yield limit
+        limit = limit * 4 // 5
+    yield min(MAX_TRIALS, 2 * MIN_TRIALS)
 
 
 def _batches(wanted: Sequence[_Wanted]) -> list[list[_Wanted]]:

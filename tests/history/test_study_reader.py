@@ -199,7 +199,7 @@ def test_parameters_are_read_of_the_kept_trials_only(
     assert of_params.count(",") == 3 + 4  # four columns, five trials
 
 
-@pytest.mark.parametrize(("max_rows", "n_kept"), [(120, 30), (100, 20), (79, 20), (10, 20)])
+@pytest.mark.parametrize(("max_rows", "n_kept"), [(120, 30), (100, 24), (90, 20), (10, 20)])
 def test_number_of_trials_of_all_studies_is_bounded(
     max_rows: int, n_kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
