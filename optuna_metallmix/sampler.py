@@ -37,6 +37,7 @@ from optuna_metallmix.report import StudyReport
 from optuna_metallmix.report import SuggestionLog
 from optuna_metallmix.report import record_missing
 from optuna_metallmix.report import record_missing_note
+from optuna_metallmix.report import record_passed
 from optuna_metallmix.report import write_record
 from optuna_metallmix.settings import DEFAULT_TIMEOUT
 from optuna_metallmix.settings import Settings
@@ -362,7 +363,7 @@ class MetaLLMiXSampler(PerStudySampler):
             self._record_missing(study, trial, [str(error)])
         elif (key := (study_key(study), str(error))) not in self._passed:
             self._passed.add(key)  # that a trial was killed is said once, not on each later trial
-            self._write(record_missing, storage_of(study), trial_id_of(trial), str(error))
+            self._write(record_passed, storage_of(study), trial_id_of(trial), str(error))
             self._log.log_passed(study, trial, str(error))
 
     def _defer(self, study: Study, trial: FrozenTrial, reason: str) -> None:

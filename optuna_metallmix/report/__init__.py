@@ -11,6 +11,7 @@ from optuna_metallmix.report.record import as_json
 from optuna_metallmix.report.record import read_record
 from optuna_metallmix.report.record import record_missing
 from optuna_metallmix.report.record import record_missing_note
+from optuna_metallmix.report.record import record_passed
 from optuna_metallmix.report.record import record_problem
 from optuna_metallmix.report.record import restore_suggestion
 from optuna_metallmix.report.record import write_record
@@ -26,6 +27,7 @@ __all__ = [
     "read_record",
     "record_missing",
     "record_missing_note",
+    "record_passed",
     "record_problem",
     "render_note",
     "restore_suggestion",

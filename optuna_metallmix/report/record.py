@@ -130,6 +130,11 @@ def record_missing(storage: BaseStorage, trial_id: int, reason: str) -> None:
     storage.set_trial_user_attr(trial_id, REASON_ATTR, cut_attribute([reason]))
 
 
+def record_passed(storage: BaseStorage, trial_id: int, reason: str) -> None:
+    """Record on a trial that another one has the suggestion; it has no source then."""
+    storage.set_trial_user_attr(trial_id, REASON_ATTR, cut_attribute([reason]))
+
+
 def record_missing_note(storage: BaseStorage, trial_id: int, reason: str) -> None:
     """Record on a trial why its study's note or figures are missing or incomplete."""
     storage.set_trial_user_attr(trial_id, "metallmix:note", cut_attribute([reason]))
