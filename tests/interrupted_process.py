@@ -59,6 +59,7 @@ def make_sampler(kind: str, calls: Path) -> BaseSampler:
 def main(url: str, kind: str, n_jobs: str, calls: str) -> None:
     """Optimize until an interruption, and print the names of the threads that are left."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     numbers = count()
 
     def interrupting(trial: optuna.Trial) -> float:

@@ -160,6 +160,7 @@ def count_calls(place: str, calls: Path, counted: Path) -> None:
 
 def run_stopped(place: str, calls: Path, moment: int, act: Callable[[], None]) -> None:
     """Run two trials, and stop at a moment; the package itself may not pass on an error."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     countdown = Countdown(moment, act)
     try:
         run_watched(place, calls, countdown)
