@@ -19,6 +19,7 @@ from cachetools import LRUCache
 from cachetools import cached
 from numpy.typing import NDArray
 
+from optuna_metallmix.fork_lock import NO_FORK
 from optuna_metallmix.fork_lock import ForkLock
 from optuna_metallmix.metalearner.dataset import MAX_STUDIES
 from optuna_metallmix.metalearner.dataset import MetaDataset
@@ -112,7 +113,7 @@ def fit_regressor(
         allow_writing_files=False,
         logging_level="Silent",
     )
-    with _CATBOOST_LOCK:
+    with NO_FORK, _CATBOOST_LOCK:  # a child must not inherit locks of CatBoost
         return model.fit(frame, targets, sample_weight=weights)
 
 
@@ -134,7 +135,7 @@ def sum_of(models: Sequence[CatBoost], weights: Sequence[float]) -> list[tuple[f
 
 def shap_values_of(model: CatBoost, pool: Pool) -> Floats:
     """Return SHAP values, shape (n, n_parameters + 1); the last column is the base value."""
-    with _CATBOOST_LOCK:
+    with NO_FORK, _CATBOOST_LOCK:  # a child must not inherit locks of CatBoost
         values: Floats = model.get_feature_importance(pool, type="ShapValues", thread_count=2)
         return values
 
