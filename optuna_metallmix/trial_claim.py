@@ -223,10 +223,12 @@ def defer(study: Study, trial: FrozenTrial) -> None:
 def _mark(study: Study) -> tuple[int, bool] | None:
     """Return the number of the trial that is marked, and whether the mark always counts."""
     attributes = _call(storage_of(study).get_study_system_attrs, study_id_of(study))
-    name, study_id, number, *always = attributes.get(SETTLED_ATTR, (None, None, None))
-    # Another study's attribute was copied by `optuna.copy_study`.
-    is_own = (name, study_id) == (study.study_name, study_id_of(study))
-    return (number, any(always)) if is_own else None
+    mark = attributes.get(SETTLED_ATTR)
+    owner = [study.study_name, study_id_of(study)]
+    # Another study's attribute was copied by `optuna.copy_study`; anyone can damage it.
+    if not isinstance(mark, list) or mark[:2] != owner or type(mark[2:3] and mark[2]) is not int:
+        return None
+    return mark[2], any(mark[3:])
 
 
 def _is_settled(study: Study) -> bool:
@@ -290,10 +292,16 @@ def _unchanged(other: FrozenTrial, trials: Iterable[FrozenTrial]) -> float:
     """
     claimed, seconds = _seen(other), 0.0
     for trial in trials:
-        seen = trial.system_attrs.get(SEEN_ATTR)
-        if seen and seen[:-1] == claimed and trial.duration is not None:
-            seconds = max(seconds, seen[-1] + trial.duration.total_seconds())
+        *seen, before = _list(trial, SEEN_ATTR) or [None]
+        if seen == claimed and isinstance(before, int | float) and trial.duration is not None:
+            seconds = max(seconds, before + trial.duration.total_seconds())
     return seconds
+
+
+def _list(trial: FrozenTrial, name: str) -> list[Any]:
+    """Return a list among the attributes of a trial; empty if there is none, or it is damaged."""
+    value = trial.system_attrs.get(name)
+    return value if isinstance(value, list) else []
 
 
 def _describe(other: FrozenTrial, trial: FrozenTrial) -> str:
@@ -315,8 +323,9 @@ def _renew(storage: BaseStorage, trial_id: int, stopped: threading.Event) -> Non
 
 
 def _state(trial: FrozenTrial) -> str | None:
-    state, trial_id = trial.system_attrs.get(CLAIM_ATTR, (None, None))
-    return state if trial_id == trial_id_of(trial) else None  # a copied trial keeps the attribute
+    claimed = _list(trial, CLAIM_ATTR)
+    is_own = claimed[1:] == [trial_id_of(trial)]  # a copied trial keeps the attribute
+    return claimed[0] if is_own else None
 
 
 def _set_state(study: Study, trial: FrozenTrial, state: str) -> None:

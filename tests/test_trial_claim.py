@@ -476,3 +476,20 @@ def test_copy_of_a_running_trial_has_no_claim(study: Study, claim_state: str) ->
     other = optuna.create_study(storage=study._storage)
     other.add_trial(study.trials[0])
     assert trial_claim.claim(other, _begin(other))
+
+
+DAMAGED = [None, "", "abc", 5, True, 1e308, [], [1], [1, 2, 3], {"a": 1}, [0, "asked", None, "x"]]
+
+
+@pytest.mark.parametrize("value", DAMAGED, ids=repr)
+def test_damaged_attributes_are_ignored(study: Study, value: Any) -> None:
+    study._storage.set_study_system_attr(study._study_id, trial_claim.SETTLED_ATTR, value)
+    running = _begin(study)
+    _mark(study, running, trial_claim.ASKED)
+    ended = create_trial(value=1.0, system_attrs={trial_claim.SEEN_ATTR: value})
+    study.add_trial(ended)
+    with pytest.raises(NotClaimedError):
+        trial_claim.claim(study, _begin(study))
+    study._storage.set_trial_system_attr(running._trial_id, CLAIM_ATTR, value)
+    _settle(study, _ask(study))
+    assert trial_claim.suggested_number(study) == 3
