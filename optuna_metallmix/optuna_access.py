@@ -133,6 +133,17 @@ def is_feasible(trial: FrozenTrial) -> bool:
     return all(value <= 0 for value in [*constraints, *named])
 
 
+def is_feasible_own(trial: FrozenTrial) -> bool:
+    """Return whether a trial of the current study is feasible; a damaged constraint is violated.
+
+    A past study with one is left out instead.
+    """
+    try:
+        return is_feasible(trial)
+    except (TypeError, ValueError):
+        return False
+
+
 def may_skip_before_trial(sampler: BaseSampler) -> bool:
     """Return whether ``after_trial`` of a sampler works without its ``before_trial``.
 

@@ -24,6 +24,7 @@ from optuna.storages import InMemoryStorage
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
+from optuna.trial import create_trial
 
 from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix import read_record
@@ -422,3 +423,30 @@ def test_trials_that_fail_do_not_end_the_study(past):
     study.optimize(failing, n_trials=3, catch=(RuntimeError,))
     assert [one.state for one in study.trials] == [TrialState.FAIL, *[TrialState.COMPLETE] * 2]
     assert suggested(study) == [study.trials[0]]
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"constraints": value} for value in ([None], ["x"], "abc", 5, {"a": 1})]
+    + [{"constraints:c": value} for value in ("x", [1], {"a": 1})],
+    ids=repr,
+)
+def test_a_damaged_constraint_is_violated(
+    attributes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Optuna itself does not log the best trial of such a study."""
+    monkeypatch.setattr(optuna.Study, "_log_completed_trial", lambda *_: None)
+    past = memory_past()
+    (good, *_) = past.get_all_trials(0)
+    study = new_study(MetaLLMiXSampler(source_storage=past, llm=False, seed=0))
+    study.add_trial(
+        create_trial(
+            params=good.params,
+            distributions=good.distributions,
+            value=1.0,
+            system_attrs=attributes,
+        )
+    )
+    study.optimize(objective, n_trials=4)
+    assert {trial.state for trial in study.trials} == {TrialState.COMPLETE}
+    assert study.trials[1].user_attrs["metallmix:source"] == "meta-learner"

@@ -48,7 +48,7 @@ from optuna_metallmix.optuna_access import close_idle_connections
 from optuna_metallmix.optuna_access import database_url
 from optuna_metallmix.optuna_access import describe_storage
 from optuna_metallmix.optuna_access import find_study
-from optuna_metallmix.optuna_access import is_feasible
+from optuna_metallmix.optuna_access import is_feasible_own
 from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import study_id_of
 from optuna_metallmix.space import Config
@@ -198,7 +198,7 @@ def with_own_trials(history: History, study: Study, before: int | None = None) -
         history,
         studies=studies,
         target_space=merge_spaces(trial.distributions for trial in finished),
-        tried=tuple((t.params, t.values[0] if is_feasible(t) else None) for t in complete),
+        tried=tuple((t.params, t.values[0] if is_feasible_own(t) else None) for t in complete),
     )
 
 

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_metallmix.metalearner import Floats
-from optuna_metallmix.optuna_access import is_feasible
+from optuna_metallmix.optuna_access import is_feasible_own
 
 
 def trial_scores(trials: Sequence[FrozenTrial], direction: StudyDirection) -> Floats:
@@ -22,7 +22,7 @@ def trial_scores(trials: Sequence[FrozenTrial], direction: StudyDirection) -> Fl
     """
     # A sixteenth of the largest float can be multiplied by the factors below.
     sign = 0.0625 if direction is StudyDirection.MAXIMIZE else -0.0625
-    complete = [t for t in trials if t.state is TrialState.COMPLETE and is_feasible(t)]
+    complete = [t for t in trials if t.state is TrialState.COMPLETE and is_feasible_own(t)]
     finite = sorted(sign * t.values[0] for t in complete if np.isfinite(t.values[0]))
     if not finite:
         return np.zeros(len(trials))
@@ -36,6 +36,6 @@ def trial_scores(trials: Sequence[FrozenTrial], direction: StudyDirection) -> Fl
 def _signed_value(trial: FrozenTrial, sign: float, median: float) -> float | None:
     """Return the value of a trial times ``sign``; ``None`` if it failed."""
     value = None if trial.state is TrialState.FAIL else trial.value
-    if value is None or not is_feasible(trial) or not np.isfinite(value):
+    if value is None or not is_feasible_own(trial) or not np.isfinite(value):
         return None
     return min(sign * value, median) if trial.state is TrialState.PRUNED else sign * value
