@@ -95,6 +95,7 @@ def fit_regressor(
     second thread gained nothing on 3,000 rows.
     """
     from catboost import CatBoostRegressor
+    from catboost import Pool
 
     model = CatBoostRegressor(
         iterations=trees.n,
@@ -108,13 +109,15 @@ def fit_regressor(
         border_count=32,
         one_hot_max_size=255,  # the maximum
         random_seed=seed,
-        cat_features=categorical_columns(space),
         thread_count=1,
         allow_writing_files=False,
         logging_level="Silent",
     )
+    categorical = categorical_columns(space)
     with NO_FORK, _CATBOOST_LOCK:  # a child must not inherit locks of CatBoost
-        return model.fit(frame, targets, sample_weight=weights)
+        # Its threads have locks even when they are idle, so each of its calls has one thread.
+        pool = Pool(frame, targets, cat_features=categorical, weight=weights, thread_count=1)
+        return model.fit(pool)
 
 
 def sum_of(models: Sequence[CatBoost], weights: Sequence[float]) -> list[tuple[float, CatBoost]]:
@@ -136,7 +139,7 @@ def sum_of(models: Sequence[CatBoost], weights: Sequence[float]) -> list[tuple[f
 def shap_values_of(model: CatBoost, pool: Pool) -> Floats:
     """Return SHAP values, shape (n, n_parameters + 1); the last column is the base value."""
     with NO_FORK, _CATBOOST_LOCK:  # a child must not inherit locks of CatBoost
-        values: Floats = model.get_feature_importance(pool, type="ShapValues", thread_count=2)
+        values: Floats = model.get_feature_importance(pool, type="ShapValues", thread_count=1)
         return values
 
 
@@ -193,7 +196,7 @@ def fit_pooled(dataset: MetaDataset, trees: Trees, seed: int) -> Ensemble:
         model = fit_regressor(dataset.space, *data, trees, member_seed, weights[seen])
         members.append(model)
         if is_checkable and not seen.all():
-            held_out[~seen] = model.predict(dataset.frame[~seen])
+            held_out[~seen] = model.predict(dataset.frame[~seen], thread_count=1)
     return Ensemble(members, held_out)
 
 
@@ -230,9 +233,10 @@ def predict_held_out(dataset: MetaDataset, models: Mapping[int, CatBoost]) -> Fl
     """
     from catboost import Pool
 
-    pool = Pool(dataset.frame, cat_features=categorical_columns(dataset.space))
+    categorical = categorical_columns(dataset.space)
+    pool = Pool(dataset.frame, cat_features=categorical, thread_count=1)
     studies = np.array(list(models))
-    predictions = np.stack([model.predict(pool) for model in models.values()])
+    predictions = np.stack([model.predict(pool, thread_count=1) for model in models.values()])
     weights = dataset.weights[studies, None] * (studies[:, None] != dataset.groups)
     held_out: Floats = (weights * predictions).sum(axis=0) / weights.sum(axis=0)
     return held_out

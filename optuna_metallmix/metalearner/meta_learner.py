@@ -223,7 +223,7 @@ class MetaLearner:
         space = {name: self.space[name] for name in self.columns}
         categorical = set(categorical_columns(space))
         indices = [i for i, name in enumerate(space) if name in categorical]
-        return Pool(to_rows(space, configs), cat_features=indices)
+        return Pool(to_rows(space, configs), cat_features=indices, thread_count=1)
 
 
 def _select(

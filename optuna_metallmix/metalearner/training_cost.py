@@ -82,7 +82,7 @@ class CostModel:
                 )
             data = (frame[seen], log_costs[seen])
             self.members_.append(fit_regressor(self.space, *data, _TREES, self.seed + fold))
-            held_out[~seen] = self.members_[fold].predict(frame[~seen])
+            held_out[~seen] = self.members_[fold].predict(frame[~seen], thread_count=1)
         self.r2 = float(1.0 - np.mean((log_costs - held_out) ** 2) / np.var(log_costs))
         """Coefficient of determination of log costs on held-out trials, up to 1."""
         if self.r2 < MIN_R2:
@@ -95,7 +95,9 @@ class CostModel:
     def predict(self, configs: Sequence[Config]) -> Floats:
         """Return the predicted costs of ``configs``, shape (n,); 1 is a median training run."""
         frame = to_frame(self.space, configs)
-        log_costs = np.mean([member.predict(frame) for member in self.members_], axis=0)
+        log_costs = np.mean(
+            [member.predict(frame, thread_count=1) for member in self.members_], axis=0
+        )
         costs: Floats = np.exp(log_costs)
         return costs
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import numpy as np
@@ -37,6 +42,7 @@ from optuna_metallmix.space.search_space import SearchSpace
 
 
 FEW = Trees(3, 15, 0.2)
+TESTS = str(Path(__file__).parents[1])
 X = {"x": FloatDistribution(0, 1)}
 
 
@@ -322,3 +328,38 @@ def test_models_of_studies_are_used_unless_the_pooled_ensemble_is_clearly_better
     assert len(learner.study_weights_) == len(learner.members_) == N_FOLDS
     assert learner.quality is not None
     assert learner.quality > 0.5
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts the threads of a process")
+def test_no_thread_is_left_whose_locks_a_fork_would_inherit() -> None:
+    """CatBoost's own threads have locks even while they wait for work."""
+    script = """
+        import os
+
+        def n_threads():
+            tasks = sorted(os.listdir("/proc/self/task"), key=int)
+            names = [open(f"/proc/self/task/{task}/comm").read() for task in tasks]
+            return names.count(names[0])
+
+        import optuna
+        from end_to_end import memory_past, objective
+        from optuna_metallmix import MetaLLMiXSampler
+
+        past, before = memory_past(), n_threads()
+        sampler = MetaLLMiXSampler(source_storage=past, llm=False, seed=0, cost_aware=True)
+        optuna.create_study(sampler=sampler).optimize(objective, n_trials=4)
+        print(n_threads() - before)
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", dedent(script)],
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "PYTHONPATH": TESTS,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.stdout.strip() == "0", run.stderr
