@@ -11,6 +11,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -118,6 +119,12 @@ def find_trial(study: Study, number: int) -> FrozenTrial | None:
 def is_enqueued(trial: FrozenTrial) -> bool:
     """Return whether the parameters of a trial were fixed with ``enqueue_trial``."""
     return trial.state is TrialState.WAITING or "fixed_params" in trial.system_attrs
+
+
+def enqueued_params(trial: FrozenTrial) -> dict[str, Any]:
+    """Return the values that were fixed with ``enqueue_trial``; empty if there are none."""
+    params = trial.system_attrs.get("fixed_params")
+    return params if isinstance(params, dict) else {}
 
 
 def is_feasible(trial: FrozenTrial) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Collection
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -226,7 +227,10 @@ def _choose(suggestion: Suggestion) -> Suggestion:
 
 
 def suggest_for_study(
-    study: Study, asked: Mapping[str, BaseDistribution], settings: Settings
+    study: Study,
+    asked: Mapping[str, BaseDistribution],
+    settings: Settings,
+    without: Collection[int] = (),
 ) -> Suggestion:
     """Read the past studies, find the language model and suggest.
 
@@ -234,13 +238,15 @@ def suggest_for_study(
         study: The study that needs a suggestion.
         asked: The parameter just requested by the objective, by name; empty outside an objective.
         settings: The sampler's settings.
+        without: The numbers of running trials whose configurations may be suggested again.
 
     Raises:
         HistoryError: Neither usable past studies nor a search space is available.
     """
     reasons: list[str] = []
     start = time.perf_counter()
-    history = _read_history(study, settings, reasons, is_sampling=bool(asked))
+    history = _read_past(study, settings, reasons, is_sampling=bool(asked))
+    history = with_own_trials(history, study, without=without)
     names = {*asked, *(settings.search_space or ()), *history.target_space}
     history = history.sharing(names) if names else history
     seconds = {"history": time.perf_counter() - start}
@@ -277,11 +283,11 @@ def suggest_for_study(
     )
 
 
-def _read_history(
+def _read_past(
     study: Study, settings: Settings, reasons: list[str], *, is_sampling: bool
 ) -> History:
     try:
-        history = read_past(
+        return read_past(
             study,
             settings.source_storage,
             settings.source_study_names,
@@ -290,8 +296,7 @@ def _read_history(
         )
     except HistoryError as error:
         reasons.append(str(error))
-        history = History()
-    return with_own_trials(history, study)
+        return History()
 
 
 def _search_space(

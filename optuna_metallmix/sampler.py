@@ -265,8 +265,9 @@ class MetaLLMiXSampler(PerStudySampler):
     ) -> StudyReport | None:
         try:
             trial_claim.confirm(study, trial)
+            without = trial_claim.unused(study, trial)
             with trial_claim.renewed(study, trial), numerical_errors():
-                suggestion = suggest_for_study(study, first_param, self._settings)
+                suggestion = suggest_for_study(study, first_param, self._settings, without)
             trial_claim.check(study, trial)
         except HistoryError as error:
             self._defer(study, trial, str(error))

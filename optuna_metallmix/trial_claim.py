@@ -145,6 +145,19 @@ def confirm(study: Study, trial: FrozenTrial) -> None:
     _set_state(study, trial, ASKED)
 
 
+def unused(study: Study, trial: FrozenTrial) -> set[int]:
+    """Return the numbers of running trials whose suggestion can be made again, for this trial.
+
+    These are the trial itself, and those that were killed after the suggestion was stored on them,
+    before their first parameter.
+    """
+    return {trial.number} | {
+        other.number
+        for other in _trials(study)
+        if _state(other) in (CLAIMED, ANNOUNCED, ASKED) and not other.params
+    }
+
+
 def _await_others(study: Study, trial: FrozenTrial) -> None:
     """Wait until no other trial may ask; raise :class:`NotClaimedError` if one does."""
     deadline = time.monotonic() + _MAX_WAIT

@@ -22,6 +22,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.random import Generator
 from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
 
 from optuna_metallmix.history import History
 from optuna_metallmix.history import PastStudy
@@ -30,11 +31,13 @@ from optuna_metallmix.metalearner import MetaLearner
 from optuna_metallmix.metalearner import evenly_spaced
 from optuna_metallmix.metalearner import limit_studies
 from optuna_metallmix.metalearner import max_trials
+from optuna_metallmix.optuna_access import enqueued_params
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import choices_of
 from optuna_metallmix.space import config_key
 from optuna_metallmix.space import contains
+from optuna_metallmix.space import from_record
 from optuna_metallmix.space import is_number
 from optuna_metallmix.space import is_ordered
 from optuna_metallmix.space import label_of
@@ -56,6 +59,10 @@ there are more parameters than :data:`MAX_COLUMNS`: the time to draw a member gr
 N_RANDOM = 500
 WIDTH = 0.1
 """Standard deviation of perturbed numbers, in unit space."""
+
+PROPOSAL_ATTR = "metallmix:proposal"
+"""System attribute of a trial: the configuration proposed for it, if another process runs trials,
+too; values as JSON can hold them. Like ``tpe:relative_params`` of ``TPESampler``."""
 
 RANDOM = "drawn at random"
 PAST_BEST = "one of the best of "
@@ -135,6 +142,21 @@ def fit_into(params: Config, space: SearchSpace, fallback: Config) -> dict[str, 
         for name, value in params.items()
         if name in space
     }
+
+
+def unfinished_config(
+    trial: FrozenTrial, space: SearchSpace, proposed: Config | None = None
+) -> dict[str, Any]:
+    """Return what is known of the configuration of an unfinished trial, projected onto ``space``.
+
+    These are the parameters it has asked for, and those it will get: they were enqueued, or
+    ``proposed`` by this process or another one.
+    """
+    if not proposed:
+        record = trial.system_attrs.get(PROPOSAL_ATTR)
+        record = record if isinstance(record, dict) else {}
+        proposed = {n: from_record(space[n], record[n]) for n in record if n in space}
+    return fit_into({**proposed, **enqueued_params(trial), **trial.params}, space, {})
 
 
 def _members(learner: MetaLearner, history: History, rng: Generator) -> Iterator[PoolMember]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from collections.abc import Hashable
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from optuna_metallmix.candidates.pool import PoolMember
 from optuna_metallmix.candidates.pool import build_pool
 from optuna_metallmix.candidates.pool import distinct
 from optuna_metallmix.candidates.pool import fit_into
+from optuna_metallmix.candidates.pool import unfinished_config
 from optuna_metallmix.history import History
 from optuna_metallmix.metalearner import MIN_TRUST
 from optuna_metallmix.metalearner import CostModel
@@ -23,6 +25,7 @@ from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import config_key
 from optuna_metallmix.space import contains
+from optuna_metallmix.space import is_continuous
 from optuna_metallmix.space import is_number
 from optuna_metallmix.space import is_ordered
 from optuna_metallmix.space import middle
@@ -93,12 +96,12 @@ def propose_candidates(
     come last. (Penalizing them more the fewer studies there are made the first pick worse: from
     three studies .33 without and .41 with it on LCBench, .39 and .43 on XGBoost; measured
     2026-11.) With ``costs``, candidate 1 is the cheapest of the pool that may be as good as the
-    best. Configurations that the current study has already tried are left out.
+    best. Configurations that the current study has already tried are left out, also those of
+    running and enqueued trials.
     """
     space = learner.space
-    tried = _tried(history, space)
     pool = build_pool(learner, history, rng)
-    members = [member for member in pool if config_key(member.params) not in tried] or pool
+    members = _untried(pool, history, space) or pool
     configs = [member.params for member in members]
     scores = learner.predict_by_study(configs)
     prediction = learner.summarize(scores)
@@ -208,6 +211,32 @@ def cost_tradeoff(
     cost, best_cost = costs.predict([params, best.params]).tolist()
     given_up = round((best.predicted or 0.0) - predicted, 9)  # drop the rounding error of sums
     return CostTradeoff(cost, best_cost, given_up, best.spread or 0.0)
+
+
+def _untried(
+    members: Sequence[PoolMember], history: History, space: SearchSpace
+) -> list[PoolMember]:
+    """Return the members that no trial of the current study has tried.
+
+    A running trial may not have asked for all of its parameters yet. If those it has include a
+    continuous one, a configuration with all of them is that trial's.
+    """
+    tried, partial = _tried(history, space), set()
+    for trial in history.unfinished:
+        config = unfinished_config(trial, space)
+        tried.add(config_key(config))
+        if any(is_continuous(space[name]) for name in config):
+            partial.add((frozenset(config), config_key(config)))
+    return [
+        member
+        for member in members
+        if config_key(member.params) not in tried
+        and not any(_part_key(member.params, names) == key for names, key in partial)
+    ]
+
+
+def _part_key(config: Config, names: Collection[str]) -> Hashable:
+    return config_key({name: value for name, value in config.items() if name in names})
 
 
 def _tried(history: History, space: SearchSpace) -> set[Hashable]:

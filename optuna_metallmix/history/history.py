@@ -6,6 +6,7 @@ reason.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from cachetools import LRUCache
 from cachetools import cached
 from optuna import Study
 from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_metallmix.errors import HistoryError
@@ -70,6 +72,8 @@ class History:
         target_space: The distributions used by the target study's trials so far.
         tried: The configuration and value of each complete trial of the target study; the value
             is ``None`` if the trial is infeasible.
+        unfinished: The trials of the target study that run or are enqueued, whose configurations
+            are not to be suggested again.
         is_own_storage: Whether the past studies are in the target study's own storage.
         aliases: The present names of past parameters, by past name.
         problems: What was asked for but does not exist, a sentence each: studies and parameters.
@@ -80,6 +84,7 @@ class History:
     left_out: Mapping[str, str] = field(default_factory=dict)
     target_space: SearchSpace = field(default_factory=dict)
     tried: tuple[tuple[Config, float | None], ...] = ()
+    unfinished: tuple[FrozenTrial, ...] = ()
     is_own_storage: bool = False
     aliases: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
@@ -183,10 +188,20 @@ def read_past(
     return replace(history, is_own_storage=own_id == study_id_of(study))
 
 
-def with_own_trials(history: History, study: Study, before: int | None = None) -> History:
-    """Add the finished trials of ``study``, those with a number below ``before`` if given."""
-    finished = [trial for trial in all_trials(study) if trial.state.is_finished()]
-    finished = [trial for trial in finished if before is None or trial.number < before]
+def with_own_trials(
+    history: History, study: Study, before: int | None = None, without: Collection[int] = ()
+) -> History:
+    """Add the trials of ``study``.
+
+    Args:
+        history: The past studies.
+        study: The study being optimized.
+        before: Only trials with a lower number are added; all if ``None``.
+        without: The numbers of unfinished trials to leave out.
+    """
+    trials = [t for t in all_trials(study) if before is None or t.number < before]
+    finished = [trial for trial in trials if trial.state.is_finished()]
+    unfinished = [trial for trial in trials if not trial.state.is_finished()]
     studies = history.studies
     try:
         scored = score_study(study.study_name, study.direction, finished)
@@ -199,6 +214,7 @@ def with_own_trials(history: History, study: Study, before: int | None = None) -
         studies=studies,
         target_space=merge_spaces(trial.distributions for trial in finished),
         tried=tuple((t.params, t.values[0] if is_feasible_own(t) else None) for t in complete),
+        unfinished=tuple(trial for trial in unfinished if trial.number not in without),
     )
 
 

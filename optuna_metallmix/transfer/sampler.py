@@ -20,7 +20,8 @@ from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
-from optuna_metallmix.candidates import fit_into
+from optuna_metallmix.candidates import PROPOSAL_ATTR
+from optuna_metallmix.candidates import unfinished_config
 from optuna_metallmix.errors import CalculationError
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.errors import MetaLLMiXError
@@ -55,9 +56,7 @@ from optuna_metallmix.transfer.next_config import NextConfig
 from optuna_metallmix.transfer.next_config import TransferModel
 from optuna_metallmix.transfer.per_study_sampler import MAX_TRIALS
 from optuna_metallmix.transfer.per_study_sampler import PerStudySampler
-from optuna_metallmix.transfer.study_state import PROPOSAL_ATTR
 from optuna_metallmix.transfer.study_state import StudyState
-from optuna_metallmix.transfer.study_state import shared_config
 from optuna_metallmix.transfer.trial_scores import trial_scores
 
 
@@ -366,8 +365,8 @@ class TransferSampler(PerStudySampler):
                 is_own = key in self._proposals or key in self._suggested
                 chosen = self._proposals.get(key) or self._suggested.get(key)
             state.is_shared |= not is_own
-            chosen = chosen or shared_config(other, space)
-            if config := fit_into({**chosen, **other.params}, space, {}):
+            is_waiting = other.state is TrialState.WAITING
+            if not is_waiting and (config := unfinished_config(other, space, chosen)):
                 configs.append(config)
             elif not other.params:
                 silent.append(other)

@@ -16,14 +16,9 @@ from optuna_metallmix.fork_lock import ForkLock
 from optuna_metallmix.history import History
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
-from optuna_metallmix.space import from_record
 from optuna_metallmix.space import merge_spaces
 from optuna_metallmix.transfer.next_config import TransferModel
 
-
-PROPOSAL_ATTR = "metallmix:proposal"
-"""System attribute of a trial: the configuration proposed for it, if another process runs trials,
-too; values as JSON can hold them. Like ``tpe:relative_params`` of ``TPESampler``."""
 
 MAX_PENDING = timedelta(minutes=5)
 """Maximum time until a trial's first value, for which a language model may have to answer."""
@@ -104,14 +99,6 @@ class StudyState:
             for other, since, is_new in seen
             if other.state is TrialState.RUNNING and other.number < trial.number
         )
-
-
-def shared_config(trial: FrozenTrial, space: SearchSpace) -> Config:
-    """Return the configuration that another process has proposed for a trial, empty if unknown."""
-    record = trial.system_attrs.get(PROPOSAL_ATTR)
-    if not isinstance(record, dict):
-        return {}
-    return {n: from_record(space[n], value) for n, value in record.items() if n in space}
 
 
 def _is_recent(other: FrozenTrial, trial: FrozenTrial) -> bool:

@@ -17,10 +17,11 @@ from optuna.trial import create_trial
 
 from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix import TransferSampler
+from optuna_metallmix import trial_claim
+from optuna_metallmix.candidates.pool import PROPOSAL_ATTR
 from optuna_metallmix.transfer import sampler as transfer_sampler
 from optuna_metallmix.transfer import study_state
 from optuna_metallmix.transfer.study_state import MAX_PENDING
-from optuna_metallmix.transfer.study_state import PROPOSAL_ATTR
 from optuna_metallmix.transfer.study_state import StudyState
 
 
@@ -213,6 +214,90 @@ def test_the_suggestion_is_not_proposed_before_its_trial_has_asked_for_it(pasts)
     mixed(other)
     mixed(suggested)
     assert other.params != suggested.params
+
+
+def suggestion_after(study: optuna.Study, past: BaseStorage) -> dict[str, Any]:
+    """Return the first configuration of a sampler that another process might run."""
+    sampler = MetaLLMiXSampler(source_storage=past, seed=0, llm=False)
+    suggested = optuna.load_study(study_name="study", storage=study._storage, sampler=sampler)
+    trial = suggested.ask()
+    mixed(trial)
+    assert study.trials[trial.number].user_attrs["metallmix:source"] == "meta-learner"
+    return trial.params
+
+
+def with_transfer(past: BaseStorage) -> optuna.Study:
+    sampler = TransferSampler(source_storage=past, seed=0)
+    return optuna.create_study(study_name="study", storage=InMemoryStorage(), sampler=sampler)
+
+
+def test_the_configuration_of_a_running_trial_is_not_suggested(pasts) -> None:
+    past = pasts["mixed", True]
+    study = with_transfer(past)
+    running = study.ask()
+    mixed(running)
+    assert suggestion_after(with_transfer(past), past) == running.params  # without the trial
+    assert suggestion_after(study, past) != running.params
+
+
+def test_a_running_trial_is_known_by_a_continuous_parameter(pasts) -> None:
+    """It has asked for nothing else so far."""
+    past = pasts["mixed", True]
+    study = with_transfer(past)
+    running = study.ask()
+    x = running.suggest_float("x", 0.0, 10.0)
+    assert suggestion_after(with_transfer(past), past)["x"] == x
+    assert suggestion_after(study, past)["x"] != x
+
+
+@pytest.mark.parametrize("name", ["fixed_params", PROPOSAL_ATTR])
+def test_what_a_trial_has_not_asked_for_yet_is_not_suggested(pasts, name) -> None:
+    past = pasts["mixed", True]
+    first = suggestion_after(with_transfer(past), past)
+    study = with_transfer(past)
+    running = study.ask()
+    study._storage.set_trial_system_attr(running._trial_id, name, first)
+    assert suggestion_after(study, past) != first
+
+
+def test_an_enqueued_configuration_is_not_suggested(pasts) -> None:
+    """Another process enqueues it just after a trial has started."""
+    past = pasts["mixed", True]
+    first = suggestion_after(with_transfer(past), past)
+    study = with_transfer(past)
+    study.sampler = MetaLLMiXSampler(source_storage=past, seed=0, llm=False)
+    trial = study.ask()
+    study.enqueue_trial(first)
+    mixed(trial)
+    assert trial.params != first
+
+
+@pytest.mark.parametrize("value", ["text", 3, ["x"], {"x": "text", "n": None, "other": 1}, {}])
+@pytest.mark.parametrize("name", ["fixed_params", PROPOSAL_ATTR])
+def test_damaged_attributes_of_a_running_trial_change_no_suggestion(pasts, name, value) -> None:
+    past = pasts["mixed", True]
+    study = with_transfer(past)
+    running = study.ask()
+    study._storage.set_trial_system_attr(running._trial_id, name, value)
+    assert suggestion_after(study, past) == suggestion_after(with_transfer(past), past)
+
+
+def test_a_suggestion_that_was_never_begun_is_made_again(pasts, monkeypatch) -> None:
+    """Its process was killed between the record and the first parameter."""
+    past = pasts["mixed", True]
+    study = with_transfer(past)
+    study.sampler = MetaLLMiXSampler(source_storage=past, seed=0, llm=False)
+    killed = study.ask()
+
+    def kill(*args: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study._storage, "set_trial_param", kill)
+    with pytest.raises(KeyboardInterrupt):
+        mixed(killed)
+    monkeypatch.undo()
+    monkeypatch.setattr(trial_claim, "LEASE", 0.0)  # it has expired
+    assert suggestion_after(study, past) == study.trials[0].system_attrs[PROPOSAL_ATTR]
 
 
 def test_trials_of_a_parallel_start_follow_the_portfolio(pasts) -> None:
