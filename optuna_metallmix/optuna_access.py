@@ -8,6 +8,7 @@ that study is a substitute with few other attributes (``optuna/pruners/_hyperban
 
 from __future__ import annotations
 
+from datetime import datetime
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,6 +120,27 @@ def find_trial(study: Study, number: int) -> FrozenTrial | None:
 def is_enqueued(trial: FrozenTrial) -> bool:
     """Return whether the parameters of a trial were fixed with ``enqueue_trial``."""
     return trial.state is TrialState.WAITING or "fixed_params" in trial.system_attrs
+
+
+def local_time(moment: datetime) -> datetime:
+    """Return a time without a time zone, in local time, as Optuna itself stores times.
+
+    Trials that are added by hand or imported may have a time zone; the two cannot be compared.
+    """
+    if moment.tzinfo is None:
+        return moment
+    try:
+        return moment.astimezone().replace(tzinfo=None)
+    except (OverflowError, OSError, ValueError):  # at the ends of the calendar
+        return moment.replace(tzinfo=None)
+
+
+def duration_of(trial: FrozenTrial) -> timedelta | None:
+    """Return the duration of a trial; ``None`` if only one of its ends has a time zone."""
+    try:
+        return trial.duration
+    except TypeError:
+        return None
 
 
 def enqueued_params(trial: FrozenTrial) -> dict[str, Any]:

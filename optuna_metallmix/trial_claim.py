@@ -48,6 +48,7 @@ from optuna.trial import TrialState
 from optuna_metallmix.errors import MetaLLMiXError
 from optuna_metallmix.fork_lock import ForkLock
 from optuna_metallmix.optuna_access import all_trials
+from optuna_metallmix.optuna_access import duration_of
 from optuna_metallmix.optuna_access import find_trial
 from optuna_metallmix.optuna_access import is_enqueued
 from optuna_metallmix.optuna_access import storage_of
@@ -306,8 +307,9 @@ def _unchanged(other: FrozenTrial, trials: Iterable[FrozenTrial]) -> float:
     claimed, seconds = _seen(other), 0.0
     for trial in trials:
         *seen, before = _list(trial, SEEN_ATTR) or [None]
-        if seen == claimed and isinstance(before, int | float) and trial.duration is not None:
-            seconds = max(seconds, before + trial.duration.total_seconds())
+        duration = duration_of(trial)
+        if seen == claimed and isinstance(before, int | float) and duration is not None:
+            seconds = max(seconds, before + duration.total_seconds())
     return seconds
 
 

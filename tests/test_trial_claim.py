@@ -5,6 +5,7 @@ import random
 import threading
 from collections.abc import Callable
 from collections.abc import Sequence
+from datetime import UTC
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -493,3 +494,18 @@ def test_damaged_attributes_are_ignored(study: Study, value: Any) -> None:
     study._storage.set_trial_system_attr(running._trial_id, CLAIM_ATTR, value)
     _settle(study, _ask(study))
     assert trial_claim.suggested_number(study) == 3
+
+
+def test_a_duration_of_two_kinds_of_clocks_is_not_counted() -> None:
+    """The end of the trial that saw the claim has a time zone, its start has none."""
+    study = optuna.create_study()
+    first = _ask(study)
+    trial = _begin(study)
+    with pytest.raises(NotClaimedError):
+        trial_claim.claim(study, trial)
+    ended = create_trial(value=1.0, system_attrs=study.trials[trial.number].system_attrs)
+    ended.datetime_complete = ended.datetime_complete.astimezone(UTC) + timedelta(days=1)
+    study.add_trial(ended)
+    with pytest.raises(NotClaimedError):
+        trial_claim.claim(study, _begin(study))
+    _settle(study, first)

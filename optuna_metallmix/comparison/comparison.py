@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
+from datetime import datetime
 from itertools import cycle
 from itertools import permutations
 from typing import TYPE_CHECKING
@@ -27,6 +29,7 @@ from optuna_metallmix.optuna_access import all_trials
 from optuna_metallmix.optuna_access import describe_storage
 from optuna_metallmix.optuna_access import is_feasible
 from optuna_metallmix.optuna_access import is_single_objective
+from optuna_metallmix.optuna_access import local_time
 from optuna_metallmix.optuna_access import same_storage
 from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import study_id_of
@@ -359,10 +362,14 @@ def _finished_trials(study: Study) -> list[FrozenTrial]:
             "optuna.visualization.plot_pareto_front to look at it."
         )
     trials = read_storage(storage_of(study), all_trials, study)
-    finished = [trial for trial in trials if trial.state.is_finished() and trial.datetime_start]
+    finished = [
+        (local_time(trial.datetime_start), trial.number, trial)
+        for trial in trials
+        if trial.state.is_finished() and trial.datetime_start
+    ]
     if not finished:
         raise HistoryError(f"{name} has no finished trial. Run it first, then compare again.")
-    return sorted(finished, key=lambda trial: (trial.datetime_start, trial.number))
+    return [trial for *_, trial in sorted(finished, key=lambda item: item[:2])]
 
 
 def _signed_value(trial: FrozenTrial, sign: float) -> float:
@@ -373,10 +380,15 @@ def _signed_value(trial: FrozenTrial, sign: float) -> float:
 
 
 def _elapsed_seconds(trials: Sequence[FrozenTrial]) -> Floats:
-    starts: NDArray[Any] = np.array([trial.datetime_start for trial in trials], "datetime64[us]")
-    ends: NDArray[Any] = np.array([trial.datetime_complete for trial in trials], "datetime64[us]")
+    starts = _times(trial.datetime_start for trial in trials)
+    ends = _times(trial.datetime_complete for trial in trials)
     starts[1:] = np.maximum(starts[1:], np.maximum.accumulate(ends)[:-1])
     return np.cumsum(np.maximum((ends - starts) / np.timedelta64(1, "s"), 0.0))
+
+
+def _times(moments: Iterable[datetime | None]) -> NDArray[Any]:
+    local = [None if moment is None else local_time(moment) for moment in moments]
+    return np.array(local, "datetime64[us]")
 
 
 def _best_values(sides: Sequence[Side], confidence: float, sign: float) -> Iterator[Measure]:

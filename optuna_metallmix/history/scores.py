@@ -37,6 +37,7 @@ from optuna.trial import TrialState
 
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.history.meta_features import MetaFeatures
+from optuna_metallmix.optuna_access import duration_of
 from optuna_metallmix.optuna_access import is_feasible
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
@@ -259,7 +260,7 @@ def _check_comparable(
 
 
 def _seconds(runs: Sequence[FrozenTrial]) -> float | None:
-    durations = [run.duration for run in runs if run.state is TrialState.COMPLETE]
+    durations = [duration_of(run) for run in runs if run.state is TrialState.COMPLETE]
     seconds = [duration.total_seconds() for duration in durations if duration is not None]
     return max((value for value in seconds if value > 0), default=None)
 

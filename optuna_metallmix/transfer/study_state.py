@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from optuna_metallmix.candidates import fit_into
 from optuna_metallmix.fork_lock import ForkLock
 from optuna_metallmix.history import History
+from optuna_metallmix.optuna_access import local_time
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import merge_spaces
@@ -104,4 +105,4 @@ class StudyState:
 def _is_recent(other: FrozenTrial, trial: FrozenTrial) -> bool:
     if trial.datetime_start is None or other.datetime_start is None:
         return False
-    return trial.datetime_start - other.datetime_start < MAX_PENDING
+    return local_time(trial.datetime_start) - local_time(other.datetime_start) < MAX_PENDING

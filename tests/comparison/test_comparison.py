@@ -7,6 +7,7 @@ import math
 import sys
 import warnings
 from collections.abc import Sequence
+from datetime import UTC
 from datetime import datetime
 from datetime import timedelta
 from io import StringIO
@@ -101,6 +102,19 @@ def test_trials_and_seconds_saved_at_equal_quality(direction: str, sign: float) 
         f"soon reached the best value of late ({value}) after 2 trials instead of 4.",
         f"late reached the best value of soon ({value}) after 4 trials instead of 2.",
     ]
+
+
+def test_times_with_and_without_a_time_zone() -> None:
+    values = (5.0, 8.0, 7.0)
+    expected = compare(study("soon", values), study("late", [1.0, 2.0, 6.0, 8.0]))
+    soon = optuna.create_study(study_name="soon", direction="maximize")
+    for i, value in enumerate(values):
+        made = trial(i, value, 10.0 * i, 10.0 * (i + 1))
+        assert made.datetime_start is not None
+        made.datetime_start = made.datetime_start.astimezone(UTC)
+        soon.add_trial(made)
+    comparison = compare(soon, study("late", [1.0, 2.0, 6.0, 8.0]))
+    assert comparison.to_markdown() == expected.to_markdown()
 
 
 def test_a_value_that_is_not_reached_has_infinite_trials() -> None:

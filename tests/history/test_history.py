@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Callable
 from collections.abc import Sequence
+from datetime import UTC
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,24 @@ def lasting(trial: FrozenTrial, seconds: float) -> FrozenTrial:
     assert trial.datetime_start is not None
     trial.datetime_complete = trial.datetime_start + timedelta(seconds=seconds)
     return trial
+
+
+def test_seconds_between_two_kinds_of_clocks_are_unknown() -> None:
+    """One end of the trial has a time zone, the other has none."""
+    study = optuna.create_study(direction="maximize", study_name="past")
+    trials = [lasting(run(x, x), 20) for x in (0.1, 0.2, 0.3)]
+    assert trials[0].datetime_start is not None
+    assert trials[1].datetime_start is not None
+    trials[0].datetime_start = trials[0].datetime_start.astimezone(UTC)
+    trials[1].datetime_start = trials[1].datetime_start.astimezone(UTC)
+    trials[1].datetime_complete = trials[1].datetime_start + timedelta(seconds=30)
+    study.add_trials(trials)
+    (past,) = read_history(study._storage).studies
+    assert {trial.params["x"]: trial.seconds for trial in past.trials} == {
+        0.1: None,
+        0.2: 30,
+        0.3: 20,
+    }
 
 
 def test_seconds_are_those_of_the_longest_complete_run() -> None:

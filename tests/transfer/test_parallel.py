@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC
 from datetime import datetime
 from datetime import timedelta
+from datetime import timezone
 from typing import Any
 
 import numpy as np
@@ -379,3 +381,41 @@ def test_enqueued_trials_are_not_pending() -> None:
     waiting = trial_from(0, 1)
     waiting.state = TrialState.WAITING
     assert StudyState().count_pending(trial_from(0, 5), [waiting], last_number=4) == 0
+
+
+@pytest.mark.parametrize("hours", [0, 9])
+@pytest.mark.parametrize("is_other", [True, False])
+def test_a_start_with_a_time_zone_is_compared_with_one_without(hours, is_other) -> None:
+    zone = timezone(timedelta(hours=hours))
+    trials = [trial_from(-0.01, 1), trial_from(0, 5)]
+    aware = trials[0 if is_other else 1]
+    assert aware.datetime_start is not None
+    aware.datetime_start = aware.datetime_start.astimezone(zone)
+    assert StudyState().count_pending(trials[1], [trials[0]], last_number=4) == 1
+    aware.datetime_start += timedelta(days=-1 if is_other else 1)
+    assert StudyState().count_pending(trials[1], [trials[0]], last_number=4) == 0
+
+
+@pytest.mark.parametrize("name", ["memory", "journal", "sqlite"])
+def test_running_trials_with_time_zones_stop_nothing(pasts, tmp_path, name) -> None:
+    storages: dict[str, Any] = {
+        "journal": str(tmp_path / "hpo.jsonl"),
+        "sqlite": f"sqlite:///{tmp_path / 'hpo.db'}",
+    }
+    sampler = MetaLLMiXSampler(source_storage=pasts["mixed", True], seed=0, llm=False)
+    if name == "journal":
+        backend = optuna.storages.journal.JournalFileBackend(storages[name])
+        storages[name] = optuna.storages.JournalStorage(backend)
+    study = optuna.create_study(storage=storages.get(name), sampler=sampler)
+    for start in (datetime.now(UTC), datetime.min.replace(tzinfo=UTC)):
+        template = create_trial(state=TrialState.RUNNING)
+        template.datetime_start = start
+        study.add_trial(template)
+    study.optimize(mixed, n_trials=3)
+    ended = study.trials[-1]
+    ended.datetime_complete = datetime.now(UTC)
+    ended.system_attrs = {trial_claim.SEEN_ATTR: [1, None, None, 0.0]}
+    study.add_trial(ended)
+    study.optimize(mixed, n_trials=3)
+    assert [t.user_attrs.get("metallmix:source") for t in study.trials][2] == "meta-learner"
+    assert len(study.trials) == 9
