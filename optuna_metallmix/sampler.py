@@ -51,6 +51,7 @@ from optuna_metallmix.settings import check_store
 from optuna_metallmix.settings import numpy_defaults
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.suggestion import Suggestion
+from optuna_metallmix.text import describe_error
 from optuna_metallmix.transfer import PerStudySampler
 from optuna_metallmix.transfer import TransferSampler
 from optuna_metallmix.trial_claim import NotClaimedError
@@ -66,6 +67,10 @@ MAX_FAILURES = 3
 
 _NO_PARAMETER = (
     "The trial ended before its first parameter was sampled. The next trial gets the suggestion."
+)
+_BUG = (
+    "The suggestion failed with {}. It is not made again in this study: report this bug of "
+    "optuna-metallmix."
 )
 
 
@@ -247,14 +252,25 @@ class MetaLLMiXSampler(PerStudySampler):
     ) -> None:
         """Describe the configuration that ran, and discard the trial's state."""
         key = trial_key(study, trial)
+        is_left = self._leaves_suggestion(trial, key)
         report = self._reports.pop(key, None)
-        if key in self._claimed and not trial.params:
+        if is_left:
             self._write(record_missing, storage_of(study), trial_id_of(trial), _NO_PARAMETER)
         elif report:
             self._report_run(trial, report, is_whole=state is not TrialState.FAIL)
         self._claimed.discard(key)
         self._warn_renamed(study, trial, state)
         self._base(study).after_trial(study, trial, state, values)
+
+    def _leaves_suggestion(self, trial: FrozenTrial, key: tuple[str, str, int, int]) -> bool:
+        """Return whether an ended trial leaves its suggestion to the next one.
+
+        If there was none to make, the trial says why already.
+        """
+        if key not in self._claimed or trial.params:
+            return False
+        report = self._reports.get(key)
+        return key not in self._reports or bool(report and report.suggestion.params)
 
     def _is_own(self, study: Study, trial: FrozenTrial) -> bool:
         return trial_key(study, trial) in self._claimed
@@ -275,8 +291,8 @@ class MetaLLMiXSampler(PerStudySampler):
         except MetaLLMiXError as error:
             self._pass(study, trial, error)
             return None
-        except Exception:
-            self._settle(study, trial)  # a bug fails one trial, not every trial
+        except Exception as error:
+            self._give_up(study, trial, error)
             raise
         try:  # before the mark: a process that ends in between must not use up the suggestion
             write_record(storage_of(study), trial_id_of(trial), suggestion)
@@ -286,6 +302,13 @@ class MetaLLMiXSampler(PerStudySampler):
         if isinstance(self._base_sampler, TransferSampler):
             self._base_sampler.add_suggested(study, trial, suggestion.params)
         return self._report(study, trial, suggestion)
+
+    def _give_up(self, study: Study, trial: FrozenTrial, error: Exception) -> None:
+        """Make no suggestion after a bug: it fails one trial, not every trial."""
+        self._claimed.discard(trial_key(study, trial))
+        problems = self._settle(study, trial)
+        reason = " ".join([_BUG.format(describe_error(error)), *problems])
+        self._write(record_missing, storage_of(study), trial_id_of(trial), reason)
 
     def _report(self, study: Study, trial: FrozenTrial, suggestion: Suggestion) -> StudyReport:
         """Report a suggestion that is stored on its trial."""

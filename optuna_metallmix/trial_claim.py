@@ -124,7 +124,7 @@ def claim(study: Study, trial: FrozenTrial) -> bool:
             _set_state(study, trial, PASSED)  # so that the other need not wait for this trial
             seen = [*_seen(other), _unchanged(other, _trials(study))]
             _call(storage_of(study).set_trial_system_attr, trial_id_of(trial), SEEN_ATTR, seen)
-            raise NotClaimedError(_describe(other, trial))
+            raise NotClaimedError(_describe(other))
     return True
 
 
@@ -173,7 +173,7 @@ def _await_others(study: Study, trial: FrozenTrial) -> None:
         for other, state in others:
             is_first = state == ANNOUNCED and other.number < trial.number
             if state == ASKED or is_first or time.monotonic() > deadline:
-                raise NotClaimedError(_describe(other, trial))
+                raise NotClaimedError(_describe(other))
         time.sleep(0.02)  # a lower one announces or passes, a higher one passes, within moments
 
 
@@ -259,8 +259,9 @@ def _is_settled(study: Study) -> bool:
         return True
     if marked.params and marked.state is TrialState.RUNNING:
         raise NotClaimedError(
-            f"Trial {number} has the suggestion, and has not finished. If its process was killed, "
-            f"evaluate it again with study.enqueue_trial(study.trials[{number}].params)."
+            f"Trial {number} had the suggestion, and had not finished when this trial started. If "
+            "its process was killed, evaluate it again with "
+            f"study.enqueue_trial(study.trials[{number}].params)."
         )
     return bool(marked.params)
 
@@ -319,11 +320,12 @@ def _list(trial: FrozenTrial, name: str) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _describe(other: FrozenTrial, trial: FrozenTrial) -> str:
+def _describe(other: FrozenTrial) -> str:
+    # It does not name the trial that passes, so that it is said once, and stays true.
     return (
-        f"Trial {other.number} is about to make the suggestion, so trial {trial.number} is "
-        f"sampled without it. If its process was killed, a trial that starts {LEASE:.0f} s later "
-        "makes it."
+        f"Trial {other.number} had claimed the suggestion, so this trial was sampled without it. "
+        f"If the process of trial {other.number} was killed before it had the suggestion, a trial "
+        f"that starts at least {LEASE:.0f} s later makes it."
     )
 
 

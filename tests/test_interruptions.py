@@ -7,16 +7,19 @@ from typing import Any
 
 import optuna
 import pytest
+from end_to_end import SPACE
 from end_to_end import choose
 from end_to_end import memory_past
 from end_to_end import new_study
 from end_to_end import objective
 from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
 
 from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix import read_record
 from optuna_metallmix import trial_claim
 from optuna_metallmix.llm import ScriptedLLM
+from optuna_metallmix.optuna_access import trial_key
 
 
 WRITES = (
@@ -154,3 +157,77 @@ def test_a_claim_that_cannot_be_written(past, logs, monkeypatch):
     assert "Input/output error" in study.trials[0].user_attrs["metallmix:reason"]
     assert study.trials[1].user_attrs["metallmix:source"] == "meta-learner"
     assert sum("Input/output error" in warning for warning in logs.warnings) == 1
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_after_a_bug_no_suggestion_is_promised(past, monkeypatch, goes_on):
+    """It fails one trial, not every trial."""
+
+    def fail(*args: Any) -> None:
+        raise KeyError("a bug")
+
+    def catching(trial: optuna.Trial) -> float:
+        if goes_on:
+            with suppress(KeyError):
+                objective(trial)
+        return objective(trial)
+
+    monkeypatch.setattr("optuna_metallmix.sampler.suggest_for_study", fail)
+    study = new_study(MetaLLMiXSampler(source_storage=past, llm=False, seed=0))
+    study.optimize(catching, n_trials=3, catch=KeyError)
+    first, *later = study.trials
+    assert first.state is (TrialState.COMPLETE if goes_on else TrialState.FAIL)
+    assert first.user_attrs["metallmix:source"] == "base-sampler"
+    assert first.user_attrs["metallmix:reason"] == (
+        "The suggestion failed with KeyError ('a bug'). It is not made again in this study: "
+        "report this bug of optuna-metallmix."
+    )
+    assert [trial.state for trial in later] == [TrialState.COMPLETE] * 2
+    assert not any("metallmix:reason" in trial.user_attrs for trial in later)
+
+
+def ended_before_its_first_parameter(sampler: MetaLLMiXSampler, **options: Any) -> optuna.Study:
+    """Run a trial whose first parameter cannot be stored, and two others."""
+    storage = InMemoryStorage()
+    study = new_study(sampler, storage, **options)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(storage, "set_trial_param", _refuse)
+        study.optimize(objective, n_trials=1, catch=OSError)
+    study.optimize(objective, n_trials=2)
+    return study
+
+
+NEXT = "The next trial gets the suggestion."
+
+
+def test_a_suggestion_that_could_not_be_used_is_promised_to_the_next_trial(past):
+    study = ended_before_its_first_parameter(_sampler(past))
+    assert NEXT in study.trials[0].user_attrs["metallmix:reason"]
+    assert study.trials[1].user_attrs["metallmix:source"] == "llm"
+
+
+@pytest.mark.parametrize("options", [{}, {"search_space": SPACE}], ids=["deferred", "no params"])
+def test_a_trial_without_a_suggestion_does_not_promise_one(options):
+    """There is no past to learn from, which is settled."""
+    study = ended_before_its_first_parameter(MetaLLMiXSampler(llm=False, **options))
+    reason = study.trials[0].user_attrs["metallmix:reason"]
+    assert "no past studies" in reason
+    assert NEXT not in reason
+    assert not any("metallmix:source" in trial.user_attrs for trial in study.trials[1:])
+
+
+def test_a_trial_that_passed_does_not_promise_a_suggestion(past):
+    """A lower one claimed the suggestion after this trial, and is asking."""
+    study = new_study(MetaLLMiXSampler(source_storage=past, llm=False, seed=0))
+    trials = [study.ask() for _ in range(2)]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(study._storage, "set_trial_param", _refuse)
+        study.sampler._claimed.add(trial_key(study, study.trials[1]))
+        with pytest.raises(OSError, match="No space"):
+            objective(trials[1])
+    study.tell(trials[1], state=TrialState.FAIL)
+    assert "Trial 0 had claimed" in study.trials[1].user_attrs["metallmix:reason"]
+
+
+def _refuse(*args: Any) -> None:
+    raise OSError(28, "No space left on device")

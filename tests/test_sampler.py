@@ -450,3 +450,27 @@ def test_a_damaged_constraint_is_violated(
     study.optimize(objective, n_trials=4)
     assert {trial.state for trial in study.trials} == {TrialState.COMPLETE}
     assert study.trials[1].user_attrs["metallmix:source"] == "meta-learner"
+
+
+def test_that_another_trial_has_the_suggestion_is_said_once(past, logs):
+    """As after a kill: trial 0 does not go on. What is said stays true when it does, after all."""
+    study = new_study(MetaLLMiXSampler(source_storage=past, llm=False, seed=0))
+    claimed = study.ask()
+    study.optimize(objective, n_trials=3)
+    objective(claimed)
+    study.optimize(objective, n_trials=3)
+    study.tell(claimed, 1.0)
+    study.optimize(objective, n_trials=1)
+    reasons = [trial.user_attrs.get("metallmix:reason") for trial in study.trials]
+    assert reasons == [
+        None,
+        "Trial 0 had claimed the suggestion, so this trial was sampled without it. If the process "
+        "of trial 0 was killed before it had the suggestion, a trial that starts at least 90 s "
+        "later makes it.",
+        None,
+        None,
+        "Trial 0 had the suggestion, and had not finished when this trial started. If its process "
+        "was killed, evaluate it again with study.enqueue_trial(study.trials[0].params).",
+        *[None] * 3,
+    ]
+    assert sum("had claimed" in info for info in logs.infos) == 1

@@ -115,10 +115,10 @@ def test_settled_stays_settled_when_its_trial_fails(study: Study, state: TrialSt
 def test_a_higher_trial_passes_while_a_lower_claims_or_asks(study: Study) -> None:
     first, second, third = _begin(study), _begin(study), _begin(study)
     assert trial_claim.claim(study, first)
-    with pytest.raises(NotClaimedError, match="Trial 0 is about to make the suggestion"):
+    with pytest.raises(NotClaimedError, match="Trial 0 had claimed the suggestion"):
         trial_claim.claim(study, second)
     trial_claim.confirm(study, first)
-    with pytest.raises(NotClaimedError, match="so trial 2 is sampled without it"):
+    with pytest.raises(NotClaimedError, match="so this trial was sampled without it"):
         trial_claim.claim(study, third)
     assert [_state(study, t) for t in (first, second, third)] == ["asked", "passed", "passed"]
 
@@ -129,7 +129,7 @@ def test_a_lower_trial_that_starts_later_claims_before_a_higher_asks(
     first, second = _begin(study), _begin(study)
     assert trial_claim.claim(study, second)
     assert trial_claim.claim(study, first)
-    with pytest.raises(NotClaimedError, match="Trial 0 is about"):
+    with pytest.raises(NotClaimedError, match="Trial 0 had claimed"):
         trial_claim.confirm(study, second)
     trial_claim.confirm(study, first)
 
@@ -371,7 +371,7 @@ def test_a_claim_that_expired_before_its_first_parameter_is_refused(
 def test_the_mark_counts_once_its_trial_has_a_parameter(study: Study, clock: Clock) -> None:
     first = _ask(study)
     trial_claim.settle(study, first)
-    with pytest.raises(NotClaimedError, match="Trial 0 is about"):
+    with pytest.raises(NotClaimedError, match="Trial 0 had claimed"):
         trial_claim.claim(study, _begin(study))
     _end(study, first)  # its parameters could not be stored
     second = _ask(study)

@@ -87,5 +87,6 @@ def test_a_slow_model_in_another_time_zone(
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 6
     assert [trial.number for trial in suggested(study)] == [0]
     reasons = [trial.user_attrs.get("metallmix:reason", "") for trial in trials[1:]]
-    assert ["Trial 0 " in reason for reason in reasons] == [True] * 4 + [False]
+    assert sum("Trial 0 " in reason for reason in reasons) == len(OTHERS)  # once for each process
+    assert reasons[-1] == ""
     assert len(calls.read_text().splitlines()) == 1
