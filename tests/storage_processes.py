@@ -30,7 +30,7 @@ from optuna_metallmix import trial_claim
 from optuna_metallmix.llm import Message
 
 
-FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
 FORKSERVER.set_forkserver_preload(
     ["optuna_metallmix", "catboost", "optuna_dashboard", "pydantic", "scipy.stats"]
 )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import optuna
 import pytest
@@ -16,6 +14,9 @@ from end_to_end import new_study
 from end_to_end import objective
 from end_to_end import suggested
 from optuna.trial import TrialState
+from storage_processes import FORKSERVER
+from storage_processes import exit_codes
+from storage_processes import start_process
 from worker import CountedLLM
 from worker import die_while_asking
 from worker import die_while_training
@@ -28,14 +29,7 @@ from optuna_metallmix import trial_claim
 
 pytestmark = pytest.mark.slow
 N_PROCESSES = 8
-SPAWN = multiprocessing.get_context("spawn")
 PLACES = ["hpo.db", "hpo.jsonl"]
-
-
-def start(target: Any, *args: Any) -> Any:
-    process = SPAWN.Process(target=target, args=args)
-    process.start()
-    return process
 
 
 def lines(path: Path) -> list[str]:
@@ -52,11 +46,9 @@ def prepare(place: str, n_trials: int = 6) -> optuna.Study:
 def test_processes_started_together(tmp_path, name):
     place, calls = str(tmp_path / name), tmp_path / "calls"
     study = prepare(place)
-    barrier = SPAWN.Barrier(N_PROCESSES)
-    processes = [start(work, place, str(calls), barrier, 3) for _ in range(N_PROCESSES)]
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * N_PROCESSES
+    barrier = FORKSERVER.Barrier(N_PROCESSES)
+    processes = [start_process(work, place, str(calls), barrier, 3) for _ in range(N_PROCESSES)]
+    assert exit_codes(processes) == [0] * N_PROCESSES
     trials = study.trials
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3 * N_PROCESSES
     assert len(lines(calls)) == 1
@@ -69,9 +61,7 @@ def test_killed_while_the_model_is_asked(tmp_path, name, monkeypatch):
     """The trial stays RUNNING. Once its claim has expired, the next trial is suggested."""
     place, calls = str(tmp_path / name), tmp_path / "calls"
     study = prepare(place)
-    process = start(die_while_asking, place, str(calls))
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    assert exit_codes([start_process(die_while_asking, place, str(calls))]) == [-signal.SIGKILL]
     study.sampler = MetaLLMiXSampler(llm=CountedLLM(calls), judge=False, seed=0)
     study.optimize(objective, n_trials=2)
     assert suggested(study) == []
@@ -92,7 +82,7 @@ def test_killed_and_then_marked_as_failed(tmp_path):
     """A heartbeat marks it as failed: the next trial does not wait for the claim to expire."""
     place, calls = str(tmp_path / "hpo.jsonl"), tmp_path / "calls"
     study = prepare(place)
-    start(die_while_asking, place, str(calls)).join()
+    exit_codes([start_process(die_while_asking, place, str(calls))])
     study.tell(0, state=TrialState.FAIL)
     study.sampler = MetaLLMiXSampler(llm=CountedLLM(calls), judge=False, seed=0)
     study.optimize(objective, n_trials=2)
@@ -103,9 +93,7 @@ def test_killed_while_training(tmp_path):
     """The suggestion was tried: it stays with the killed trial, and the next trial says so."""
     place, calls = str(tmp_path / "hpo.jsonl"), tmp_path / "calls"
     study = prepare(place)
-    process = start(die_while_training, place, str(calls))
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    assert exit_codes([start_process(die_while_training, place, str(calls))]) == [-signal.SIGKILL]
     study.sampler = MetaLLMiXSampler(llm=CountedLLM(calls), judge=False, seed=0)
     study.optimize(objective, n_trials=2)
     states = [trial.state for trial in study.trials]

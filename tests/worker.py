@@ -1,4 +1,4 @@
-"""What each of several processes runs; importable by its name where processes are spawned."""
+"""What each of several processes runs; importable by its name in a new process."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_first_suggestion(replays, storage, index):
 
 @pytest.mark.slow
 @pytest.mark.model
-@pytest.mark.parametrize("index", range(N_SETS))
+@pytest.mark.parametrize("index", range(0, N_SETS, 3))  # each takes five seconds
 def test_first_suggestion_of_the_embedded_model(replays, storage, index, record_property):
     if not is_embedded_installed():
         pytest.skip("the embedded model is not installed")
