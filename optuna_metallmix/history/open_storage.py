@@ -45,6 +45,16 @@ from optuna_metallmix.text import visible_error
 Source: TypeAlias = str | os.PathLike[str] | BaseStorage
 
 _SQLITE_MAGIC = b"SQLite format 3\x00"
+_BUSY = "Another program is writing to it: try again once it has finished."
+_NO_FILE_BESIDE = "Check that you may read it, and write to its folder."
+_SQLITE_ADVICE = {
+    sqlite3.SQLITE_BUSY: _BUSY,
+    sqlite3.SQLITE_LOCKED: _BUSY,
+    sqlite3.SQLITE_CANTOPEN: _NO_FILE_BESIDE,
+    sqlite3.SQLITE_READONLY: _NO_FILE_BESIDE,
+    sqlite3.SQLITE_IOERR: "Check its disk.",
+}
+"""What to do after an error of SQLite, by its kind; most others mean that the file is damaged."""
 _NO_STUDIES = "contains no Optuna studies. Pass the database that your studies are stored in."
 _N_COMPARED = 256
 """Number of bytes by which journals are told apart: the first line names its writer, at random."""
@@ -264,14 +274,16 @@ def _describe(error: BaseException, url: str = "") -> str:
 
 
 def _check_sqlite(path: Path) -> None:
-    read_only = f"{_check_exists(path).absolute().as_uri()}?mode=ro"
+    with _check_exists(path).open("rb"):  # an OSError says more than SQLite does
+        read_only = f"{path.absolute().as_uri()}?mode=ro"
     try:
         with closing(sqlite3.connect(read_only, uri=True)) as database:
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
     except sqlite3.Error as error:
-        raise HistoryError(
-            f"{path} cannot be read as SQLite ({error}). Repair or replace it."
-        ) from error
+        # The lower byte is the kind of error; drivers other than CPython's may have none.
+        kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        advice = _SQLITE_ADVICE.get(kind, "Repair or replace it.")
+        raise HistoryError(f"{path} cannot be read as SQLite ({error}). {advice}") from error
     if "studies" not in tables:
         raise HistoryError(f"{path} {_NO_STUDIES}")
 

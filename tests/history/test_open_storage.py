@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import optuna
@@ -383,6 +385,59 @@ def test_a_file_that_may_not_be_read_is_an_error(
             read_past(optuna.create_study(), source.format(path=path), None)
     finally:
         (path if what == "file" else path.parent).chmod(0o700)
+
+
+@pytest.fixture
+def public_database(database: Path) -> Iterator[Path]:
+    """A database whose folder everyone may enter, unlike pytest's."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(shutil.copy(database, folder))
+        Path(folder).chmod(0o700)
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="there are no such rights")
+@pytest.mark.parametrize("what", ["file", "folder"])
+@pytest.mark.parametrize("source", ["{path}", "sqlite:///{path}", "file:{path}"])
+def test_a_database_that_may_not_be_read_is_not_to_be_repaired(
+    public_database: Path, source: str, what: str
+) -> None:
+    (public_database if what == "file" else public_database.parent).chmod(0)
+    with _without_rights(), pytest.raises(HistoryError) as caught:
+        _names(source.format(path=public_database))
+    assert "Permission denied" in str(caught.value)
+    assert str(caught.value).endswith("Check that it exists and that you may read it.")
+
+
+@pytest.mark.parametrize("source", ["{path}", "sqlite:///{path}", "file:{path}"])
+def test_a_locked_database_is_not_to_be_repaired(
+    database: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, timeout=0))  # no waiting
+    with closing(sqlite3.connect(database)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(HistoryError, match=r"locked.*Another program is writing to it: try"):
+            _names(source.format(path=database))
+    assert _names(source.format(path=database)) == ["skin"]
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="there are no such rights")
+def test_a_database_beside_which_no_file_can_be_made_is_not_to_be_repaired(
+    public_database: Path,
+) -> None:
+    """SQLite's write-ahead log needs one, also to read."""
+    with closing(sqlite3.connect(public_database)) as writer:
+        writer.execute("PRAGMA journal_mode=WAL")
+    public_database.chmod(0o444)
+    public_database.parent.chmod(0o555)
+    with _without_rights(), pytest.raises(HistoryError, match="may read it, and write to its"):
+        _names(f"sqlite:///{public_database}")
+
+
+@pytest.mark.parametrize("source", ["{path}", "sqlite:///{path}", "file:{path}"])
+def test_a_folder_is_no_database(tmp_path: Path, source: str) -> None:
+    with pytest.raises(HistoryError, match="there is no file"):
+        _names(source.format(path=tmp_path))
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that fails")
