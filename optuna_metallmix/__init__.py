@@ -11,6 +11,7 @@ from optuna_metallmix.errors import LLMError
 from optuna_metallmix.errors import MetaLLMiXError
 from optuna_metallmix.errors import ProposalError
 from optuna_metallmix.history import image_meta_features
+from optuna_metallmix.history import tabular_meta_features
 from optuna_metallmix.importer import study_from_dataframe
 from optuna_metallmix.llm import LLM
 from optuna_metallmix.llm import EmbeddedLLM
@@ -21,6 +22,7 @@ from optuna_metallmix.pipeline import suggest
 from optuna_metallmix.report import read_record
 from optuna_metallmix.report import save_figures
 from optuna_metallmix.sampler import MetaLLMiXSampler
+from optuna_metallmix.shipped import shipped_past
 from optuna_metallmix.suggestion import Suggestion
 from optuna_metallmix.transfer import TransferSampler
 
@@ -43,7 +45,9 @@ __all__ = [
     "image_meta_features",
     "read_record",
     "save_figures",
+    "shipped_past",
     "study_from_dataframe",
     "suggest",
+    "tabular_meta_features",
 ]
 __version__ = "0.1.0"

@@ -248,7 +248,7 @@ def suggest_for_study(
     history = _read_past(study, settings, reasons, is_sampling=bool(asked))
     history = with_own_trials(history, study, without=without)
     names = {*asked, *(settings.search_space or ()), *history.target_space}
-    history = history.sharing(names) if names else history
+    history = history.renamed_for(names).sharing(names) if names else history
     seconds = {"history": time.perf_counter() - start}
     if not (history.studies or settings.search_space or history.target_space):
         raise HistoryError(_why_nothing_is_known(history, reasons, settings))

@@ -21,6 +21,7 @@ from optuna_metallmix.errors import CalculationError
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.errors import MetaLLMiXError
 from optuna_metallmix.errors import numerical_errors
+from optuna_metallmix.history import History
 from optuna_metallmix.history import Source
 from optuna_metallmix.history import describe_renamed
 from optuna_metallmix.history import find_renamed
@@ -195,13 +196,13 @@ class MetaLLMiXSampler(PerStudySampler):
         self._passed: set[tuple[tuple[str, str, int], str]] = set()
         self._claimed: set[tuple[str, str, int, int]] = set()
         self._reports: dict[tuple[str, str, int, int], StudyReport | None] = {}
-        # The spaces of the past studies by study, to find parameters that were renamed.
-        self._past_spaces: dict[tuple[str, str, int], SearchSpace] = {}
+        # The past studies by study, to find parameters that were renamed.
+        self._pasts: dict[tuple[str, str, int], History] = {}
         self._log = SuggestionLog()
 
     def __getstate__(self) -> dict[str, Any]:
-        # Claims, reports and spaces are process-local.
-        return {**self.__dict__, "_claimed": set(), "_reports": {}, "_past_spaces": {}}
+        # Claims, reports and pasts are process-local.
+        return {**self.__dict__, "_claimed": set(), "_reports": {}, "_pasts": {}}
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Claim the suggestion unless another trial has it.
@@ -258,6 +259,8 @@ class MetaLLMiXSampler(PerStudySampler):
             self._write(record_missing, storage_of(study), trial_id_of(trial), _NO_PARAMETER)
         elif report:
             self._report_run(trial, report, is_whole=state is not TrialState.FAIL)
+        if key in self._claimed and state is not TrialState.FAIL:
+            self._offer_past(study, trial)
         self._claimed.discard(key)
         self._warn_renamed(study, trial, state)
         self._base(study).after_trial(study, trial, state, values)
@@ -315,7 +318,7 @@ class MetaLLMiXSampler(PerStudySampler):
         problems = self._settle(study, trial, always=not suggestion.params)
         deferred = study_key(study) in self._deferred
         self._log.log_suggestion(study, trial, suggestion, postponed=deferred)
-        self._past_spaces[study_key(study)] = suggestion.history.past_space
+        self._pasts[study_key(study)] = suggestion.history
         if suggestion.learner is None:
             self._skip_base_warning(study)
         report = StudyReport(study, trial.number, suggestion)
@@ -339,7 +342,8 @@ class MetaLLMiXSampler(PerStudySampler):
         except CalculationError as error:
             self._record_problems(trial, report, [str(error)])
             return
-        aliases = find_renamed(trial.distributions, suggested.history.past_space)
+        past = suggested.history.renamed_for(trial.distributions)
+        aliases = find_renamed(trial.distributions, past.past_space)
         if aliases and is_whole:
             hint = describe_renamed(aliases)
             ran = replace(ran, reasons=(*ran.reasons, f"{hint[0].upper()}{hint[1:]}"))
@@ -417,11 +421,18 @@ class MetaLLMiXSampler(PerStudySampler):
 
     def _warn_renamed(self, study: Study, trial: FrozenTrial, state: TrialState) -> None:
         """Warn of parameters that were renamed once a trial has asked for all of its own."""
-        past = self._past_spaces.get(study_key(study))
+        past = self._pasts.get(study_key(study))
         if past is None or state is TrialState.FAIL:
             return
-        if self._log.warn_renamed(study, trial.distributions, past):
-            self._past_spaces.pop(study_key(study), None)  # another thread may have
+        space = past.renamed_for(trial.distributions).past_space
+        if self._log.warn_renamed(study, trial.distributions, space):
+            self._pasts.pop(study_key(study), None)  # another thread may have
+
+    def _offer_past(self, study: Study, trial: FrozenTrial) -> None:
+        """Name the past that comes with the package, if no other has this study's parameters."""
+        past = self._pasts.get(study_key(study), History())
+        known = past.renamed_for(trial.params).past_space
+        self._log.offer_past(study, trial.params, known)
 
     def _skip_base_warning(self, study: Study) -> None:
         """Let the default base sampler not repeat why past studies are not used."""

@@ -26,6 +26,7 @@ from optuna_metallmix.explain import evidence_sign
 from optuna_metallmix.explain import shap_view
 from optuna_metallmix.history import History
 from optuna_metallmix.history import MetaFeatures
+from optuna_metallmix.history import rename
 from optuna_metallmix.judge import Proposal
 from optuna_metallmix.judge import Verdict
 from optuna_metallmix.llm import Attempt
@@ -272,21 +273,28 @@ class Suggestion:
             trial: The trial.
             is_whole: Whether the trial has asked for all of its parameters.
         """
-        params = {**({} if is_whole else self.params), **trial.params}
+        other_names = self.history.other_names(trial.params, self.space)
+        ran = rename(trial.params, other_names)
+        params = {**({} if is_whole else self.params), **ran}
         if not self.params or config_key(params) == config_key(self.params):
             return self
         if self.explanation and not self._from_past(params):
             return self._unused()
         moved: dict[str, tuple[Any, Any]] = {}
-        for name, distribution in trial.distributions.items():
+        distributions = rename(trial.distributions, other_names)
+        for name, distribution in distributions.items():
             found = self.value_for(name, distribution)
             if found and not contains(distribution, found[1]):
-                moved[name] = found[1], trial.params[name]
-        new = {name: d for name, d in trial.distributions.items() if name not in self.space}
-        choices = {n: trial.distributions[n] for n in moved if choices_of(self.space[n])}
+                moved[name] = found[1], ran[name]
+        new = {name: d for name, d in distributions.items() if name not in self.space}
+        choices = {n: distributions[n] for n in moved if choices_of(self.space[n])}
         choices = {name: d for name, d in choices.items() if choices_of(d)}
         space = {**merge_spaces([self.space, choices]), **new}
-        return replace(self, params=params, space=space, moved=moved).with_effects()
+        shown = ", ".join(f"{name} as {past}" for name, past in other_names.items())
+        names = [f"Shown by their names in the past: {shown}."] if shown else []
+        reasons = (*self.reasons, *names)
+        suggestion = replace(self, params=params, space=space, moved=moved, reasons=reasons)
+        return suggestion.with_effects()
 
     def _unused(self) -> Suggestion:
         """Return the suggestion of a trial to which the past has contributed no value."""
@@ -310,8 +318,10 @@ class Suggestion:
         """Return a parameter's value within ``distribution``, and the value as suggested.
 
         A parameter that the configuration lacks, because a condition has changed, takes the value
-        of the best candidate that has it. ``None`` if no candidate has it.
+        of the best candidate that has it. ``None`` if no candidate has it. A shipped past knows
+        the parameters of its library by other names, too.
         """
+        name = self.history.other_names([name], self.space).get(name, name)
         configs = (
             [self.params, *(candidate.params for candidate in self.candidates)]
             if self.params

@@ -40,6 +40,7 @@ ORDER = (
         "optuna_access",
         "llm",
         "space",
+        "shipped",
         "history",
         "metalearner",
     ),

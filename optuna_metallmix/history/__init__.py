@@ -15,6 +15,7 @@ from optuna_metallmix.history.meta_features import scalar_features
 from optuna_metallmix.history.names import check_aliases
 from optuna_metallmix.history.names import describe_renamed
 from optuna_metallmix.history.names import find_renamed
+from optuna_metallmix.history.names import rename
 from optuna_metallmix.history.names import unknown_names
 from optuna_metallmix.history.open_storage import Source
 from optuna_metallmix.history.open_storage import open_source
@@ -26,6 +27,7 @@ from optuna_metallmix.history.similarity import StudyDistances
 from optuna_metallmix.history.similarity import study_distances
 from optuna_metallmix.history.study_reader import BEYOND_BOUNDS
 from optuna_metallmix.history.study_reader import read_storage
+from optuna_metallmix.history.tabular_datasets import tabular_meta_features
 
 
 __all__ = [
@@ -49,10 +51,12 @@ __all__ = [
     "read_history",
     "read_past",
     "read_storage",
+    "rename",
     "rename_study",
     "scalar_features",
     "study_distances",
     "study_names",
+    "tabular_meta_features",
     "unknown_names",
     "with_own_trials",
 ]

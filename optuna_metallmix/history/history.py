@@ -7,6 +7,7 @@ reason.
 from __future__ import annotations
 
 from collections.abc import Collection
+from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -53,6 +54,8 @@ from optuna_metallmix.optuna_access import find_study
 from optuna_metallmix.optuna_access import is_feasible_own
 from optuna_metallmix.optuna_access import storage_of
 from optuna_metallmix.optuna_access import study_id_of
+from optuna_metallmix.shipped import ShippedPast
+from optuna_metallmix.shipped import past_name
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import merge_spaces
@@ -78,6 +81,7 @@ class History:
         aliases: The present names of past parameters, by past name.
         problems: What was asked for but does not exist, a sentence each: studies and parameters.
         unrelated: Usable studies that are left out because they share no parameter.
+        library: The library of a shipped past, whose parameters are known under other names, too.
     """
 
     studies: tuple[PastStudy, ...] = ()
@@ -89,6 +93,7 @@ class History:
     aliases: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     unrelated: tuple[PastStudy, ...] = ()
+    library: str | None = None
 
     @property
     def n_trials(self) -> int:
@@ -125,9 +130,36 @@ class History:
             self,
             studies=tuple(studies),
             left_out={**self.left_out, **left_out},
-            aliases=aliases,
+            aliases={**self.aliases, **aliases},
             problems=(*self.problems, *problems),
         )
+
+    def renamed_for(self, names: Iterable[str]) -> History:
+        """Give the parameters of a shipped past the names by which an objective asks for them.
+
+        So ``min_child_samples`` becomes ``min_data_in_leaf`` for an objective of LightGBM's own
+        interface.
+        """
+        found = self.other_names(names, self.past_space) if self.library else {}
+        return self.with_aliases({past: name for name, past in found.items()})
+
+    def other_names(self, names: Iterable[str], known: Container[str]) -> dict[str, str]:
+        """Return the parameters of a shipped past that an objective asks for by another name.
+
+        Args:
+            names: The names of the objective's parameters.
+            known: The names of the past's parameters.
+
+        Returns:
+            The past's name by the objective's.
+        """
+        asked = list(dict.fromkeys(names))
+        found: dict[str, str] = {}
+        for name in asked:
+            past = past_name(self.library, name) if self.library and name not in known else None
+            if past and past in known and past not in asked and past not in found.values():
+                found[name] = past
+        return found
 
     def sharing(self, names: Iterable[str]) -> History:
         """Keep the studies that share a parameter with ``names``, or all if no study does."""
@@ -185,7 +217,8 @@ def read_past(
         history = _read_rows(storage, rows, own_id, names, aliases, snapshot or taken or NOW)
         if taken is not None and history.studies:
             store_snapshot(study, taken, storage, others)
-    return replace(history, is_own_storage=own_id == study_id_of(study))
+        library = storage.library if isinstance(storage, ShippedPast) else None
+    return replace(history, is_own_storage=own_id == study_id_of(study), library=library)
 
 
 def with_own_trials(

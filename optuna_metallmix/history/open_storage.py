@@ -37,6 +37,8 @@ from optuna_metallmix.optuna_access import close_storage
 from optuna_metallmix.optuna_access import file_of_uri
 from optuna_metallmix.optuna_access import sqlite_file
 from optuna_metallmix.progress import status_line
+from optuna_metallmix.shipped import PREFIX
+from optuna_metallmix.shipped import shipped_past
 from optuna_metallmix.text import hide_passwords
 from optuna_metallmix.text import one_line
 from optuna_metallmix.text import visible_error
@@ -109,9 +111,10 @@ def open_source(source: Source, argument: str = "source_storage") -> Iterator[Ba
 
     Args:
         source: A journal file (``"past.jsonl"``) or an SQLite file, also as a ``file:`` URI, a
-            database URL (``"sqlite:///past.db"``, ``"postgresql://..."``) or a storage object,
-            which is used as it is and not closed. The same path or URL gives the same storage
-            object as long as its file is the same.
+            database URL (``"sqlite:///past.db"``, ``"postgresql://..."``), a past that comes with
+            the package (``"shipped:lightgbm"``, :func:`shipped_past`) or a storage object, which
+            is used as it is and not closed. The same path or URL gives the same storage object as
+            long as its file is the same.
         argument: What messages call the source: an argument or option that the user has passed.
 
     Raises:
@@ -182,12 +185,21 @@ def _identify(file: Path) -> tuple[object, int]:
 
 
 def _open_anew(source: str) -> _Opened:
+    if source.startswith(PREFIX):
+        return _open_shipped(source.removeprefix(PREFIX))
     if source.startswith("file:"):
         return _open_uri(source)
     if "://" in source:
         return _open_url(source)
     path = Path(source).expanduser()
     return _open_file(path, str(path), {})
+
+
+def _open_shipped(library: str) -> _Opened:
+    try:
+        return _Opened(shipped_past(library), None)
+    except ValueError as error:
+        raise HistoryError(str(error)) from error
 
 
 def _open_uri(uri: str) -> _Opened:

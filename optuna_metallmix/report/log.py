@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,6 +16,7 @@ from optuna_metallmix.metalearner import FULL_WEIGHT
 from optuna_metallmix.metalearner import NO_PAST
 from optuna_metallmix.report.note import describe_past
 from optuna_metallmix.report.note import label_value
+from optuna_metallmix.shipped import describe_offer
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.suggestion import SOURCE_BASE_SAMPLER
 from optuna_metallmix.suggestion import SOURCE_LLM
@@ -32,6 +34,7 @@ class SuggestionLog:
 
     def __init__(self) -> None:
         self._warned: set[str] = set()
+        self._offered: set[str] = set()
         self._said: dict[str, list[str]] = {}  # reasons in warnings by study
 
     def log_suggestion(
@@ -75,7 +78,8 @@ class SuggestionLog:
             return
         parts = list(_differences(suggestion))
         if len(parts) > _MAX_NAMED:
-            parts[_MAX_NAMED:] = [f"{len(parts) - _MAX_NAMED} more differences"]
+            n = len(parts) - _MAX_NAMED
+            parts[_MAX_NAMED:] = [f"{n} more difference{'s' * (n > 1)}"]
         expected = ""
         if suggestion.predicted is not None:
             expected = f" Expected score: {suggestion.predicted:.2f} of 1."
@@ -127,6 +131,13 @@ class SuggestionLog:
             name = study.study_name
             self.warn_once(f"Study {name!r}: {describe_renamed(aliases)}", key=f"{name} renamed")
         return bool(aliases)
+
+    def offer_past(self, study: Study, names: Collection[str], known: Collection[str]) -> None:
+        """Log, once for each study, which past comes with the package for its parameters."""
+        offer = describe_offer(names, known)
+        if offer and study.study_name not in self._offered:
+            self._offered.add(study.study_name)
+            _logger.info(f"Study {study.study_name!r}: {offer}")
 
     def warn_once(self, message: str, key: str | None = None) -> None:
         """Warn, unless there was a warning with the same ``key`` (default: the message)."""

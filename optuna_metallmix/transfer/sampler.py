@@ -43,6 +43,7 @@ from optuna_metallmix.settings import check_past_names
 from optuna_metallmix.settings import check_seed
 from optuna_metallmix.settings import check_source
 from optuna_metallmix.settings import numpy_defaults
+from optuna_metallmix.shipped import describe_offer
 from optuna_metallmix.space import Config
 from optuna_metallmix.space import SearchSpace
 from optuna_metallmix.space import choices_of
@@ -171,9 +172,11 @@ class TransferSampler(PerStudySampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Return the proposed value, projected onto the objective's distribution."""
-        proposal = self._proposal(study, trial, {param_name: param_distribution})
-        if proposal is not None and param_name in proposal:
-            return project(param_distribution, proposal[param_name])
+        proposal = self._proposal(study, trial, {param_name: param_distribution}) or {}
+        past = self._state(study).past or History()
+        name = past.other_names([param_name], proposal).get(param_name, param_name)
+        if name in proposal:
+            return project(param_distribution, proposal[name])
         return self._base(study).sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(
@@ -185,6 +188,8 @@ class TransferSampler(PerStudySampler):
     ) -> None:
         """Drop the trial's proposal and notify the base sampler."""
         key = trial_key(study, trial)
+        if self._warns and state is not TrialState.FAIL:
+            self._offer_past(study, trial)
         with self._lock:
             self._proposals.pop(key, None)
             self._suggested.pop(key, None)
@@ -319,6 +324,7 @@ class TransferSampler(PerStudySampler):
         if not observed and trial.params:  # a suggestion, without the parameters asked for
             return None
         known = {**state.space_of(observed), **first_param}
+        state.past = self._past(study, trial, state).renamed_for(known)
         is_revealed = any(other.state in _REVEALING for other in observed)
         if is_revealed and self._warns:
             self._warn_renamed(study, state, known)
@@ -433,6 +439,14 @@ class TransferSampler(PerStudySampler):
         if aliases := find_renamed(known, state.past.past_space):
             state.is_renaming_logged = True
             _logger.warning(f"Study {study.study_name!r}: {describe_renamed(aliases)}")
+
+    def _offer_past(self, study: Study, trial: FrozenTrial) -> None:
+        """Name, once, the past that comes with the package, if no other has the parameters."""
+        past = self._state(study).past
+        if past is None or not self._is_first(study, "offer"):
+            return
+        if offer := describe_offer(trial.params, past.renamed_for(trial.params).past_space):
+            _logger.info(f"Study {study.study_name!r}: {offer}")
 
     def skip_warning(self, study: Study) -> None:
         """Do not log why past studies are not used if ``warn_without_past`` is false.
