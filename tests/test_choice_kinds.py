@@ -276,3 +276,25 @@ def test_study_without_a_warning_filter_warns_as_optuna_does() -> None:
         study = new_study(MetaLLMiXSampler(llm=False, seed=0), past)
         study.optimize(objective, n_trials=2)
     assert {str(warning.message) for warning in caught} == of_optuna
+
+
+@pytest.mark.parametrize("place", ["number", "choice", "name of choices"])
+def test_lone_surrogates(place: str) -> None:
+    """As of a file name that is no UTF-8; storages other than in memory may refuse them."""
+    odd = "a\udcff"
+
+    def objective(trial: optuna.Trial) -> float:
+        number = trial.suggest_float(odd if place == "number" else "x", 0, 1)
+        choices = ["a", odd, "b\udcfe"] if place == "choice" else ["a", "b"]
+        choice = trial.suggest_categorical(odd if place == "name of choices" else "k", choices)
+        return number + (choice == choices[1])
+
+    storage = optuna.storages.InMemoryStorage()
+    for seed in range(3):
+        sampler = optuna.samplers.RandomSampler(seed=seed)
+        optuna.create_study(storage=storage, sampler=sampler).optimize(objective, n_trials=12)
+    sampler = MetaLLMiXSampler(llm=ScriptedLLM([choose()]), judge=False, seed=0, cost_aware=True)
+    study = optuna.create_study(storage=storage, sampler=sampler)
+    study.optimize(objective, n_trials=8)
+    assert study.trials[0].user_attrs["metallmix:source"] == "llm"
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 8

@@ -203,7 +203,7 @@ def to_frame(space: SearchSpace, configs: Sequence[Config]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    return pd.DataFrame({name: _column(space, name, configs) for name in space})
+    return pd.DataFrame({_column_name(name): _column(space, name, configs) for name in space})
 
 
 def to_rows(space: SearchSpace, configs: Sequence[Config]) -> list[tuple[float | str, ...]]:
@@ -228,7 +228,12 @@ def _column(
 
 def categorical_columns(space: SearchSpace) -> list[str]:
     """Return the names of the columns that :func:`to_frame` encodes as strings."""
-    return [name for name, distribution in space.items() if not is_ordered(distribution)]
+    return [_column_name(name) for name, dist in space.items() if not is_ordered(dist)]
+
+
+def _column_name(name: str) -> str:
+    """Return a name that UTF-8 can hold, as data frames need: one may have a lone surrogate."""
+    return name if name.isascii() or name.encode(errors="ignore").decode() == name else ascii(name)
 
 
 def evenly_spaced(n_items: int, n_max: int) -> NDArray[np.int64]:

@@ -28,7 +28,6 @@ from optuna_metallmix.history import PastStudy
 from optuna_metallmix.metalearner.dataset import MAX_VALUES
 from optuna_metallmix.metalearner.dataset import MetaDataset
 from optuna_metallmix.metalearner.dataset import build_meta_dataset
-from optuna_metallmix.metalearner.dataset import categorical_columns
 from optuna_metallmix.metalearner.dataset import evenly_spaced
 from optuna_metallmix.metalearner.dataset import limit_studies
 from optuna_metallmix.metalearner.dataset import to_rows
@@ -221,8 +220,9 @@ class MetaLearner:
         from catboost import Pool
 
         space = {name: self.space[name] for name in self.columns}
-        categorical = set(categorical_columns(space))
-        indices = [i for i, name in enumerate(space) if name in categorical]
+        indices = [
+            i for i, distribution in enumerate(space.values()) if not is_ordered(distribution)
+        ]
         return Pool(to_rows(space, configs), cat_features=indices, thread_count=1)
 
 
