@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from datetime import timedelta
 from pathlib import Path
 
 import optuna
@@ -65,6 +66,11 @@ def test_what_is_packed_is_read(study: optuna.Study, tmp_path: Path) -> None:
     assert read.name == "svm/a"
     assert read.attributes == study.user_attrs
     assert [content(trial) for trial in read.trials] == [content(t) for t in study.trials]
+
+
+def test_a_trial_took_its_seconds(study: optuna.Study, tmp_path: Path) -> None:
+    (read,) = read_studies(write([study], tmp_path / "packed.jsonl.gz"))
+    assert [trial.duration for trial in read.trials] == [timedelta(seconds=1.5), timedelta()]
 
 
 def test_numbers_have_six_digits(study: optuna.Study, tmp_path: Path) -> None:
