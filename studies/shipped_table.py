@@ -1,4 +1,4 @@
-"""Write the table of a shipped file of studies in README.md."""
+"""Write the tables of shipped studies in README.md."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ def table(shipped: Path) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
 
 
-def marks(name: str) -> tuple[str, str]:
-    """Return the lines of README.md before and after the table of a file."""
-    start = f"<!-- table: python studies/record.py --table ({name}) -->\n"
+def marks(name: str, command: str = "record.py --table") -> tuple[str, str]:
+    """Return the lines of README.md before and after the table that a command writes."""
+    start = f"<!-- table: python studies/{command} ({name}) -->\n"
     return start, "<!-- end of table -->\n"
 
 
-def with_table(text: str, new: str, name: str) -> str:
-    """Return README.md's text with the table of a file replaced."""
-    start, end = marks(name)
+def with_table(text: str, new: str, name: str, command: str = "record.py --table") -> str:
+    """Return README.md's text with a table replaced."""
+    start, end = marks(name, command)
     before, marker, rest = text.partition(start)
     if not marker:
         raise ValueError(f"README.md has no line {start.strip()!r}: add it where the table goes.")

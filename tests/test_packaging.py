@@ -26,6 +26,7 @@ build_meta.build_wheel("dist")
 """
 NOT_NEEDED = ("PIL", "contourpy", "fontTools", "graphviz", "kiwisolver", "matplotlib", "plotly")
 """What CatBoost requires and the core never imports; see docs/install.md."""
+MAX_WHEEL = 12_000_000  # bytes
 SEARCH = f"""
 import sys
 sys.modules.update(dict.fromkeys({NOT_NEEDED}))
@@ -81,6 +82,7 @@ def test_sdist_and_wheel_are_complete(tmp_path: Path) -> None:
     assert {name for name in files if not name.startswith(".")} <= packed
     assert not [name for name in packed if "__pycache__" in name]
     (wheel,) = (tmp_path / "dist").glob("*.whl")
+    assert wheel.stat().st_size < MAX_WHEEL
     with zipfile.ZipFile(wheel) as zipped:
         modules = {name for name in zipped.namelist() if ".dist-info/" not in name}
     assert modules == {name for name in files if name.startswith("optuna_metallmix/")}
