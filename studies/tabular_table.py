@@ -72,7 +72,7 @@ def _file_row(name: str, studies: Sequence[PackedStudy]) -> tuple[str, ...]:
         f"{len(trials):,}",
         str(sum(trial.value is None for trial in trials)),
         f"{mean(map(_is_better, studies)):.0%}",
-        f"{sum(trial.user_attrs['seconds'] for trial in trials) / 3600:.1f}",
+        f"{sum(trial.user_attrs['seconds'] for trial in trials) / 3600:.2f}",
         "; ".join(f"{licence} ({n})" for licence, n in licences.most_common()),
     )
 
