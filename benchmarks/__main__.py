@@ -11,6 +11,7 @@ from benchmarks import run
 from benchmarks import scale
 from benchmarks import timing
 from benchmarks.medical import command as medical
+from benchmarks.shipped import command as shipped
 
 
 COMMANDS = {
@@ -19,6 +20,7 @@ COMMANDS = {
     "ablation": (models.add_ablation, "ask one model with parts of the prompt left out"),
     "medical": (medical.add_medical, "train on eight medical image sets"),
     "embedding": (medical.add_embedding, "try an embedding of the images as meta-features"),
+    "shipped": (shipped.add_command, "train on tables that are left out of the shipped past"),
     "hub": (hub.add_command, "draw the picture of the OptunaHub package"),
     "scale": (scale.add_command, "seconds and memory as past studies grow"),
     "timing": (timing.add_command, "overhead of a suggestion and of later trials"),

@@ -42,6 +42,7 @@ from benchmarks.tasks.past import random_trials
 from benchmarks.tasks.past import tpe_trials
 from benchmarks.tasks.scenarios import SCENARIOS
 from benchmarks.tasks.scenarios import Scenario
+from benchmarks.tasks.space import Asks
 from benchmarks.tasks.space import Config
 from benchmarks.tasks.space import Space
 
@@ -175,7 +176,7 @@ def search_family(
     )
 
 
-def trace(task: Task, space: Space, search: Search, n_trials: int) -> list[Step]:
+def trace(task: Task, space: Asks, search: Search, n_trials: int) -> list[Step]:
     """Run a search and return its steps; the objective's time is not counted."""
     study = optuna.create_study(direction=task.direction, sampler=search.sampler)
     for config in search.first:

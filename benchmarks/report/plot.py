@@ -64,8 +64,9 @@ def plot_families(tables: Mapping[str, pd.DataFrame], methods: Sequence[str], pa
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    figure, row = pyplot.subplots(
-        1, len(tables), figsize=(3.2 * len(tables), 3.6), sharey=True, layout="constrained"
+    size = (3.2 * len(tables), 3.6)
+    figure, (row,) = pyplot.subplots(
+        1, len(tables), figsize=size, sharey=True, squeeze=False, layout="constrained"
     )
     for axes, (title, table) in zip(row, tables.items(), strict=True):
         for i, method in enumerate(methods):

@@ -46,7 +46,7 @@ class Task:
     direction: Literal["minimize", "maximize"]
     values: Callable[[Sequence[Config]], Floats]
     regret: Callable[[float], float]
-    attributes: Mapping[str, int | str]
+    attributes: Mapping[str, float | str]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 from typing import Any
+from typing import Protocol
 from typing import TypeAlias
 
 import optuna
@@ -18,6 +19,14 @@ from optuna_metallmix.space import contains
 Config: TypeAlias = Mapping[str, Any]
 Conditions: TypeAlias = Mapping[str, tuple[str, frozenset[str]]]
 """By child parameter: its parent, and the values of the parent that activate the child."""
+
+
+class Asks(Protocol):
+    """Something that suggests parameters as a define-by-run objective does."""
+
+    def ask(self, trial: optuna.Trial) -> dict[str, Any]:
+        """Suggest the active parameters, and return them."""
+        ...
 
 
 @dataclass(frozen=True)
