@@ -181,14 +181,22 @@ def run_trial(study: optuna.Study, cell: Cell, folds: list[Fold]) -> FrozenTrial
     return study.tell(trial, value, TrialState.FAIL if value is None else None)
 
 
-def evaluate(cell: Cell, params: Params, folds: list[Fold]) -> tuple[float, dict[str, Scalar]]:
+def evaluate(
+    cell: Cell, params: Params, folds: list[Fold], limit: float | None = None
+) -> tuple[float, dict[str, Scalar]]:
     """Return the value and the other metrics, means over the folds.
+
+    Args:
+        cell: The study.
+        params: Parameters of its library.
+        folds: Rows of `make_folds`.
+        limit: CPU seconds; default: those of a trial.
 
     Raises:
         TrialFailedError: The library refuses the configuration, its result is not a number, or
             the time limit is exceeded.
     """
-    with time_limit(TIME_LIMIT):
+    with time_limit(TIME_LIMIT if limit is None else limit):
         found = [_evaluate_fold(cell, params, fold) for fold in folds]
     value, others = mean_metrics(found)
     if not np.isfinite([value, *others.values()]).all():

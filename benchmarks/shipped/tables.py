@@ -138,10 +138,16 @@ def _values(name: str, configs: Sequence[Config]) -> Floats:
     return np.array([train(name, config) for config in configs])
 
 
-def train(name: str, params: Config) -> float:
-    """Return the mean over the recorder's folds; NaN if the recorder counts it as failed."""
+def train(name: str, params: Config, limit: float | None = None) -> float:
+    """Return the mean over the recorder's folds; NaN if the recorder counts it as failed.
+
+    Args:
+        name: Name of the study.
+        params: Parameters of the library.
+        limit: CPU seconds after which it has failed; default: those of a recorded trial.
+    """
     try:
-        value, _ = evaluate(cell_of(name), dict(params), _folds(name))
+        value, _ = evaluate(cell_of(name), dict(params), _folds(name), limit)
     except TrialFailedError:
         return math.nan
     return value
