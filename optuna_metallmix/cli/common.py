@@ -41,14 +41,20 @@ _OPTIONS = {
 """Options by the Python arguments that messages name."""
 
 
-def add_study_options(parser: argparse.ArgumentParser) -> None:
+def add_study_options(parser: argparse.ArgumentParser, is_storage_needed: bool = True) -> None:
     """Add ``--storage``, ``--study``, ``--past``, ``--seed`` and ``--alias``."""
     metavar = "URL-or-file"
-    parser.add_argument("--storage", metavar=metavar, required=True, help="storage of the study")
+    default = "" if is_storage_needed else " (default: --past)"
+    parser.add_argument(
+        "--storage", metavar=metavar, required=is_storage_needed,
+        help=f"storage of the study{default}",
+    )  # fmt: skip
     parser.add_argument("--study", metavar="NAME", required=True, help="name of the study")
     parser.add_argument(
-        "--past", metavar=metavar, help="storage of the past studies (default: --storage)"
-    )
+        "--past", metavar=metavar,
+        help="storage of the past studies, or a past that comes with the package, as in "
+        '"shipped:lightgbm" (default: --storage)',
+    )  # fmt: skip
     parser.add_argument("--seed", type=_seed, default=0, help="meta-learner seed (default: 0)")
     parser.add_argument(
         "--alias", metavar="PAST=PRESENT", dest="aliases", action="append", default=[],

@@ -48,6 +48,8 @@ from optuna_metallmix.llm import resolve_llm
 from optuna_metallmix.optuna_access import find_trial
 from optuna_metallmix.pipeline import suggest
 from optuna_metallmix.report import record_problem
+from optuna_metallmix.shipped import LIBRARIES
+from optuna_metallmix.shipped import PREFIX
 from optuna_metallmix.suggestion import Suggestion
 from optuna_metallmix.text import cut_middle
 from optuna_metallmix.text import hide_passwords
@@ -58,6 +60,10 @@ _DISTRIBUTION = "optuna-metallmix"
 _MAX_NAME = 100
 _MAX_READ = 200  # studies whose record is read
 _MAX_STUDIES = 20  # named in the output; a storage can have hundreds
+_NO_PAST = (
+    "finish a study in this storage first, or start from a past that comes with the package "
+    f"({', '.join(PREFIX + library for library in LIBRARIES)})."
+)
 
 
 @dataclass(frozen=True)
@@ -288,7 +294,7 @@ def _check_past(source: str | None) -> Iterator[Finding]:
         listed = ", ".join(names[:_MAX_STUDIES]) + ", ..." * (len(names) > _MAX_STUDIES)
         yield Finding("ok", "past", f"{text}, with {history.n_trials} trials: {listed}")
     else:
-        yield Finding("warning", "past", f"{text}: finish a study in this storage first.")
+        yield Finding("warning", "past", f"{text}: {_NO_PAST}")
     for name, reason in list(left_out.items())[:_MAX_STUDIES]:
         text = f"study {name!r} is left out: {reason}. Ignore this unless you need the study."
         yield Finding("warning", "past", text)

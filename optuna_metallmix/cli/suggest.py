@@ -46,7 +46,7 @@ def add_command(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Prints the configuration as a JSON object: values by parameter. The study "
         "need not exist, except for --enqueue. The exit code is 1 if nothing can be suggested.",
     )
-    add_study_options(parser)
+    add_study_options(parser, is_storage_needed=False)
     parser.add_argument(
         "--llm", metavar="MODEL", type=model_spec,
         help='language model, as in `doctor --llm`; "none" to disable',
@@ -69,6 +69,9 @@ def add_command(parsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    arguments.storage = arguments.storage or arguments.past
+    if arguments.storage is None:
+        raise HistoryError("name the storage of the study by --storage, or of its past by --past.")
     with open_storage(arguments) as storage:
         return _suggest(storage, arguments)
 
