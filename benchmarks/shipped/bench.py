@@ -74,9 +74,13 @@ def plan(args: Namespace) -> Iterator[Chunk]:
 
 
 def firsts(library: str) -> dict[str, Todo]:
-    """Return what suggests one configuration of a table, and the recorded random trials."""
-    zero_shot = [(FLAML, 1)] if library in ESTIMATORS else []
-    return dict.fromkeys(recorded(library), ((DEFAULT, 1), (OURS, 1), *zero_shot, (RANDOM, N_TPE)))
+    """Return one configuration of each table, the default, and the recorded random trials."""
+    return dict.fromkeys(recorded(library), ((DEFAULT, 1), (OURS, 1), (RANDOM, N_TPE)))
+
+
+def zero_shots(library: str) -> dict[str, Todo]:
+    """Return FLAML's configuration of each table; those of XGBoost have thousands of trees."""
+    return dict.fromkeys(recorded(library) if library in ESTIMATORS else (), ((FLAML, 1),))
 
 
 def controls(library: str) -> dict[str, Todo]:
@@ -88,13 +92,15 @@ def searches(library: str) -> dict[str, Todo]:
     """Return searches of every fourth table, of classifications and of regressions."""
     studies = recorded(library).values()
     names = [x.name for x in sorted(studies, key=lambda x: (x.attributes["task"], x.name))]
-    return dict.fromkeys(names[::EVERY], ((OURS, N_OURS), (TPE, N_TPE)))
+    zero_shot = ((FLAML, 1),) if library in ESTIMATORS else ()
+    return dict.fromkeys(names[::EVERY], ((OURS, N_OURS), (TPE, N_TPE), *zero_shot))
 
 
 PARTS: Mapping[str, Callable[[str], dict[str, Todo]]] = {
     "first": firsts,
     "control": controls,
     "search": searches,
+    "flaml": zero_shots,
 }
 
 

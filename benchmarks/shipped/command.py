@@ -19,19 +19,29 @@ from pathlib import Path
 import optuna
 
 from benchmarks.paths import RESULTS
+from optuna_metallmix.shipped import LIBRARIES
+
+
+PARTS = ("first", "control", "search", "flaml")
 
 
 def add_command(parser: argparse.ArgumentParser) -> None:
     """Add the options of `shipped`."""
     add = parser.add_argument
     add("--quick", action="store_true", help="run a smoke test, not a result")
-    add("--libraries", nargs="+", help="names of shipped pasts, or `surrogate`; default: all")
+    add(
+        "--libraries",
+        nargs="+",
+        choices=[*LIBRARIES, "surrogate"],
+        help="names of shipped pasts, or `surrogate`; default: all",
+    )
     add(
         "--parts",
         nargs="+",
-        choices=["first", "control", "search"],
-        default=["first", "control", "search"],
-        help="first trials, those of the control, or longer searches, which take most of the time",
+        choices=PARTS,
+        default=PARTS,
+        help="first trials, those of the control, searches of every fourth table, or FLAML's "
+        "configurations of all; default: all parts",
     )
     add("--seeds", type=int, default=1, help="number of repetitions")
     add(

@@ -20,6 +20,7 @@ from benchmarks.shipped import methods
 from benchmarks.shipped import page
 from benchmarks.shipped import surrogate
 from benchmarks.shipped import tables
+from benchmarks.shipped.command import PARTS
 from benchmarks.shipped.numbers import first_trials
 from benchmarks.shipped.numbers import searches
 from benchmarks.shipped.tables import Recorded
@@ -178,15 +179,17 @@ def plan(*parts: str, n_seeds: int = 1) -> list[bench.Chunk]:
 
 def test_each_table_has_a_first_trial_and_every_fourth_a_search():
     names = set(recorded("lightgbm"))
-    firsts, controls, searched = (plan(part) for part in ("first", "control", "search"))
-    assert {chunk.task for chunk in firsts} == {chunk.task for chunk in controls} == names
+    firsts, controls, searched, zero_shots = (plan(part) for part in PARTS)
+    for chunks in (firsts, controls, zero_shots):
+        assert {chunk.task for chunk in chunks} == names
     assert all((OURS, 1) in chunk.searches and (DEFAULT, 1) in chunk.searches for chunk in firsts)
     assert all(chunk.searches == ((PERMUTED, 1),) for chunk in controls)
     assert len(searched) == math.ceil(len(names) / 4)
-    assert all(chunk.searches == ((OURS, 25), (TPE, 50)) for chunk in searched)
+    todo = ((OURS, 25), (TPE, 50), ("flaml", 1))
+    assert all(chunk.searches == todo for chunk in searched)
     tasks = {recorded("lightgbm")[chunk.task].attributes["task"] for chunk in searched}
     assert tasks == {"classification", "regression"}
-    assert plan("first", "control", "search") == [*firsts, *controls, *searched]
+    assert plan(*PARTS) == [*firsts, *controls, *searched, *zero_shots]
     assert len(plan("first", n_seeds=2)) == 2 * len(names)
 
 
