@@ -32,6 +32,7 @@ from benchmarks.tasks.family import Options
 from benchmarks.tasks.family import SkippedError
 from benchmarks.tasks.family import Step
 from benchmarks.tasks.family import code_of_library
+from benchmarks.tasks.family import seed_of
 from benchmarks.work import Chunk
 from benchmarks.work import Finished
 from benchmarks.work import run_chunks
@@ -85,7 +86,8 @@ def zero_shots(library: str) -> dict[str, Todo]:
 
 def controls(library: str) -> dict[str, Todo]:
     """Return first trials with a past from which nothing can be learned."""
-    return dict.fromkeys(recorded(library) if library in CONTROLLED else (), ((PERMUTED, 1),))
+    names = sorted(recorded(library), key=seed_of) if library in CONTROLLED else ()
+    return dict.fromkeys(names, ((PERMUTED, 1),))
 
 
 def searches(library: str) -> dict[str, Todo]:
@@ -93,7 +95,8 @@ def searches(library: str) -> dict[str, Todo]:
     studies = recorded(library).values()
     names = [x.name for x in sorted(studies, key=lambda x: (x.attributes["task"], x.name))]
     zero_shot = ((FLAML, 1),) if library in ESTIMATORS else ()
-    return dict.fromkeys(names[::EVERY], ((OURS, N_OURS), (TPE, N_TPE), *zero_shot))
+    todo = ((OURS, N_OURS), (TPE, N_TPE), *zero_shot)
+    return dict.fromkeys(sorted(names[::EVERY], key=seed_of), todo)  # a stopped run has a mixture
 
 
 PARTS: Mapping[str, Callable[[str], dict[str, Todo]]] = {
