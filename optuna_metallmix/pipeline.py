@@ -28,6 +28,7 @@ from optuna_metallmix.history import MetaFeatures
 from optuna_metallmix.history import check_aliases
 from optuna_metallmix.history import own_features
 from optuna_metallmix.history import read_past
+from optuna_metallmix.history import rename
 from optuna_metallmix.history import with_own_trials
 from optuna_metallmix.judge import Dialogue
 from optuna_metallmix.judge import hold_dialogue
@@ -245,10 +246,13 @@ def suggest_for_study(
     """
     reasons: list[str] = []
     start = time.perf_counter()
-    history = _read_past(study, settings, reasons, is_sampling=bool(asked))
+    features = {**own_features(study), **settings.meta_features}
+    history = _read_past(study, settings, reasons, is_sampling=bool(asked)).of_task(features)
     history = with_own_trials(history, study, without=without)
+    history = history.renamed_for({*(settings.search_space or ()), *history.target_space})
+    asked = rename(asked, history.other_names(asked, history.past_space))
     names = {*asked, *(settings.search_space or ()), *history.target_space}
-    history = history.renamed_for(names).sharing(names) if names else history
+    history = history.sharing(names) if names else history
     seconds = {"history": time.perf_counter() - start}
     if not (history.studies or settings.search_space or history.target_space):
         raise HistoryError(_why_nothing_is_known(history, reasons, settings))
@@ -263,7 +267,7 @@ def suggest_for_study(
         suggestion = suggest(
             history,
             _search_space(history, settings.search_space, asked),
-            {**own_features(study), **settings.meta_features},
+            features,
             llm,
             reviewer=reviewer,
             budget=budget,

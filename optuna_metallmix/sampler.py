@@ -184,6 +184,7 @@ class MetaLLMiXSampler(PerStudySampler):
                 source_storage=source_storage,
                 source_study_names=names,
                 aliases=aliases,
+                meta_features=meta_features,
                 seed=self._settings.seed,  # so that both share a cached meta-learner
                 warn_without_past=False,  # the suggestion already warns
             )
@@ -432,7 +433,7 @@ class MetaLLMiXSampler(PerStudySampler):
         """Name the past that comes with the package, if no other has this study's parameters."""
         past = self._pasts.get(study_key(study), History())
         known = past.renamed_for(trial.params).past_space
-        self._log.offer_past(study, trial.params, known)
+        self._log.offer_past(study, trial.distributions, known)
 
     def _skip_base_warning(self, study: Study) -> None:
         """Let the default base sampler not repeat why past studies are not used."""

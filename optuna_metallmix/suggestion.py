@@ -95,6 +95,8 @@ class Suggestion:
             ``explanation.base`` they add up to ``predicted``.
         trade: The training cost of ``params`` and the expected score given up for it; ``None``
             without ``costs``.
+        other_names: The parameters that the objective asks for by another name than a shipped
+            past: the past's name, which is used here, by the objective's.
         reasons: What went wrong, in sentences: each fallback, a past that could not be used.
         seconds: Wall seconds by stage.
     """
@@ -119,6 +121,7 @@ class Suggestion:
     predicted: float | None = None
     effects: Mapping[str, float] = field(default_factory=dict)
     trade: CostTradeoff | None = None
+    other_names: Mapping[str, str] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
@@ -276,7 +279,8 @@ class Suggestion:
         other_names = self.history.other_names(trial.params, self.space)
         ran = rename(trial.params, other_names)
         params = {**({} if is_whole else self.params), **ran}
-        if not self.params or config_key(params) == config_key(self.params):
+        is_same = config_key(params) == config_key(self.params) and not other_names
+        if not self.params or is_same:
             return self
         if self.explanation and not self._from_past(params):
             return self._unused()
@@ -290,10 +294,8 @@ class Suggestion:
         choices = {n: distributions[n] for n in moved if choices_of(self.space[n])}
         choices = {name: d for name, d in choices.items() if choices_of(d)}
         space = {**merge_spaces([self.space, choices]), **new}
-        shown = ", ".join(f"{name} as {past}" for name, past in other_names.items())
-        names = [f"Shown by their names in the past: {shown}."] if shown else []
-        reasons = (*self.reasons, *names)
-        suggestion = replace(self, params=params, space=space, moved=moved, reasons=reasons)
+        ran_as = {**self.other_names, **other_names}
+        suggestion = replace(self, params=params, space=space, moved=moved, other_names=ran_as)
         return suggestion.with_effects()
 
     def _unused(self) -> Suggestion:

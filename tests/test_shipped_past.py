@@ -13,8 +13,12 @@ import pytest
 from optuna_metallmix import HistoryError
 from optuna_metallmix import MetaLLMiXSampler
 from optuna_metallmix import TransferSampler
+from optuna_metallmix import read_record
+from optuna_metallmix import shipped_past
+from optuna_metallmix import tabular_meta_features
 
 
+get_note = pytest.importorskip("optuna_dashboard").get_note
 LINE = 'source_storage="shipped:lightgbm"'
 OWN_INTERFACE = {
     "num_leaves": "num_leaves",
@@ -25,7 +29,7 @@ OWN_INTERFACE = {
     "subsample": "bagging_fraction",
 }
 """LightGBM's own names of the parameters of its scikit-learn interface."""
-STUDIES = [f"lightgbm/{name}" for name in ("titanic", "pima", "german", "wage", "hmda", "magic")]
+STUDIES = [f"lightgbm/{name}" for name in ("titanic", "pima", "german", "wage", "auto", "magic")]
 SAMPLERS = [MetaLLMiXSampler, TransferSampler]
 
 
@@ -145,13 +149,56 @@ def test_the_same_trials_by_each_interface(sampler_class: type[Any]) -> None:
     assert set(studies[1].trials[0].params) > {"lambda_l1", "min_data_in_leaf"}
 
 
-def test_the_trial_says_which_names_the_note_has() -> None:
-    sampler = shipped(MetaLLMiXSampler)
-    study = optuna.create_study(sampler=sampler)
+def test_the_note_says_which_names_it_has() -> None:
+    study = optuna.create_study(sampler=shipped(MetaLLMiXSampler))
     study.optimize(booster(OWN_INTERFACE), n_trials=1)
-    reason = study.trials[0].user_attrs["metallmix:reason"]
-    assert reason.startswith("Shown by their names in the past: lambda_l1 as reg_alpha, ")
-    assert "aliases" not in reason
+    note = get_note(study)
+    assert "parameters under their names in the past: lambda_l1 as reg_alpha, " in note
+    record = read_record(study.trials[0])
+    assert record is not None
+    assert record["other_names"] == {
+        name: past
+        for past, name in OWN_INTERFACE.items()
+        if name != past and past in record["params"]
+    }
+    assert "metallmix:reason" not in study.trials[0].user_attrs
+
+
+def test_the_parameter_asked_for_first_has_its_name_in_the_past_too() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        return trial.suggest_float("lambda_l1", 1e-8, 10.0, log=True) + trial.suggest_float(
+            "lambda_l2", 1e-8, 10.0, log=True
+        )
+
+    study = optuna.create_study(sampler=shipped(MetaLLMiXSampler))
+    study.optimize(objective, n_trials=1)
+    record = read_record(study.trials[0])
+    assert record is not None
+    assert set(record["params"]) == {"reg_alpha", "reg_lambda"}
+    assert record["other_names"] == {"lambda_l1": "reg_alpha", "lambda_l2": "reg_lambda"}
+
+
+@pytest.mark.parametrize(
+    ("target", "task"), [([0, 1, 1, 0], "classification"), ([0.1, 0.2, 0.3, 0.4], "regression")]
+)
+def test_studies_of_the_same_task_are_used(target: list[float], task: str) -> None:
+    features = tabular_meta_features([[0.5, 1.5]] * 4, target)
+    sampler = new_sampler(
+        MetaLLMiXSampler,
+        source_storage="shipped:lightgbm",
+        source_study_names=STUDIES,
+        meta_features=features,
+    )
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(booster({}), n_trials=2)
+    record = read_record(study.trials[0])
+    assert record is not None
+    past = shipped_past("lightgbm")
+    tasks = {
+        past.get_study_user_attrs(past.get_study_id_from_name(name))["task"]
+        for name in record["past_studies"]
+    }
+    assert tasks == {task}
 
 
 def test_a_prefix_of_a_pipeline_does_not_count() -> None:

@@ -26,6 +26,7 @@ from optuna.trial import TrialState
 
 from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.fork_lock import ForkLock
+from optuna_metallmix.history.meta_features import MetaFeatures
 from optuna_metallmix.history.meta_features import scalar_features
 from optuna_metallmix.history.names import rename
 from optuna_metallmix.history.names import unknown_names
@@ -133,6 +134,26 @@ class History:
             aliases={**self.aliases, **aliases},
             problems=(*self.problems, *problems),
         )
+
+    def of_task(self, features: MetaFeatures) -> History:
+        """Leave out a shipped past's classifications for a regression, and the other way round.
+
+        They have other parameters: a support vector machine has ``epsilon`` only in regressions.
+
+        Args:
+            features: The target's meta-features; all studies are kept if ``n_classes`` is unknown.
+        """
+        if self.library is None or "n_classes" not in features:
+            return self
+        classes = bool(features["n_classes"])
+        kept = [s for s in self.studies if bool(s.meta_features["n_classes"]) is classes]
+        if not kept or len(kept) == len(self.studies):
+            return self
+        tasks = ("classifications", "regressions")
+        other, own = tasks if not classes else tasks[::-1]
+        reason = f"the meta-features of this study are those of {own}"
+        left_out = {**self.left_out, f"{other} of the shipped past": reason}
+        return replace(self, studies=tuple(kept), left_out=left_out)
 
     def renamed_for(self, names: Iterable[str]) -> History:
         """Give the parameters of a shipped past the names by which an objective asks for them.

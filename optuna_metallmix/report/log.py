@@ -132,9 +132,9 @@ class SuggestionLog:
             self.warn_once(f"Study {name!r}: {describe_renamed(aliases)}", key=f"{name} renamed")
         return bool(aliases)
 
-    def offer_past(self, study: Study, names: Collection[str], known: Collection[str]) -> None:
+    def offer_past(self, study: Study, space: SearchSpace, known: Collection[str]) -> None:
         """Log, once for each study, which past comes with the package for its parameters."""
-        offer = describe_offer(names, known)
+        offer = describe_offer(space, known)
         if offer and study.study_name not in self._offered:
             self._offered.add(study.study_name)
             _logger.info(f"Study {study.study_name!r}: {offer}")

@@ -414,6 +414,9 @@ def _details(suggestion: Suggestion) -> str:
     if aliases := suggestion.history.aliases:
         renamed = ", ".join(f"{old} as {new}" for old, new in aliases.items())
         lines.append(f"past parameters under their present names: {escape_markdown(renamed)}")
+    if names := suggestion.other_names:
+        shown = ", ".join(f"{name} as {past}" for name, past in names.items())
+        lines.append(f"parameters under their names in the past: {escape_markdown(shown)}")
     if suggestion.attempts:
         lines.append(f"the model's answers: {format_usage(suggestion.attempts)}")
     if suggestion.verdict and (review := suggestion.verdict.review):

@@ -90,6 +90,7 @@ _LATER_KEYS: dict[str, Any] = {
     "model_build": None,
     "moved": {},
     "new": [],
+    "other_names": {},
     **_WHOLE_RECORD,
 }
 """Keys that older versions did not write."""
@@ -200,6 +201,7 @@ def as_record(suggestion: Suggestion) -> dict[str, Any]:
         "past_studies": _trial_counts(suggestion.history),
         "left_out": dict(suggestion.history.left_out),
         "aliases": dict(suggestion.history.aliases),
+        "other_names": dict(suggestion.other_names),
         # `asdict` would copy the objects among the choices
         "candidates": [vars(candidate) for candidate in suggestion.candidates],
         "evidence": [asdict(item) for item in explanation.evidence] if explanation else [],
@@ -310,6 +312,7 @@ class _Stored:
     max_choice: int | None
     left_out: dict[str, str]
     aliases: dict[str, str]
+    other_names: dict[str, str]
     candidates: list[Candidate]
     evidence: list[Evidence]
     importance: dict[str, float]
@@ -482,7 +485,7 @@ def _from_record(record: Mapping[str, Any]) -> Suggestion:
         )
     unchanged = ("source", "params", "meta_features", "model", "predicted", "effects", "seconds")
     return Suggestion(
-        **{name: record[name] for name in (*unchanged, "prompt_version")},
+        **{name: record[name] for name in (*unchanged, "prompt_version", "other_names")},
         space=space,
         moved={name: (wanted, used) for name, (wanted, used) in record["moved"].items()},
         history=History(studies, record["left_out"], aliases=record["aliases"]),

@@ -35,7 +35,16 @@ which they are tried; ``None`` for choices as they are."""
 _MAX_PARAMETER = 4_000
 """Maximum length of the name and the distribution of a parameter that is kept among fewer."""
 _TEXTS = (
-    *("model", "model_build", "reasons", "left_out", "aliases", "meta_features", "attempts"),
+    *(
+        "model",
+        "model_build",
+        "reasons",
+        "left_out",
+        "aliases",
+        "other_names",
+        "meta_features",
+        "attempts",
+    ),
     *("verdict", "past_studies"),
 )
 """The parts of a record that no other part depends on."""

@@ -2,6 +2,7 @@
 
 from optuna_metallmix.shipped.packed_studies import pack_study
 from optuna_metallmix.shipped.packed_studies import read_studies
+from optuna_metallmix.shipped.parameters import CHOICES
 from optuna_metallmix.shipped.parameters import LIBRARIES
 from optuna_metallmix.shipped.parameters import PREFIX
 from optuna_metallmix.shipped.parameters import describe_offer
@@ -12,6 +13,7 @@ from optuna_metallmix.shipped.storage import shipped_past
 
 
 __all__ = [
+    "CHOICES",
     "LIBRARIES",
     "PREFIX",
     "ShippedPast",

@@ -12,13 +12,18 @@ from collections.abc import Collection
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from optuna_metallmix.space import SearchSpace
+from optuna_metallmix.space import is_ordered
+
 
 PREFIX = "shipped:"
 """How the address of a shipped past begins, as in ``source_storage="shipped:lightgbm"``."""
 MIN_SHARE = 2 / 3
 """Least share of an objective's parameters that a past has if it is offered, in [0, 1]."""
-MIN_SHARED = 2
-"""Least number of these parameters."""
+MIN_SHARED = 3
+"""Least number of these parameters, of which those in ``_TELLING`` count twice."""
+_TELLING = {"C"}
+"""Names that hardly anything else has."""
 
 _PARAMETERS = {
     "lightgbm": """
@@ -119,6 +124,18 @@ LIBRARIES: Mapping[str, Mapping[str, str]] = MappingProxyType(
 """For each shipped past, its parameters by each of their names."""
 
 
+CHOICES: Mapping[str, Collection[str]] = {
+    "lightgbm": (),
+    "xgboost": ("grow_policy",),
+    "catboost": ("grow_policy", "bootstrap_type"),
+    "random-forest": ("bootstrap", "criterion", "class_weight"),
+    "svm": ("kernel", "class_weight"),
+    "mlp": ("activation", "solver", "early_stopping", "learning_rate"),
+    "logistic-regression": ("solver", "class_weight"),
+}
+"""For each shipped past, the parameters that are choices; all others are numbers."""
+
+
 def past_name(library: str, name: str) -> str | None:
     """Return the parameter of a past that an objective asks for; ``None`` if there is none.
 
@@ -127,35 +144,45 @@ def past_name(library: str, name: str) -> str | None:
     return LIBRARIES[library].get(name.rpartition("__")[2])
 
 
-def find_libraries(names: Collection[str]) -> list[str]:
+def find_libraries(space: SearchSpace) -> list[str]:
     """Return the pasts that have most of an objective's parameters; several if equally many.
 
     Args:
-        names: The names of all of the objective's parameters.
+        space: The distributions of all of the objective's parameters.
     """
-    n_shared = {
-        library: len({past_name(library, name) for name in names} - {None})
-        for library in LIBRARIES
+    found = {library: _shared(library, space) for library in LIBRARIES}
+    most = max(map(len, found.values()))
+    enough = max(MIN_SHARE * len(space), 1)
+    return [
+        library
+        for library, shared in found.items()
+        if len(shared) == most >= enough and len(shared) + len(shared & _TELLING) >= MIN_SHARED
+    ]
+
+
+def _shared(library: str, space: SearchSpace) -> set[str]:
+    """Return the parameters of a past that an objective has, choices as choices."""
+    names = {name: past_name(library, name) for name in space}
+    return {
+        past
+        for name, past in names.items()
+        if past is not None and is_ordered(space[name]) is (past not in CHOICES[library])
     }
-    most = max(n_shared.values())
-    if most < max(MIN_SHARED, MIN_SHARE * len(names)):
-        return []
-    return [library for library, n in n_shared.items() if n == most]
 
 
-def describe_offer(names: Collection[str], known: Collection[str]) -> str | None:
+def describe_offer(space: SearchSpace, known: Collection[str]) -> str | None:
     """Say what to pass to start from the shipped past that has an objective's parameters.
 
     Args:
-        names: The names of all of the objective's parameters.
+        space: The distributions of all of the objective's parameters.
         known: The names of the parameters that past studies have.
 
     Returns:
         A sentence; ``None`` if past studies have half of the parameters, or no shipped past has
         most of them.
     """
-    addresses = [f'source_storage="{PREFIX}{library}"' for library in find_libraries(names)]
-    if not addresses or 2 * len(set(known).intersection(names)) >= len(names):
+    addresses = [f'source_storage="{PREFIX}{library}"' for library in find_libraries(space)]
+    if not addresses or 2 * len(set(known).intersection(space)) >= len(space):
         return None
     return (
         "no past study has most of its parameters yet, but a past that comes with the package "

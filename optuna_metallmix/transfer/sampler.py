@@ -27,9 +27,11 @@ from optuna_metallmix.errors import HistoryError
 from optuna_metallmix.errors import MetaLLMiXError
 from optuna_metallmix.errors import numerical_errors
 from optuna_metallmix.history import History
+from optuna_metallmix.history import MetaFeatures
 from optuna_metallmix.history import Source
 from optuna_metallmix.history import describe_renamed
 from optuna_metallmix.history import find_renamed
+from optuna_metallmix.history import own_features
 from optuna_metallmix.history import read_past
 from optuna_metallmix.optuna_access import all_trials
 from optuna_metallmix.optuna_access import is_single_objective
@@ -39,6 +41,7 @@ from optuna_metallmix.optuna_access import trial_id_of
 from optuna_metallmix.optuna_access import trial_key
 from optuna_metallmix.report import REASON_ATTR
 from optuna_metallmix.settings import check_base_sampler
+from optuna_metallmix.settings import check_features
 from optuna_metallmix.settings import check_past_names
 from optuna_metallmix.settings import check_seed
 from optuna_metallmix.settings import check_source
@@ -115,6 +118,8 @@ class TransferSampler(PerStudySampler):
         source_storage: Storage with the past studies. Default: the study's own storage.
         source_study_names: Names of the past studies to use. Default: all.
         aliases: The present names of past parameters, by past name. Default: none were renamed.
+        meta_features: What is known of the task; of a shipped past, studies of the same task are
+            used, classification or regression. Default: the study's user attributes.
         base_sampler: Sampler for everything else. Default: ``TPESampler(seed)``.
         seed: Seeds the meta-learner, the candidates and the default base sampler.
         warn_without_past: Whether to log a warning, instead of information, if nothing can be
@@ -131,6 +136,7 @@ class TransferSampler(PerStudySampler):
         source_storage: Source | None = None,
         source_study_names: Sequence[str] | None = None,
         aliases: Mapping[str, str] | None = None,
+        meta_features: MetaFeatures | None = None,
         base_sampler: BaseSampler | None = None,
         seed: int | None = None,
         warn_without_past: bool = True,
@@ -138,6 +144,7 @@ class TransferSampler(PerStudySampler):
         self._warns = warn_without_past
         self._names = check_source(source_storage, source_study_names)
         self._aliases = check_past_names(source_storage, self._names, aliases)
+        self._features = check_features(meta_features)
         self._source = source_storage
         self._seed = check_seed(seed)
         super().__init__(check_base_sampler(base_sampler) or TPESampler(seed=seed))
@@ -234,7 +241,7 @@ class TransferSampler(PerStudySampler):
                 with numerical_errors():
                     past = read_past(
                         study, self._source, self._names, self._aliases, is_sampling=True
-                    )
+                    ).of_task({**own_features(study), **self._features})
                 problems = " ".join(past.problems)
                 if problems and not past.studies:
                     raise HistoryError(problems)
@@ -445,7 +452,7 @@ class TransferSampler(PerStudySampler):
         past = self._state(study).past
         if past is None or not self._is_first(study, "offer"):
             return
-        if offer := describe_offer(trial.params, past.renamed_for(trial.params).past_space):
+        if offer := describe_offer(trial.distributions, past.renamed_for(trial.params).past_space):
             _logger.info(f"Study {study.study_name!r}: {offer}")
 
     def skip_warning(self, study: Study) -> None:

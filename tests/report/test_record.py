@@ -136,7 +136,7 @@ def test_record_of_an_older_version_is_read(suggestion: Suggestion) -> None:
     record = json.loads(as_json(new))
     record["verdict"]["false_claims"] = [["E1 hurt.", "E1 helped."]]
     record["verdict"]["review"]["false_claims"] = []
-    for key in ("aliases", "distance_basis", "model_build", "moved"):
+    for key in ("aliases", "distance_basis", "model_build", "moved", "other_names"):
         del record[key]
     study = optuna.create_study()
     trial = study.ask()
