@@ -11,11 +11,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from optuna_metallmix import shipped
-
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-RECORDED = Path(shipped.__file__).parent / "data" / "tabular-svm.jsonl.gz"
 
 
 @pytest.mark.slow
@@ -23,12 +20,9 @@ RECORDED = Path(shipped.__file__).parent / "data" / "tabular-svm.jsonl.gz"
     ("example", "package", "study", "library"),
     [
         ("no_past_lightgbm", "lightgbm", "wine", "lightgbm"),
-        pytest.param(
-            "no_past_sklearn", "sklearn", "digits", "svm",
-            marks=pytest.mark.skipif(not RECORDED.exists(), reason="svm is still being recorded"),
-        ),
+        ("no_past_sklearn", "sklearn", "digits", "svm"),
     ],
-)  # fmt: skip
+)
 def test_first_trial_is_from_the_shipped_past(
     tmp_path: Path, example: str, package: str, study: str, library: str
 ) -> None:
