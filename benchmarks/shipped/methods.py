@@ -16,6 +16,7 @@ from benchmarks.methods.baselines import Search
 from benchmarks.shipped.tables import LibrarySpace
 from benchmarks.shipped.tables import cell_of
 from benchmarks.shipped.tables import library_of
+from benchmarks.shipped.tables import of_same_task
 from benchmarks.shipped.tables import others
 from benchmarks.shipped.tables import permuted_past
 from benchmarks.shipped.tables import recorded
@@ -74,16 +75,19 @@ def _tpe(name: str, seed: int, n_trials: int) -> list[Step]:
 
 
 def _ours(name: str, seed: int, n_trials: int) -> list[Step]:
-    return _with_past(name, seed, n_trials, shipped_past(library_of(name)))
+    return _with_past(name, seed, n_trials, shipped_past(library_of(name)), others(name))
 
 
 def _ours_permuted(name: str, seed: int, n_trials: int) -> list[Step]:
-    return _with_past(name, seed, n_trials, permuted_past(library_of(name), seed))
+    past = permuted_past(library_of(name), seed)
+    return _with_past(name, seed, n_trials, past, of_same_task(name))
 
 
-def _with_past(name: str, seed: int, n_trials: int, past: BaseStorage) -> list[Step]:
+def _with_past(
+    name: str, seed: int, n_trials: int, past: BaseStorage, names: list[str]
+) -> list[Step]:
     task = task_of(name)
-    search = Search(sampler(task, past, others(name), _seed(name, seed, "ours")))
+    search = Search(sampler(task, past, names, _seed(name, seed, "ours")))
     return trace(task, LibrarySpace(cell_of(name)), search, n_trials)
 
 

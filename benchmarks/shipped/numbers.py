@@ -41,12 +41,17 @@ class FirstTrials:
     @property
     def share(self) -> float:
         """Share of tables at or above the default."""
-        return float((self.gains >= -TOLERANCE).mean())
+        return share(self.gains)
 
     @property
     def losses(self) -> pd.Series[float]:
         """What is lost on the tables below the default, the largest first."""
         return self.gains[self.gains < -TOLERANCE].sort_values()
+
+
+def share(gains: pd.Series[float]) -> float:
+    """Return the share of tables without a loss."""
+    return float((gains >= -TOLERANCE).mean())
 
 
 def of_library(rows: Sequence[Row], library: str) -> list[Row]:

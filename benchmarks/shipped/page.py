@@ -38,6 +38,7 @@ from benchmarks.shipped.numbers import first_trials
 from benchmarks.shipped.numbers import mean
 from benchmarks.shipped.numbers import of_library
 from benchmarks.shipped.numbers import searches
+from benchmarks.shipped.numbers import share
 from benchmarks.shipped.surrogate import SURROGATE
 from benchmarks.shipped.tables import library_of
 from benchmarks.shipped.tables import recorded
@@ -81,8 +82,11 @@ def _head(rows: Sequence[Row], skipped: Mapping[str, str], ran: Sequence[str]) -
         "What the past that comes with the package is worth. Each table of the past is left out "
         "in turn, with all tables of the same origin; the library is trained on it anew, on the "
         "three folds of the recorded study, and the value is the area under the ROC curve or R2. "
-        "The past is that of the same library on the other tables. The sampler knows the seven "
-        "meta-features of the table; nothing was tuned on these results. A gain is a difference "
+        "The past is that of the same library on the other tables, of which the sampler takes "
+        "those of the same kind, classifications or regressions. It knows the seven meta-features "
+        "of the table. Nothing was tuned on these results, but the rule of the same kind was added "
+        "after a first measurement without it, in which LightGBM's first trials were at or above "
+        "the default on 77 % of the tables, with a gain in regret of 0.430. A gain is a difference "
         "in value. Regret: (best - value) / (best - median), where best is that of the recorded "
         "study, 100 trials, and median that of its 60 random trials; lower is better, and a "
         f"search can find more than the recorded best. Regrets above {CLIP:g} count as {CLIP:g}. "
@@ -95,7 +99,7 @@ def _head(rows: Sequence[Row], skipped: Mapping[str, str], ran: Sequence[str]) -
         f"Seeds: {seeds}. The default parameters, trained again, differ from the recorded values "
         f"by at most {_deviation(rows):.1e}."
     )
-    codes = ", ".join(sorted({row.code for row in rows}))
+    codes = ", ".join(sorted({row.code for row in rows if row.method in (OURS, PERMUTED)}))
     yield f"{ran_with()}, {', '.join(_versions())}, library code {codes}. Written by:"
     yield ""
     yield from ran
@@ -189,14 +193,24 @@ def _cells(first: FirstTrials) -> Iterator[str]:
 
 def _losers(by_library: Mapping[str, Sequence[Row]], scales: Mapping[str, float]) -> Iterator[str]:
     yield from section(
-        "Where the first trial is below the default", "Difference in value, the largest first."
+        "Where the first trial is below the default",
+        "Share of tables at or above the default by kind of table; then those below it with the "
+        "difference in value, the largest first.",
     )
     for library, rows in by_library.items():
         if first := first_trials(rows, OURS, scales):
             names = (
-                f"{str(task).partition('/')[2]} {gain:.4f}" for task, gain in first.losses.items()
+                f"{str(name).partition('/')[2]} {gain:.4f}" for name, gain in first.losses.items()
             )
-            yield f"- {library}: {', '.join(names) or 'nowhere'}."
+            shares = ", ".join(_by_kind(first.gains))
+            yield f"- {library} ({shares}): {', '.join(names) or 'nowhere'}."
+
+
+def _by_kind(gains: pd.Series[float]) -> Iterator[str]:
+    """Return the share and the number of tables of each kind."""
+    kinds = [recorded(library_of(name))[name].attributes["task"] for name in map(str, gains.index)]
+    for kind, of_kind in gains.groupby(kinds):
+        yield f"{kind} {share(of_kind):.0%} of {len(of_kind)}"
 
 
 def _searches(by_library: Mapping[str, Sequence[Row]]) -> Iterator[str]:

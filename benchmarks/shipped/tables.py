@@ -109,6 +109,13 @@ def others(name: str) -> list[str]:
     return [other for other, study in studies.items() if study.attributes["origin"] != own]
 
 
+def of_same_task(name: str) -> list[str]:
+    """Return the others that are classifications, too, or regressions, as the sampler does."""
+    studies = recorded(library_of(name))
+    task = studies[name].attributes["task"]
+    return [other for other in others(name) if studies[other].attributes["task"] == task]
+
+
 def cell_of(name: str) -> Cell:
     """Return the library and the table of a study."""
     return next(cell for cell in CELLS if cell.name == name)

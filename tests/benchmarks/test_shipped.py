@@ -68,8 +68,10 @@ def test_searches_are_those_of_tables_that_both_have_searched():
     assert searches([row for row in compared() if row.trial < 50]) is None
 
 
-def study_of(name: str, values: list[float], default: float) -> Recorded:
-    attributes = {"default_value": default, "task": "classification", "origin": name}
+def study_of(
+    name: str, values: list[float], default: float, task: str = "classification"
+) -> Recorded:
+    attributes = {"default_value": default, "task": task, "origin": name}
     return Recorded(name, attributes, np.array(values), np.array(values[:3]))
 
 
@@ -83,7 +85,7 @@ def test_regret_is_relative_to_the_best_and_to_the_random_median():
 @pytest.fixture
 def recorded_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     studies = [study_of(f"lightgbm/{name}", [0.6, 0.7, 0.8], 0.7) for name in "abc"]
-    studies.append(study_of("lightgbm/d", [0.6, 0.7, 0.8], 0.6 + 1e-4))
+    studies.append(study_of("lightgbm/d", [0.6, 0.7, 0.8], 0.6 + 1e-4, "regression"))
     by_name = {study.name: study for study in studies}
     monkeypatch.setattr(page, "recorded", {"lightgbm": by_name}.__getitem__)
     monkeypatch.setattr("sys.argv", ["benchmarks", "shipped"])
@@ -103,7 +105,8 @@ def test_page_says_which_bars_are_met(tmp_path):
     bar = "control, permuted past: mean gain in regret of the first trial"
     assert f"| {bar} | lightgbm | -0.200 | 0.000 | 1 | yes |" in text
     assert "| lightgbm | ours-no-llm@permuted | 1 | 0% | -0.0200 (" in text
-    assert "- lightgbm: d -0.6000, c -0.0100." in text
+    shares = "classification 67% of 3, regression 0% of 1"
+    assert f"- lightgbm ({shares}): d -0.6000, c -0.0100." in text
     assert "at least as good as the best of TPE's 50 on 2 of 3 tables." in text
     assert "by at most 1.0e-04" in text
     assert "Skipped: `flaml`: it is away." in text
