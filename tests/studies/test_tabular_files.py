@@ -193,3 +193,7 @@ def test_the_readme_shows_the_files():
     assert text == tabular_table.with_tables(text, files)
     for table in (tabular_table.file_table(files), tabular_table.set_table(files)):
         assert table in text
+
+
+def test_every_library_has_a_file():
+    assert {path.name for path in PATHS} == {f"tabular-{name}.jsonl.gz" for name in LIBRARIES}
