@@ -88,9 +88,9 @@ def _head(rows: Sequence[Row], skipped: Mapping[str, str], ran: Sequence[str]) -
         "added after a first measurement without it, in which LightGBM's first trials were at or "
         "above the default on 77 % of the tables, with a gain in regret of 0.430. A gain is a "
         "difference in value. Regret: (best - value) / (best - median), where best is that of the "
-        "recorded "
-        "study, 100 trials, and median that of its 60 random trials; lower is better, and a "
-        f"search can find more than the recorded best. Regrets above {CLIP:g} count as {CLIP:g}. "
+        "recorded study, 100 trials, and median that of its 60 random trials; lower is better, "
+        "and a search can find more than the recorded best. "
+        f"Regrets above {CLIP:g} count as {CLIP:g}. "
         "A trial that fails counts as the worst recorded one. Intervals are 95 % bootstrap "
         "intervals over tables."
     )
