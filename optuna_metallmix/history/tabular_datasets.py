@@ -34,11 +34,10 @@ def tabular_meta_features(
 
     Returns:
         Scalars to pass as ``meta_features`` of the sampler, or to store as user attributes of a
-        study: ``n_instances``, ``n_features``,
-        ``n_classes`` (0 in a regression), ``categorical_share`` (of the columns, 0 to 1),
-        ``missing_share`` (of the cells, 0 to 1), ``imbalance_ratio`` (largest / smallest class, at
-        least 1) and ``class_entropy`` (bits, from 0 to log2 of ``n_classes``). A regression has
-        an imbalance ratio of 1 and an entropy of 0.
+        study: ``n_instances``, ``n_features``, ``n_classes`` (0 in a regression),
+        ``categorical_share`` (of the columns, 0 to 1), ``missing_share`` (of the cells, 0 to 1),
+        ``imbalance_ratio`` (largest / smallest class, at least 1) and ``class_entropy`` (bits,
+        from 0 to log2 of ``n_classes``). A regression has a ratio of 1 and an entropy of 0.
 
     Raises:
         ValueError: ``X`` is not a table, ``y`` is not a target of the same rows, a target is
