@@ -103,8 +103,8 @@ def test_page_says_which_bars_are_met(tmp_path):
     bar = "mean regret of 5 trials at most that of TPE's 50"
     assert f"| {bar} | lightgbm | 0.433 | 0.417 | 3 | **no** |" in text
     bar = "control, permuted past: mean gain in regret of the first trial"
-    assert f"| {bar} | lightgbm | -0.200 | 0.000 | 1 | yes |" in text
-    assert "| lightgbm | ours-no-llm@permuted | 1 | 0% | -0.0200 (" in text
+    assert f"| {bar} | lightgbm | -0.200 | 0.000 | 1 of 4 | yes |" in text
+    assert "| lightgbm | ours-no-llm@permuted | 1 of 4 | 0% | -0.0200 (" in text
     shares = "classification 67% of 3, regression 0% of 1"
     assert f"- lightgbm ({shares}): d -0.6000, c -0.0100." in text
     assert "at least as good as the best of TPE's 50 on 2 of 3 tables." in text
