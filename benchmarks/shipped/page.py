@@ -177,8 +177,8 @@ def _first_trials(
     yield from section(
         "The first trial against the library's default",
         "One training each; where some tables have not been measured yet, the number of all "
-        "follows. Gain: mean of value minus the default's; in regret: the default's regret minus the method's, so that more is better. `random`: the first "
-        "recorded random trial.",
+        "follows. Gain: mean of value minus the default's; in regret: the default's regret minus "
+        "the method's, so that more is better. `random`: the first recorded random trial.",
     )
     yield from header("library", "method", "tables", "at or above", "gain", "gain in regret")
     for library, rows in by_library.items():
