@@ -23,6 +23,7 @@ from benchmarks.shipped.methods import OURS
 from benchmarks.shipped.methods import PERMUTED
 from benchmarks.shipped.methods import RANDOM
 from benchmarks.shipped.methods import TPE
+from benchmarks.shipped.numbers import EVERY
 from benchmarks.shipped.page import write_page
 from benchmarks.shipped.surrogate import SURROGATE
 from benchmarks.shipped.tables import library_of
@@ -40,8 +41,6 @@ from tabular_libraries import LIBRARIES
 
 
 N_OURS, N_TPE = 25, 50
-EVERY = 4
-"""One in so many tables is searched with more than a first trial."""
 CONTROLLED = ("lightgbm",)
 """Libraries that have the control."""
 N_SURROGATES = 10

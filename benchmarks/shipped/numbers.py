@@ -22,6 +22,8 @@ CLIP = 3.0
 """Higher regrets count as this in means, so that a few tables do not decide."""
 N_OURS, N_TPE = 5, 50
 """Trials of this library that are compared with so many of TPE's."""
+EVERY = 4
+"""One in so many tables is searched with more than a first trial."""
 TOLERANCE = 1e-9
 """Differences below this are from the conversion of regrets to values."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from benchmarks.shipped.methods import PERMUTED
 from benchmarks.shipped.methods import RANDOM
 from benchmarks.shipped.methods import TPE
 from benchmarks.shipped.numbers import CLIP
+from benchmarks.shipped.numbers import EVERY
 from benchmarks.shipped.numbers import N_OURS
 from benchmarks.shipped.numbers import N_TPE
 from benchmarks.shipped.numbers import FirstTrials
@@ -162,7 +164,7 @@ def _bars(by_library: Mapping[str, Sequence[Row]], scales: Mapping[str, float]) 
                 library,
                 f"{five:.3f}",
                 f"{fifty:.3f}",
-                found.n_tables,
+                _measured(library, found.n_tables, EVERY),
                 _met(five <= fifty),
             )
 
@@ -188,9 +190,9 @@ def _first_trials(
                 yield line(library, method, _measured(library, len(first.gains)), *_cells(first))
 
 
-def _measured(library: str, n: int) -> str:
+def _measured(library: str, n: int, every: int = 1) -> str:
     """Return the number of tables, and that of all if some have not been measured."""
-    n_all = len(recorded(library)) if library != ALL else n
+    n_all = math.ceil(len(recorded(library)) / every) if library != ALL else n
     return str(n) if n == n_all else f"{n} of {n_all}"
 
 

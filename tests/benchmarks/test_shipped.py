@@ -101,7 +101,7 @@ def test_page_says_which_bars_are_met(tmp_path):
     assert f"| {share} | lightgbm | 50% | 80% | 4 | **no** |" in text
     assert f"| {share} | all | 50% | 80% | 4 | **no** |" in text
     bar = "mean regret of 5 trials at most that of TPE's 50"
-    assert f"| {bar} | lightgbm | 0.433 | 0.417 | 3 | **no** |" in text
+    assert f"| {bar} | lightgbm | 0.433 | 0.417 | 3 of 1 | **no** |" in text
     bar = "control, permuted past: mean gain in regret of the first trial"
     assert f"| {bar} | lightgbm | -0.200 | 0.000 | 1 of 4 | yes |" in text
     assert "| lightgbm | ours-no-llm@permuted | 1 of 4 | 0% | -0.0200 (" in text
