@@ -81,7 +81,8 @@ def plot_families(tables: Mapping[str, pd.DataFrame], methods: Sequence[str], pa
     row[0].set_ylabel("mean regret")
     row[0].set_ylim(-0.02, 1.5)
     handles, labels = row[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(methods), frameon=False)
+    ncols = min(len(methods), 2 * len(tables))
+    figure.legend(handles, labels, loc="outside lower center", ncols=ncols, frameon=False)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
     return path
