@@ -6,6 +6,7 @@ import logging
 import math
 import sys
 from collections.abc import Callable
+from collections.abc import Generator
 from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -107,6 +108,16 @@ def _add_study(
     sign = 1.0 if direction == "maximize" else -1.0
     study.add_trials([_past_trial(rng, sign) for _ in range(n_trials)])
     return study
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let UTF-8 hold what a test has logged: pytest-xdist cannot send anything else."""
+    report = yield
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture(autouse=True)
